@@ -1,0 +1,70 @@
+"""Music embeddings from CNNs trained to recognise artists (ISMIR 2018).
+
+    import artist_features as af
+
+    af.extract("song.mp3")                  # float32 (256,)
+
+Importing this package imports neither TensorFlow nor Keras; the first use of a model
+does. Whenever a program imports Keras, before or after, our layers are registered, so
+that plain `keras.saving.load_model` finds them.
+"""
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+
+import wrapt
+
+from artist_features.errors import (
+    ArtistFeaturesError,
+    AudioError,
+    AudioWarning,
+    ManifestError,
+    OutputError,
+    WeightsError,
+)
+
+try:
+    __version__ = version("artist-features")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0+unknown"
+
+_LAZY = {  # public name -> (module, attribute or None for the module itself)
+    "extract": ("artist_features.extraction.extractor", "extract"),
+    "Extractor": ("artist_features.extraction.extractor", "Extractor"),
+    "load_model": ("artist_features.zoo.registry", "load_model"),
+    "list_models": ("artist_features.zoo.registry", "list_models"),
+    "models": ("artist_features.zoo.models", None),
+}
+
+__all__ = [
+    "ArtistFeaturesError",
+    "AudioError",
+    "AudioWarning",
+    "Extractor",
+    "ManifestError",
+    "OutputError",
+    "WeightsError",
+    "extract",
+    "list_models",
+    "load_model",
+    "models",
+]
+
+
+@wrapt.when_imported("keras")
+def _register_layers(_):
+    importlib.import_module("artist_features.signal.frontend")
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'artist_features' has no attribute {name!r}")
+    module_name, attribute = _LAZY[name]
+    module = importlib.import_module(module_name)
+    value = module if attribute is None else getattr(module, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

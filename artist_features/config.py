@@ -1,0 +1,218 @@
+"""Every number of the signal chain and the network, and the record of a model.
+
+Standard library only. Nothing else in the package restates these values.
+
+Sources: P = Park, Lee, Park, Ha, Nam, "Representation Learning of Music Using Artist
+Labels", ISMIR 2018 (arXiv 1710.06648); C = the authors' published code,
+`jongpillee/ismir2018-artist` (MIT).
+"""
+
+import dataclasses
+import json
+import math
+import re
+from dataclasses import dataclass, field
+
+SCHEMA_VERSION = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """Waveform to standardised log-mel. Defaults: the authors' front end (C).
+
+    Attributes:
+        sample_rate: of the mono input, in Hz.
+        n_fft: STFT and window length in samples (periodic Hann window).
+        hop_length: samples between STFT frames.
+        n_mels: mel bands (Slaney scale, Slaney area norm, on the magnitude).
+        f_min_hz, f_max_hz: edges of the filterbank in Hz.
+        segment_frames: STFT frames in one model input.
+        log_scale: c in the compression log10(1 + c x).
+        mean, std: the log-mel is standardised as (x - mean) / std.
+    """
+
+    sample_rate: int = 22050
+    n_fft: int = 1024
+    hop_length: int = 512
+    n_mels: int = 128
+    f_min_hz: float = 0.0
+    f_max_hz: float = 11025.0
+    segment_frames: int = 129
+    log_scale: float = 10.0
+    mean: float = 0.22620339
+    std: float = 0.25794547
+
+    def __post_init__(self):
+        _check_ints(self, "sample_rate", 4000, 384000)
+        _check_ints(self, "n_fft", 16, 65536)
+        _check_ints(self, "hop_length", 1, self.n_fft)
+        _check_ints(self, "n_mels", 1, 1024)
+        _check_ints(self, "segment_frames", 1, 100_000)
+        for name in ("f_min_hz", "f_max_hz", "log_scale", "mean", "std"):
+            _check_real(self, name)
+        if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate / 2:
+            raise ValueError(
+                f"FrontEnd: mel bands from {self.f_min_hz} to {self.f_max_hz} Hz; allowed is "
+                f"0 <= f_min_hz < f_max_hz <= {self.sample_rate / 2} Hz (half the sample rate)."
+            )
+        if self.std <= 0 or self.log_scale <= 0:
+            raise ValueError(
+                f"FrontEnd: std {self.std} and log_scale {self.log_scale} must be positive."
+            )
+
+    @property
+    def pad_samples(self):
+        """Samples of reflection at each end of a clip (a centred STFT)."""
+        return self.n_fft // 2
+
+    @property
+    def segment_samples(self):
+        """Samples of the padded clip that one segment needs (66,560)."""
+        return (self.segment_frames - 1) * self.hop_length + self.n_fft
+
+    @property
+    def segment_hop_samples(self):
+        """Samples between the starts of two segments (66,048)."""
+        return self.segment_frames * self.hop_length
+
+    @property
+    def segment_hop_s(self):
+        """Seconds between the starts of two segments (2.995)."""
+        return self.segment_hop_samples / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Network:
+    """The convolutional backbone of both models (P section 3, C `model.py`).
+
+    Attributes:
+        filters, kernel_sizes, pool_sizes: one entry per block, along time.
+        l2: weight of the L2 penalty on each convolution kernel.
+    """
+
+    filters: tuple = (128, 128, 128, 128, 256)
+    kernel_sizes: tuple = (4, 4, 4, 2, 1)
+    pool_sizes: tuple = (4, 4, 4, 2, 1)
+    l2: float = 1e-5
+
+    def __post_init__(self):
+        for name in ("filters", "kernel_sizes", "pool_sizes"):
+            values = tuple(getattr(self, name))
+            if not 1 <= len(values) <= 32 or len(values) != len(self.filters):
+                raise ValueError(
+                    f"Network: {name} has {len(values)} entries, filters {len(self.filters)}; "
+                    "each block (1 to 32) needs one of each."
+                )
+            if not all(type(v) is int and 1 <= v <= 4096 for v in values):
+                raise ValueError(f"Network: {name} = {values}; allowed are integers 1 to 4096.")
+            object.__setattr__(self, name, values)
+        _check_real(self, "l2")
+
+    @property
+    def embedding_dim(self):
+        """Length of an embedding: the filters of the last block."""
+        return self.filters[-1]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, where its numbers come from, what it may be used for.
+
+    Attributes:
+        name: registry key or the folder's own name, without settings in it.
+        kind: "basic" (artist classifier) or "siamese" (negative sampling, hinge).
+        description: one sentence for the table of models.
+        license: SPDX id of the weights' licence.
+        credit: who made the weights or what they were made from.
+        weights_sha256: of `model.weights.h5`, 64 hexadecimal digits.
+        training: data, hours, artists, recipe, seed, versions, command.
+        scores: measured results, each with the command that printed it.
+        pooling: how segment embeddings become one track vector; "mean" (C).
+    """
+
+    name: str
+    kind: str
+    description: str
+    license: str
+    credit: str
+    weights_sha256: str
+    front_end: FrontEnd = field(default_factory=FrontEnd)
+    network: Network = field(default_factory=Network)
+    training: dict = field(default_factory=dict)
+    scores: dict = field(default_factory=dict)
+    pooling: str = "mean"
+
+    def __post_init__(self):
+        for name in ("name", "description", "license", "credit"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise ValueError(f"ModelCard: {name} must be a non-empty string.")
+        if self.kind not in ("basic", "siamese"):
+            raise ValueError(f"ModelCard: kind {self.kind!r}; allowed are 'basic' and 'siamese'.")
+        if self.pooling != "mean":
+            raise ValueError(f"ModelCard: pooling {self.pooling!r}; allowed is 'mean'.")
+        if not isinstance(self.weights_sha256, str) or not _SHA256.fullmatch(self.weights_sha256):
+            raise ValueError(
+                f"ModelCard: weights_sha256 {str(self.weights_sha256)[:80]!r}; "
+                "allowed are 64 hexadecimal digits."
+            )
+        for name in ("training", "scores"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"ModelCard: {name} must be an object.")
+
+    @property
+    def embedding_dim(self):
+        """Length of an embedding."""
+        return self.network.embedding_dim
+
+    def to_json(self):
+        """Return the text of `artist_features.json`."""
+        record = {"schema_version": SCHEMA_VERSION, "weights": "model.weights.h5"}
+        record |= dataclasses.asdict(self)
+        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_record(cls, record):
+        """Build a card from the parsed `artist_features.json`.
+
+        Raises:
+            ValueError: a field is missing, unknown, or outside what is allowed.
+        """
+        record = dict(record)
+        record.pop("schema_version")
+        record.pop("weights")
+        for name, kind in (("front_end", FrontEnd), ("network", Network)):
+            if not isinstance(record.get(name), dict):
+                raise ValueError(f"ModelCard: {name} must be an object.")
+            record[name] = _build(kind, record[name])
+        return _build(cls, record)
+
+
+def _build(kind, values):
+    names = {f.name for f in dataclasses.fields(kind)}
+    if unknown := sorted(set(values) - names):
+        raise ValueError(f"{kind.__name__}: unknown field {unknown[0]!r}.")
+    required = {f.name for f in dataclasses.fields(kind) if _has_no_default(f)}
+    if kind is not ModelCard:
+        required = names  # a file never relies on this version's defaults
+    if missing := sorted(required - set(values)):
+        raise ValueError(f"{kind.__name__}: field {missing[0]!r} is missing.")
+    return kind(**values)
+
+
+def _has_no_default(f):
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _check_ints(config, name, low, high):
+    value = getattr(config, name)
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(
+            f"{type(config).__name__}: {name} = {value!r}; allowed are integers {low} to {high}."
+        )
+
+
+def _check_real(config, name):
+    value = getattr(config, name)
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{type(config).__name__}: {name} = {value!r}; a finite number is needed.")

@@ -1,0 +1,102 @@
+"""Errors of the outside world: audio files, weights, outputs, manifests.
+
+Wrong arguments raise `ValueError` or `TypeError`; everything the caller could not
+have known in advance raises a subclass of `ArtistFeaturesError`. Each message says
+which thing, what was found with its unit, what is allowed, and what to do.
+"""
+
+import os
+
+AUDIO_CODES = (
+    "not_found",
+    "not_a_file",
+    "no_permission",
+    "empty",
+    "unsupported",
+    "damaged",
+    "truncated",
+    "not_finite",
+    "out_of_range",
+    "too_long",
+    "timeout",
+    "crashed",
+    "out_of_memory",
+)
+WEIGHTS_CODES = ("unavailable", "hash", "damaged", "incompatible")
+OUTPUT_CODES = ("no_space", "not_writable", "locked", "mismatch", "damaged")
+
+
+class ArtistFeaturesError(Exception):
+    """Base class of every error that this package raises for the outside world."""
+
+
+class _CodedError(ArtistFeaturesError):
+    codes = ()
+
+    def __init__(self, code, message, path=None):
+        if code not in self.codes:
+            raise ValueError(f"unknown {type(self).__name__} code {code!r}: {self.codes}")
+        self.code = code
+        self.path = path
+        self.message = message
+        prefix = "" if path is None else f"{display_path(path)}: "
+        super().__init__(f"{prefix}{message}")
+
+
+class AudioError(_CodedError):
+    """A recording that gives no trustworthy embedding.
+
+    Attributes:
+        code: one of `AUDIO_CODES`.
+        path: the file as the caller named it, or None for an array.
+    """
+
+    codes = AUDIO_CODES
+
+
+class WeightsError(_CodedError):
+    """A model folder that cannot be fetched, verified or read (`WEIGHTS_CODES`)."""
+
+    codes = WEIGHTS_CODES
+
+
+class OutputError(_CodedError):
+    """A result file or folder that cannot be written or read (`OUTPUT_CODES`)."""
+
+    codes = OUTPUT_CODES
+
+
+class ManifestError(ArtistFeaturesError):
+    """A manifest or list of paths that cannot be used as it stands.
+
+    Attributes:
+        path: the manifest.
+        line: line number in the file, counted from 1, or None.
+    """
+
+    def __init__(self, message, path, line=None):
+        self.path = path
+        self.line = line
+        where = display_path(path) + ("" if line is None else f" line {line}")
+        super().__init__(f"{where}: {message}")
+
+
+class AudioWarning(UserWarning):
+    """An embedding was computed, but the recording has a flaw worth knowing.
+
+    Attributes:
+        code: `truncated`, `short`, `silent` or `skipped`.
+        path: the file as the caller named it, or None for an array.
+    """
+
+    def __init__(self, code, message, path=None):
+        self.code = code
+        self.path = path
+        prefix = "" if path is None else f"{display_path(path)}: "
+        super().__init__(f"{prefix}{message}")
+
+
+def display_path(path):
+    """Return `path` as one printable line: no control characters, valid UTF-8."""
+    text = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

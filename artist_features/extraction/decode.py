@@ -1,0 +1,119 @@
+"""One source to waveform segments: what a decode thread or process does. No TensorFlow."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from artist_features.errors import AudioError
+from artist_features.signal.audio import Clip, read_array, read_file
+from artist_features.signal.decoders import Span
+from artist_features.signal.segments import Segmenter
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to decode.
+
+    Attributes:
+        audio: path of a file, or array `(n_samples,)` or `(n_samples, n_channels)`.
+        sample_rate: of an array in Hz; None for a file.
+        span: part to read.
+        decoder: "auto", "soundfile", "av" or "tfio".
+    """
+
+    audio: object
+    sample_rate: int | None = None
+    span: Span = Span()
+    decoder: str = "auto"
+
+    @property
+    def path(self):
+        """The file as the caller named it, or None for an array."""
+        return None if self.sample_rate is not None else self.audio
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found while decoding one source.
+
+    Attributes:
+        n_segments: segments delivered, >= 1.
+        duration_s: seconds decoded.
+        sample_rate: of the recording, in Hz.
+        decoder: "soundfile", "av", "tfio" or "array".
+        flaws: tuple of (code, text); codes `truncated`, `short`, `silent`.
+    """
+
+    n_segments: int
+    duration_s: float
+    sample_rate: int
+    decoder: str
+    flaws: tuple = ()
+
+    def to_record(self):
+        """Return the facts as a dict for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record):
+        """Build from `to_record`, after JSON."""
+        return cls(**{**record, "flaws": tuple(tuple(flaw) for flaw in record["flaws"])})
+
+
+def decode_segments(source, front_end):
+    """Yield float32 `(k, segment_samples)`, k >= 1, then, last, the `Facts`.
+
+    Raises:
+        AudioError: whatever goes wrong with this recording, and only that.
+    """
+    clip, segmenter = Clip(), Segmenter(front_end)
+    try:
+        for block in _blocks(source, clip, front_end.sample_rate):
+            segments = segmenter.push(block)
+            if len(segments):
+                yield segments
+        segments = segmenter.finish()
+        if len(segments):
+            yield segments
+    except MemoryError:
+        raise AudioError(
+            "out_of_memory", "decoding it needs more memory than is allowed.", source.path
+        ) from None
+    except (RuntimeError, OSError, ValueError, EOFError) as error:
+        # a decoder library gave up in a way of its own; arguments were checked before
+        text = f"the decoder failed ({type(error).__name__}: {error})."
+        raise AudioError("damaged", text, source.path) from error
+    if segmenter.short:
+        needed = front_end.segment_samples - 2 * front_end.pad_samples
+        clip.flaws.append(
+            (
+                "short",
+                f"clip is {clip.duration_s:.2f} s, one segment needs "
+                f"{needed / front_end.sample_rate:.2f} s; zero-padded",
+            )
+        )
+    yield Facts(
+        segmenter.n_segments,
+        clip.duration_s,
+        clip.sample_rate,
+        clip.decoder,
+        tuple(clip.flaws),
+    )
+
+
+def _blocks(source, clip, target_rate):
+    if source.sample_rate is not None:
+        return read_array(
+            np.asarray(source.audio),
+            clip,
+            sample_rate=source.sample_rate,
+            target_rate=target_rate,
+            span=source.span,
+        )
+    if source.decoder == "tfio":
+        from artist_features.extraction.tfio_decoder import read_file_tfio
+
+        return read_file_tfio(source.audio, clip, target_rate=target_rate, span=source.span)
+    return read_file(
+        source.audio, clip, target_rate=target_rate, span=source.span, decoder=source.decoder
+    )

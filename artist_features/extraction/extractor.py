@@ -1,0 +1,294 @@
+"""Recordings to embeddings: the one call, `extract`, and the class behind it."""
+
+import functools
+import os
+import time
+import warnings
+from collections import Counter
+
+import numpy as np
+
+from artist_features.errors import AudioError, AudioWarning, display_path
+from artist_features.extraction.decode import Source
+from artist_features.extraction.pipeline import Result, embed_events, inference_function
+from artist_features.extraction.workers import DecodePool
+from artist_features.signal.audio import DECODERS, check_array
+from artist_features.signal.decoders import Span
+
+ALL_DECODERS = (*DECODERS, "tfio")
+ISOLATE_FROM = 8  # files in a list from which processes pay for their start
+
+
+class Extractor:
+    """A model, and how recordings are fed to it; make one, use it often.
+
+    Args:
+        model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
+            `keras.Model` that takes waveform segments.
+        batch_size: segments in one model call, >= 1. The result does not depend on it.
+        n_workers: decoders at once; None means the CPU cores this process may use.
+        isolated: decode files in processes that may die without harm; None decides by
+            the number of files (8 or more).
+        decoder: "auto" (libsndfile, then FFmpeg where the extra `[av]` is installed),
+            "soundfile", "av", or "tfio" (tensorflow-io, extra `[tfio]`).
+
+    Attributes:
+        front_end: `FrontEnd` of the model.
+        timing: seconds and counts of everything extracted so far.
+    """
+
+    def __init__(
+        self, model="siamese", *, batch_size=64, n_workers=None, isolated=None, decoder="auto"
+    ):
+        self.batch_size = _positive("batch_size", batch_size)
+        self.n_workers = _positive("n_workers", n_workers or _usable_cores())
+        self.isolated = isolated
+        if decoder not in ALL_DECODERS:
+            raise ValueError(f"decoder {decoder!r}; allowed are {', '.join(ALL_DECODERS)}.")
+        if decoder == "tfio":
+            from artist_features.extraction.tfio_decoder import require_tfio
+
+            require_tfio()
+        self.decoder = decoder
+        self.card, self.front_end, self._load = _prepare(model)
+        self.timing = Counter()
+
+    @functools.cached_property
+    def model(self):
+        """The `keras.Model`, built when first needed: decoders start before TensorFlow."""
+        started = time.perf_counter()
+        configure_devices()
+        model = self._load()
+        self.timing["load_s"] += time.perf_counter() - started
+        return model
+
+    @property
+    def embedding_dim(self):
+        """Length of an embedding."""
+        return self.card.embedding_dim if self.card else int(self.model.output_shape[-1])
+
+    def results(self, sources, *, pool="mean", n_sources=None):
+        """Yield a `Result` for each source, in the order in which they are finished.
+
+        Args:
+            sources: iterable of `Source`; taken one by one, so it may be endless.
+            pool: "mean" for one vector, None for one row per segment.
+            n_sources: how many there are, if known.
+        """
+        if pool not in ("mean", None):
+            raise ValueError(f"pool {pool!r}; allowed are 'mean' and None.")
+        isolated = self.isolated
+        if isolated is None:
+            isolated = n_sources is None or n_sources >= ISOLATE_FROM
+        if self.decoder == "tfio":
+            isolated = False  # its decoder is a TensorFlow graph and lives in this process
+        n_workers = self.n_workers if n_sources is None else max(1, min(self.n_workers, n_sources))
+        waiting, n_in, n_out = {}, 0, 0
+
+        def counted():
+            nonlocal n_in
+            for index, source in enumerate(sources):
+                waiting[index] = source
+                n_in += 1
+                yield source
+
+        started = time.perf_counter()
+        with DecodePool(counted(), self.front_end, n_workers, isolated) as events:
+            embed = inference_function(self.model)
+            for index, embedding, facts, error in embed_events(
+                events,
+                embed,
+                self.front_end.segment_samples,
+                self.batch_size,
+                pool == "mean",
+                self.timing,
+            ):
+                n_out += 1
+                self.timing["files"] += 1
+                self.timing["audio_s"] += facts.duration_s if facts else 0
+                yield Result(index, waiting.pop(index).path, embedding, facts, error)
+        self.timing["wall_s"] += time.perf_counter() - started
+        if n_in != n_out:
+            raise RuntimeError(f"{n_in} sources went in, {n_out} came out: a bug, please report")
+
+    def extract(
+        self,
+        audio,
+        *,
+        sample_rate=None,
+        pool="mean",
+        offset=0.0,
+        duration=None,
+        on_error="raise",
+    ):
+        """Extract embeddings; see the function `extract` for arguments and results."""
+        if on_error not in ("raise", "skip", "nan"):
+            raise ValueError(f"on_error {on_error!r}; allowed are 'raise', 'skip' and 'nan'.")
+        span = Span(offset, duration)
+        if not isinstance(audio, (list, tuple)):
+            source = self._source(audio, sample_rate, span)
+            (result,) = self.results([source], pool=pool, n_sources=1)
+            if result.error is not None:
+                raise result.error
+            _warn_of_flaws(result)
+            return result.embedding
+        sources = [self._source(item, sample_rate, span) for item in audio]
+        rows = [None] * len(sources)
+        for result in self.results(sources, pool=pool, n_sources=len(sources)):
+            if result.error is not None:
+                if on_error == "raise":
+                    raise result.error
+                _warn_of_failure(result, on_error)
+                if on_error == "nan":
+                    shape = self.embedding_dim if pool else (1, self.embedding_dim)
+                    rows[result.index] = np.full(shape, np.nan, np.float32)
+            else:
+                _warn_of_flaws(result)
+                rows[result.index] = result.embedding
+        rows = [row for row in rows if row is not None]
+        if pool is None:
+            return rows
+        return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
+
+    def _source(self, audio, sample_rate, span):
+        if isinstance(audio, (str, bytes, os.PathLike)):
+            if sample_rate is not None:
+                raise ValueError(
+                    f"{display_path(audio)}: sample_rate is for arrays; a file states its own. "
+                    "Leave it out."
+                )
+            return Source(os.fspath(audio), None, span, self.decoder)
+        if isinstance(audio, (int, float)):
+            raise TypeError(
+                f"audio is {type(audio).__name__} {audio!r}; allowed are a path, an array of "
+                "samples, or a list of those."
+            )
+        return Source(check_array(audio, sample_rate), int(sample_rate), span)
+
+
+def extract(
+    audio,
+    *,
+    sample_rate=None,
+    model="siamese",
+    pool="mean",
+    offset=0.0,
+    duration=None,
+    batch_size=64,
+    on_error="raise",
+    decoder="auto",
+):
+    """Extract embeddings from recordings.
+
+    Args:
+        audio: path of a file (`str`, `bytes`, `Path`), an array `(n_samples,)` or
+            `(n_samples, n_channels)`, or a list of those. Channels are averaged. Float
+            arrays lie in [-1, 1]; int16, int32 and uint8 are divided by full scale.
+        sample_rate: of arrays, in Hz, 4000 to 384000; required for them, and only them.
+        model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
+            `keras.Model`. A loaded model saves the loading in a loop.
+        pool: "mean" for one vector per recording, None for one row per segment of
+            2.995 s.
+        offset: seconds to skip at the start, by seeking.
+        duration: seconds to use from there; None means all.
+        batch_size: segments in one model call; the result does not depend on it.
+        on_error: for a list: "raise" at the first unreadable recording, "skip" it, or
+            put a row of "nan". A single recording always raises.
+        decoder: "auto", "soundfile", "av" or "tfio"; see `Extractor`.
+
+    Returns:
+        float32 `(256,)` for one recording, `(n, 256)` for a list, in its order. With
+        `pool=None`: `(n_segments, 256)`, or a list of those.
+
+    Raises:
+        AudioError: a recording gives no trustworthy embedding; `.code` says why.
+        WeightsError: the model cannot be fetched, verified or read.
+        ValueError, TypeError: a wrong argument.
+
+    Warns:
+        AudioWarning: an embedding was computed from a `truncated`, `short` (under
+            2.97 s, zero-padded) or `silent` recording, or one was skipped.
+
+    Example:
+        >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 44100 * 7)
+        >>> extract(noise, sample_rate=44100).shape
+        (256,)
+        >>> extract(noise, sample_rate=44100, pool=None).shape
+        (2, 256)
+    """
+    extractor = Extractor(model, batch_size=batch_size, decoder=decoder)
+    return extractor.extract(
+        audio,
+        sample_rate=sample_rate,
+        pool=pool,
+        offset=offset,
+        duration=duration,
+        on_error=on_error,
+    )
+
+
+def configure_devices():
+    """Let GPUs take memory as they need it; return the device the model will run on."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            break  # TensorFlow is running already: its owner has decided
+    if gpus:
+        name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+        return f"GPU 0 ({name})"
+    return f"CPU ({_usable_cores()} cores)"
+
+
+def _prepare(model):
+    """Return (card or None, front end, function that gives the Keras model)."""
+    if hasattr(model, "input_shape"):
+        from artist_features.signal.frontend import front_end_of
+
+        return None, front_end_of(model), lambda: model
+    from artist_features.zoo import registry
+
+    if isinstance(model, str) and model in registry.bundled_names():
+        card = registry.list_models()[model]
+        return card, card.front_end, functools.partial(_bundled_model, model)
+    card, weights = registry.read_model(model)
+    from artist_features.zoo import folder
+
+    return card, card.front_end, lambda: folder.build(card, weights)
+
+
+@functools.lru_cache(maxsize=4)
+def _bundled_model(name):
+    """Load a bundled model once: its weights do not change while the program runs."""
+    from artist_features.zoo.registry import load_model
+
+    return load_model(name)
+
+
+def _warn_of_flaws(result):
+    for code, text in result.facts.flaws:
+        warnings.warn(AudioWarning(code, f"{code}: {text}.", result.path), stacklevel=4)
+
+
+def _warn_of_failure(result, on_error):
+    done = "skipped" if on_error == "skip" else "a row of NaN"
+    message = f"{done}, {result.error.code}: {result.error.message}"
+    warnings.warn(AudioWarning("skipped", message, result.path), stacklevel=4)
+
+
+def _positive(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} is {value!r}; allowed is an integer of 1 or more.")
+    return int(value)
+
+
+def _usable_cores():
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+__all__ = ["AudioError", "Extractor", "configure_devices", "extract"]

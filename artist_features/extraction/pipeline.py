@@ -1,0 +1,187 @@
+"""Decoded segments of many files to embeddings: tf.data, one batch shape, one trace.
+
+Segments of all files flow through a `tf.data.Dataset` in batches of constant shape,
+each row with the number of the source it belongs to. Which sources are complete
+travels as data too: an exception inside tf.data would end the whole job.
+"""
+
+import functools
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+_PREFETCH_BATCHES = 2
+_END = -1  # in place of a key: no batch follows
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one source.
+
+    Attributes:
+        index: position in the input.
+        path: the file as the caller named it, or None for an array.
+        embedding: float32 `(dim,)`, or `(n_segments, dim)` if not pooled; None if failed.
+        facts: `Facts` of the decoding, or None if failed.
+        error: `AudioError`, or None.
+    """
+
+    index: int
+    path: object
+    embedding: object = None
+    facts: object = None
+    error: object = None
+
+    @property
+    def status(self):
+        """ "ok", the code of the first flaw, or the code of the error."""
+        if self.error is not None:
+            return self.error.code
+        return self.facts.flaws[0][0] if self.facts.flaws else "ok"
+
+
+@functools.lru_cache(maxsize=4)
+def inference_function(model, n_rows=None):
+    """Return a compiled function: float32 `(rows, n_samples)` to `(rows, dim)`.
+
+    Args:
+        model: `keras.Model` on `(batch, n_samples, 1)`.
+        n_rows: compile with XLA for this one number of rows; None takes any number
+            of rows without XLA, in one trace.
+    """
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((n_rows, model.input_shape[1]), tf.float32)
+
+    @tf.function(input_signature=[spec], jit_compile=n_rows is not None)
+    def embed(segments):
+        return model(segments[..., tf.newaxis], training=False)
+
+    return embed
+
+
+def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
+    """Run the model over the events of a `DecodePool`.
+
+    Args:
+        events: iterable of `Event`.
+        embed: from `inference_function`.
+        segment_samples: length of a segment.
+        batch_size: rows of a batch; the last one is padded with zeros if `embed` wants it.
+        pooled: average the rows of a source, or keep them.
+        timing: dict; seconds spent in the model and waiting for segments are added.
+
+    Yields:
+        (index, embedding or None, `Facts` or None, error or None), once per source, as
+        soon as it is complete.
+    """
+    import tensorflow as tf
+
+    ledger = _Ledger(events, segment_samples, batch_size)
+    batches = tf.data.Dataset.from_generator(
+        ledger.batches,
+        output_signature=(
+            tf.TensorSpec((None, segment_samples), tf.float32),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((None,), tf.int64),
+        ),
+    ).prefetch(_PREFETCH_BATCHES)
+    constant_rows = embed.input_signature[0].shape[0]
+    sums = {}
+    clock = time.perf_counter()
+    for segments, owners, closed in batches:
+        timing["wait_s"] += time.perf_counter() - clock
+        clock = time.perf_counter()
+        if len(owners):
+            if constant_rows:
+                segments = tf.pad(segments, [[0, constant_rows - len(owners)], [0, 0]])
+            rows = embed(segments).numpy()[: len(owners)]
+            timing["segments"] += len(owners)
+            _collect(rows, owners.numpy(), sums, pooled)
+        timing["model_s"] += time.perf_counter() - clock
+        closed = closed.numpy()
+        for key in closed[closed != _END]:
+            rows = sums.pop(key, None)
+            if (event := ledger.outcomes.pop(key)) is not None:
+                embedding = None if event.error else rows.result()
+                yield event.index, embedding, event.facts, event.error
+        if len(closed) and closed[-1] == _END:
+            break  # without asking for more, which TensorFlow would log as an error
+        clock = time.perf_counter()
+    if ledger.failure is not None:
+        raise ledger.failure
+
+
+class _Ledger:
+    """Turns events into batches and remembers how each attempt at a source ended."""
+
+    def __init__(self, events, segment_samples, batch_size):
+        self._events = events
+        self._segment_samples = segment_samples
+        self._batch_size = batch_size
+        self.outcomes = {}  # key of an attempt -> its last event, or None if given up
+        self.failure = None
+
+    def batches(self):
+        """Yield (segments, owner keys, keys complete with this batch)."""
+        try:
+            yield from self._batches()
+        except Exception as error:  # tf.data would lose the type and the traceback
+            self.failure = error
+
+    def _batches(self):
+        keys, next_key = {}, 0  # index of a source -> (attempt, key)
+        segments, owners, closed = self._new_batch()
+        for event in self._events:
+            if keys.get(event.index, (None,))[0] != event.attempt:
+                if event.index in keys:
+                    closed.append(keys[event.index][1])
+                    self.outcomes[closed[-1]] = None
+                keys[event.index] = event.attempt, next_key
+                next_key += 1
+            key = keys[event.index][1]
+            if event.segments is None:
+                del keys[event.index]
+                self.outcomes[key] = event
+                closed.append(key)
+                continue
+            for segment in event.segments:
+                segments[len(owners)] = segment
+                owners.append(key)
+                if len(owners) == self._batch_size:
+                    yield segments, owners, closed
+                    segments, owners, closed = self._new_batch()
+        yield segments[: len(owners)], owners, [*closed, _END]
+
+    def _new_batch(self):
+        return np.empty((self._batch_size, self._segment_samples), np.float32), [], []
+
+
+class _Rows:
+    """Rows of one source: kept, or summed in float64 in their order."""
+
+    def __init__(self, pooled):
+        self._pooled = pooled
+        self._kept = []
+        self._count = 0
+
+    def add(self, rows):
+        self._count += len(rows)
+        if self._pooled:
+            total = rows.sum(axis=0, dtype=np.float64)
+            self._kept = [total + self._kept[0]] if self._kept else [total]
+        else:
+            self._kept.append(rows)
+
+    def result(self):
+        if self._pooled:
+            return (self._kept[0] / self._count).astype(np.float32)
+        return np.concatenate(self._kept)
+
+
+def _collect(rows, owners, sums, pooled):
+    """Add each run of equal owners to that owner's rows."""
+    edges = np.flatnonzero(np.diff(owners)) + 1
+    for start, end in zip([0, *edges], [*edges, len(owners)], strict=True):
+        sums.setdefault(owners[start], _Rows(pooled)).add(rows[start:end])

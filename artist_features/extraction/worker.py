@@ -1,0 +1,77 @@
+"""The program of one decode process: requests in as JSON lines, segments out as bytes.
+
+Each message out is one kind byte, a length of eight bytes, then that many bytes:
+`S` float32 segments, `D` facts as JSON, `E` an error as JSON. The process imports
+NumPy and the decoders, never TensorFlow. Native libraries print to file descriptors 1
+and 2; both are pointed away from the protocol.
+"""
+
+import json
+import os
+import struct
+import sys
+
+from artist_features.config import FrontEnd
+from artist_features.errors import AudioError
+from artist_features.extraction.decode import Source, decode_segments
+from artist_features.signal.decoders import Span
+
+HEADER = struct.Struct("<cQ")
+_MEMORY_LIMIT = 4 << 30  # bytes of address space
+
+
+def main():
+    """Serve requests on standard input until it closes."""
+    requests = sys.stdin.buffer
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _limit_memory()
+    try:
+        for line in requests:
+            _serve(json.loads(line), out)
+    except (BrokenPipeError, KeyboardInterrupt):
+        pass  # the parent is gone or is stopping: nobody is left to tell
+    # the interpreter would flush and close file descriptors that the parent already closed
+    os._exit(0)
+
+
+def encode_request(source, front_end):
+    """Return the line that asks a worker for `source`; any file name survives."""
+    record = {
+        "path": os.fsdecode(source.audio),
+        "span": [source.span.offset_s, source.span.duration_s],
+        "decoder": source.decoder,
+        "front_end": vars(front_end),
+    }
+    return json.dumps(record).encode("ascii") + b"\n"
+
+
+def _serve(record, out):
+    source = Source(record["path"], span=Span(*record["span"]), decoder=record["decoder"])
+    try:
+        for item in decode_segments(source, FrontEnd(**record["front_end"])):
+            if hasattr(item, "to_record"):
+                _send(out, b"D", json.dumps(item.to_record()).encode())
+            else:
+                for segment in item:  # rows of an overlapping view are contiguous one by one
+                    _send(out, b"S", memoryview(segment).cast("B"))
+    except AudioError as error:
+        record = {"code": error.code, "message": error.message}
+        _send(out, b"E", json.dumps(record).encode())
+
+
+def _send(out, kind, payload):
+    out.write(HEADER.pack(kind, len(payload)))
+    view = memoryview(payload)
+    while view:
+        view = view[out.write(view) :]
+
+
+def _limit_memory():
+    try:
+        import resource
+    except ImportError:  # not a POSIX system: no limit to set
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = _MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(_MEMORY_LIMIT, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

@@ -1,0 +1,1 @@
+"""Recordings to waveform segments, and the Keras layers that turn those into log-mel."""

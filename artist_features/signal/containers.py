@@ -1,0 +1,324 @@
+"""What a file is, read from its own bytes: format, declared length, damage.
+
+Decoders believe headers and stay silent about missing data; these checks do not.
+Every read goes through an already open file descriptor, so that what is checked is
+what is decoded.
+"""
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+
+from artist_features.errors import AudioError
+
+HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
+_SYNC_SEARCH_BYTES = 1 << 18  # junk allowed before the first mp3 frame
+_MP3_MAX_BYTES_PER_S = 60_000  # 320 kbit/s is 40,000; above it the length header lies
+_MP3_MIN_BYTES_PER_S = 900  # 8 kbit/s is 1,000
+_STREAMED_SIZE = 0x7FFF0000  # writers to a pipe put a size this large or larger
+
+# (offset, magic bytes, kind)
+_AUDIO_MAGIC = (
+    (0, b"fLaC", "flac"),
+    (0, b"OggS", "ogg"),
+    (8, b"WAVE", "wav"),
+    (8, b"AIFF", "aiff"),
+    (8, b"AIFC", "aiff"),
+    (0, b"caff", "caf"),
+    (0, b".snd", "au"),
+    (0, b"riff", "w64"),
+    (4, b"ftyp", "mp4"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (0, b"\x1a\x45\xdf\xa3", "matroska"),
+)
+_OTHER_MAGIC = (
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"#EXTM3U", "an M3U playlist"),
+    (b"ffconcat", "an ffconcat playlist"),
+    (b"[playlist]", "a PLS playlist"),
+    (b"<!DOCTYPE", "HTML"),
+    (b"<html", "HTML"),
+    (b"<?xml", "XML"),
+    (b"\x7fELF", "a program"),
+)
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the first bytes of a file say.
+
+    Attributes:
+        kind: "wav", "flac", "mp3", ..., or "unknown".
+        start: byte at which a decoder should begin (behind junk or a lying header).
+        declared_s: length in seconds that the header promises, if worth believing.
+    """
+
+    kind: str
+    start: int = 0
+    declared_s: float | None = None
+
+
+def identify(fd, size, path):
+    """Recognise an open audio file by its bytes, never by its name.
+
+    Args:
+        fd: file descriptor of a regular file, open for reading.
+        size: its length in bytes, > 0.
+        path: for messages.
+
+    Returns:
+        `Container`; kind "unknown" where no format is recognised but a decoder may try.
+
+    Raises:
+        AudioError: `empty`, `unsupported`, `out_of_range` or `damaged`, where the
+            header alone proves it.
+    """
+    head = os.pread(fd, 64, 0)
+    if head.startswith(b"ID3") and size >= 10:
+        return _behind_id3(fd, size, path, head)
+    for offset, magic, kind in _AUDIO_MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            if kind == "wav":
+                _check_wav(fd, size, path)
+            return Container(kind)
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        return Container("aac")
+    if frame := _mp3_frame(head):
+        return _mp3(fd, size, 0, frame)
+    for magic, name in _OTHER_MAGIC:
+        if head.lstrip()[: len(magic)].lower() == magic.lower():
+            raise AudioError(
+                "unsupported", f"the file starts like {name}; an audio file is needed.", path
+            )
+    start = _find_mp3(fd)
+    if start is not None:
+        return _mp3(fd, size, start, _mp3_frame(os.pread(fd, 4, start)))
+    return Container("unknown")
+
+
+def describe_head(fd):
+    """Return the first bytes of a file as text for an error message."""
+    head = os.pread(fd, 16, 0)
+    return "only zero bytes" if not head.strip(b"\0") else repr(head)[1:]
+
+
+def find_damage(fd, size, kind):
+    """Look for missing or altered bytes that decoders do not report.
+
+    Returns:
+        None, or `(code, text)`: code "truncated" where the end is missing, "damaged"
+        where bytes before the end are wrong.
+    """
+    if kind == "ogg":
+        return _ogg_damage(fd)
+    if kind in ("wav", "aiff"):
+        return _chunk_damage(fd, size, kind)
+    return None
+
+
+# ---- RIFF/WAVE and AIFF: a list of chunks ----
+
+
+def _chunks(fd, kind):
+    """Yield (id, position of the body, declared size) of each chunk."""
+    order = "<" if kind == "wav" and os.pread(fd, 4, 0) != b"RIFX" else ">"
+    position = 12
+    for _ in range(256):
+        head = os.pread(fd, 8, position)
+        if len(head) < 8:
+            return
+        name, size = struct.unpack(f"{order}4sI", head)
+        yield name, position + 8, size
+        position += 8 + size + size % 2
+
+
+def _check_wav(fd, size, path):
+    order = ">" if os.pread(fd, 4, 0) == b"RIFX" else "<"
+    for name, position, length in _chunks(fd, "wav"):
+        if name != b"fmt ":
+            continue
+        body = os.pread(fd, 16, position)
+        if len(body) < 16:
+            break
+        tag, channels, rate, _, _, bits = struct.unpack(f"{order}HHIIHH", body)
+        check_format(rate, channels, path)
+        if (bits == 0 and tag in (1, 3)) or (tag in (2, 0x11) and length < 18):
+            raise AudioError(
+                "unsupported",
+                f"WAV header says format {tag:#x} with {bits} bits a sample in a format chunk of "
+                f"{length} bytes; no decoder can read that. Write the file again as PCM.",
+                path,
+            )
+        return
+    if size > HEADER_BYTES:
+        raise AudioError("damaged", "WAV file without a format chunk.", path)
+
+
+def _chunk_damage(fd, size, kind):
+    data = b"data" if kind == "wav" else b"SSND"
+    if os.pread(fd, 4, 0) == b"RF64":
+        return None
+    for name, position, length in _chunks(fd, kind):
+        if name == data and position + length > size and length < _STREAMED_SIZE:
+            return "truncated", (
+                f"header declares {length} bytes of samples, the file holds {size - position}"
+            )
+    return None
+
+
+def check_format(sample_rate, n_channels, path):
+    """Refuse a sample rate or channel count that no recording has (`out_of_range`)."""
+    if not 4000 <= sample_rate <= 384_000:
+        raise AudioError(
+            "out_of_range",
+            f"sample rate is {sample_rate} Hz; allowed is 4000 to 384000 Hz. "
+            "The header is wrong or this is not audio.",
+            path,
+        )
+    if not 1 <= n_channels <= 32:
+        raise AudioError(
+            "out_of_range", f"{n_channels} channels; allowed is 1 to 32 channels.", path
+        )
+
+
+# ---- MP3 ----
+
+_BITRATES = {  # kbit/s; key: (MPEG-1?, layer); ISO 11172-3 and 13818-3
+    (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+@dataclass(frozen=True)
+class _Mp3Frame:
+    sample_rate: int
+    n_samples: int
+    n_bytes: int
+    xing_offset: int
+
+
+def _mp3_frame(head):
+    """Parse a four-byte MPEG audio frame header; None if it is not one."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bitrate_index, rate_index = head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer == 4 or bitrate_index in (0, 15) or rate_index == 3:
+        return None
+    mpeg1 = version == 3
+    sample_rate = (44100, 48000, 32000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
+    bitrate = 1000 * _BITRATES[mpeg1, layer][bitrate_index]
+    padding = head[2] >> 1 & 1
+    if layer == 1:
+        return _Mp3Frame(sample_rate, 384, (12 * bitrate // sample_rate + padding) * 4, 0)
+    n_samples = 1152 if mpeg1 or layer == 2 else 576
+    mono = head[3] >> 6 == 3
+    side_information = {(1, 0): 32, (1, 1): 17, (0, 0): 17, (0, 1): 9}[mpeg1, mono]
+    n_bytes = n_samples // 8 * bitrate // sample_rate + padding
+    return _Mp3Frame(sample_rate, n_samples, n_bytes, 4 + side_information)
+
+
+def _mp3(fd, size, start, frame):
+    """Find the length an mp3 declares in its Xing, Info or VBRI frame."""
+    head = os.pread(fd, 64, start)
+    declared = None
+    if head[frame.xing_offset : frame.xing_offset + 4] in (b"Xing", b"Info"):
+        flags, n_frames = struct.unpack_from(">II", head, frame.xing_offset + 4)
+        declared = n_frames if flags & 1 else None
+    elif head[36:40] == b"VBRI":
+        declared = struct.unpack_from(">I", head, 50)[0]
+    if not declared:
+        return Container("mp3", start)
+    declared_s = declared * frame.n_samples / frame.sample_rate
+    bytes_per_s = (size - start) / declared_s
+    if bytes_per_s > _MP3_MAX_BYTES_PER_S:  # the decoder would stop early: hide the frame
+        return Container("mp3", start + frame.n_bytes)
+    if bytes_per_s < _MP3_MIN_BYTES_PER_S / 20:  # absurd, not merely cut short
+        return Container("mp3", start)
+    return Container("mp3", start, declared_s)
+
+
+def _find_mp3(fd):
+    """Find three consecutive mp3 frames behind junk; None if there are none."""
+    data = os.pread(fd, _SYNC_SEARCH_BYTES + 8192, 0)
+    start = data.find(b"\xff")
+    while 0 <= start < _SYNC_SEARCH_BYTES:
+        position = start
+        for _ in range(3):
+            frame = _mp3_frame(data[position : position + 4])
+            if frame is None:
+                break
+            position += frame.n_bytes
+        else:
+            return start
+        start = data.find(b"\xff", start + 1)
+    return None
+
+
+def _behind_id3(fd, size, path, head):
+    flags, tag_size = head[5], head[6:10]
+    length = 0
+    for byte in tag_size:
+        length = length << 7 | byte & 0x7F
+    end = 10 + length + (10 if flags & 0x10 else 0)
+    if end == size or size <= HEADER_BYTES < end:
+        raise AudioError(
+            "empty", f"{size} bytes hold an ID3 tag and no audio; the file is incomplete.", path
+        )
+    if end > size:
+        raise AudioError(
+            "damaged",
+            f"ID3 tag claims {end / 2**20:.1f} MiB, the file has {size / 2**20:.1f} MiB. "
+            "Rewrite or remove the tag.",
+            path,
+        )
+    behind = os.pread(fd, 4, end)
+    if behind == b"fLaC":
+        return Container("flac")
+    if frame := _mp3_frame(behind):
+        found = _mp3(fd, size, end, frame)
+        # a decoder skips the tag by itself; only a lying length frame moves the start
+        return Container("mp3", 0 if found.start == end else found.start, found.declared_s)
+    return Container("mp3")
+
+
+# ---- Ogg: pages with checksums ----
+
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _ogg_crc(data):
+    """Ogg's checksum (polynomial 0x04c11db7, unreflected) by way of zlib's reflected one."""
+    state = zlib.crc32(data.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{state:032b}"[::-1], 2)
+
+
+def _ogg_damage(fd):
+    ended = False
+    with open(os.dup(fd), "rb", buffering=1 << 20) as stream:
+        stream.seek(0)
+        position = 0
+        while head := stream.read(27):
+            if head[:4] != b"OggS"[: len(head)] or (len(head) == 27 and head[4] != 0):
+                if ended:
+                    return None  # something appended behind the end of the stream
+                return "damaged", f"no Ogg page at byte {position}"
+            lacing = stream.read(head[26]) if len(head) == 27 else b""
+            body = stream.read(sum(lacing))
+            if len(head) < 27 or len(lacing) < head[26] or len(body) < sum(lacing):
+                return "truncated", f"the last Ogg page, at byte {position}, is incomplete"
+            crc = int.from_bytes(head[22:26], "little")
+            if crc != _ogg_crc(head[:22] + bytes(4) + head[26:] + lacing + body):
+                return "damaged", f"checksum of the Ogg page at byte {position} is wrong"
+            ended = bool(head[5] & 4)
+            position += 27 + len(lacing) + len(body)
+    return None if ended else ("truncated", "the Ogg stream has no end page")

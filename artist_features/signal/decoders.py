@@ -1,0 +1,284 @@
+"""The decoders: an open file to blocks of float32 samples at the file's own rate.
+
+Each decoder is a generator function `(fd, container, path, span)` that yields
+`Decoded` once, as soon as the format is known, then blocks float32
+`(n_frames, n_channels)`. libsndfile reads wav, flac, ogg (Vorbis, Opus), mp3, aiff,
+au, caf and w64; FFmpeg (through PyAV, extra `[av]`) also m4a, mp4, aac, wma and
+matroska.
+"""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+
+from artist_features.errors import AudioError
+from artist_features.signal.containers import HEADER_BYTES, check_format, describe_head
+
+BLOCK_FRAMES = 65536
+AV_FORMATS = {  # our container -> FFmpeg demuxer, named so that FFmpeg never guesses
+    "mp4": "mp4",
+    "asf": "asf",
+    "aac": "aac",
+    "matroska": "matroska",
+    "ogg": "ogg",
+    "mp3": "mp3",
+    "flac": "flac",
+    "wav": "wav",
+    "aiff": "aiff",
+    "caf": "caf",
+}
+_ONLY_AV = {
+    "mp4": "MP4/AAC",
+    "asf": "Windows Media (WMA)",
+    "aac": "AAC",
+    "matroska": "Matroska/WebM",
+}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Facts known before the first block.
+
+    Attributes:
+        sample_rate: in Hz.
+        n_channels: channels in each block.
+        declared_s: length that the file promises, in seconds, or None.
+        decoder: "soundfile" or "av".
+    """
+
+    sample_rate: int
+    n_channels: int
+    declared_s: float | None
+    decoder: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """Part of a file, in seconds; duration None means up to the end."""
+
+    offset_s: float = 0.0
+    duration_s: float | None = None
+
+    def __post_init__(self):
+        for name, value, least in (
+            ("offset", self.offset_s, 0),
+            ("duration", self.duration_s, None),
+        ):
+            if value is None:
+                continue
+            good = np.isfinite(value) and (value >= 0 if least == 0 else value > 0)
+            if not good:
+                raise ValueError(
+                    f"{name} is {value} s; allowed is a finite number of seconds, "
+                    f"{'0 or more' if least == 0 else 'above 0'}."
+                )
+
+    @property
+    def whole(self):
+        """True if nothing is left out."""
+        return self.offset_s == 0 and self.duration_s is None
+
+    def frames(self, sample_rate):
+        """Return (first frame, number of frames or None) at a sample rate in Hz."""
+        count = None if self.duration_s is None else max(1, round(self.duration_s * sample_rate))
+        return round(self.offset_s * sample_rate), count
+
+
+class _SequentialSoundFile(soundfile.SoundFile):
+    """libsndfile without the seek that soundfile adds after each read.
+
+    That seek costs a fifth of the decoding time and fails on a FLAC whose header does
+    not know its length, as any encoder that writes to a pipe leaves it.
+    """
+
+    def seekable(self):
+        return False
+
+
+def decode_soundfile(fd, container, path, span):
+    """Decode through libsndfile; see the module docstring for what is yielded."""
+    os.lseek(fd, container.start, os.SEEK_SET)
+    try:
+        sound = _SequentialSoundFile(fd, closefd=False)
+    except soundfile.LibsndfileError as error:
+        raise _open_error(fd, container, path, error.error_string) from None
+    with sound:
+        check_format(sound.samplerate, sound.channels, path)
+        yield Decoded(sound.samplerate, sound.channels, _declared(sound, container), "soundfile")
+        first, count = span.frames(sound.samplerate)
+        if sound.format == "FLAC" and count is None:
+            # reading past the declared end turns a tag appended there into an error
+            count = max(0, sound.frames - first)
+        if first:
+            _seek(sound, first, path)
+        buffer = np.empty((BLOCK_FRAMES, sound.channels), np.float32)
+        done = 0
+        while count is None or done < count:
+            wanted = BLOCK_FRAMES if count is None else min(BLOCK_FRAMES, count - done)
+            try:
+                block = sound.read(out=buffer[:wanted])
+            except soundfile.LibsndfileError as error:
+                start = (first + done) / sound.samplerate
+                end = (first + done + wanted) / sound.samplerate
+                raise AudioError(
+                    "damaged",
+                    f"decoding failed between {start:.1f} and {end:.1f} s "
+                    f"({error.error_string.rstrip('.') or 'invalid data'}). "
+                    "Restore the file, or pass a duration that ends before.",
+                    path,
+                ) from None
+            if not len(block):
+                break
+            done += len(block)
+            yield block
+
+
+def _declared(sound, container):
+    if sound.format == "MP3":  # libsndfile guesses where the header is silent
+        return container.declared_s
+    return None if sound.frames >= 2**62 else sound.frames / sound.samplerate
+
+
+def _seek(sound, first, path):
+    try:
+        position = sound.seek(first)
+    except soundfile.LibsndfileError:
+        position = None
+    if position != first:
+        raise past_end(first / sound.samplerate, sound.frames / sound.samplerate, path)
+
+
+def past_end(offset_s, length_s, path):
+    """Return the error for an offset behind the last sample."""
+    return AudioError(
+        "out_of_range",
+        f"offset is {offset_s:g} s, the recording ends at {length_s:.1f} s; "
+        "pass an offset inside it.",
+        path,
+    )
+
+
+def _open_error(fd, container, path, cause):
+    size = os.fstat(fd).st_size
+    cause = cause.rstrip(".") or "no details"
+    if container.kind in _ONLY_AV:
+        return AudioError(
+            "unsupported",
+            f"{_ONLY_AV[container.kind]} needs the FFmpeg decoder; install it with "
+            "`pip install 'artist-features[av]'`.",
+            path,
+        )
+    if size < 12 or (container.kind != "unknown" and size <= HEADER_BYTES):
+        return AudioError("empty", f"{size} bytes, no audio in them; the file is incomplete.", path)
+    if container.kind == "unknown":
+        return AudioError(
+            "unsupported",
+            f"no known audio format; the file starts with {describe_head(fd)}. "
+            "Readable are wav, flac, ogg, opus, mp3, aiff, au, caf, and with the extra [av] "
+            "m4a, mp4, aac, wma, webm.",
+            path,
+        )
+    return AudioError(
+        "damaged", f"the file starts like {container.kind} but cannot be opened ({cause}).", path
+    )
+
+
+# sample formats of FFmpeg: numpy dtype -> (offset, scale) to [-1, 1]
+_FULL_SCALE = {
+    "uint8": (128.0, 1 / 128),
+    "int16": (0.0, 1 / 2**15),
+    "int32": (0.0, 1 / 2**31),
+    "int64": (0.0, 1 / 2**63),
+}
+
+
+def to_float(samples):
+    """Convert integer PCM to float32 in [-1, 1) by its full scale; floats pass.
+
+    uint8 is centred at 128; int16 divides by 2^15, int32 by 2^31, int64 by 2^63.
+    """
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    offset, scale = _FULL_SCALE[samples.dtype.name]
+    return ((samples - np.float32(offset)) * np.float32(scale)).astype(np.float32, copy=False)
+
+
+def av_installed():
+    """True if PyAV, the extra `[av]`, can be imported."""
+    try:
+        import av  # noqa: F401, PLC0415
+    except ImportError:
+        return False
+    return True
+
+
+def decode_av(fd, container, path, span):
+    """Decode through FFmpeg; see the module docstring for what is yielded."""
+    import av
+
+    if container.kind not in AV_FORMATS:
+        raise _open_error(fd, container, path, "not on the list of FFmpeg formats")
+    failed = (av.error.FFmpegError, ValueError, IndexError)
+    with open(os.dup(fd), "rb") as stream:
+        stream.seek(container.start)
+        try:
+            source = av.open(stream, format=AV_FORMATS[container.kind])
+        except failed as error:
+            raise _open_error(fd, container, path, _av_cause(error)) from None
+        with source:
+            if not source.streams.audio:
+                raise AudioError("unsupported", "the file has no audio track.", path)
+            track = source.streams.audio[0]
+            check_format(track.rate or 0, track.channels or 0, path)
+            declared = None if source.duration is None else source.duration / av.time_base
+            yield Decoded(track.rate, track.channels, declared, "av")
+            yield from _av_blocks(source, track, span, path, failed)
+
+
+def _av_blocks(source, track, span, path, failed):
+    rate = track.rate
+    first, count = span.frames(rate)
+    position = 0
+    if first:  # a second early: the decoder needs frames before the first exact one
+        source.seek(int(max(0.0, span.offset_s - 1.0) * 1_000_000))
+        position = None
+    done = 0
+    frames = source.decode(track)
+    while count is None or done < count:
+        try:
+            frame = next(frames, None)
+        except failed as error:
+            at = (first + done) / rate
+            raise AudioError(
+                "damaged", f"decoding failed at {at:.1f} s ({_av_cause(error)}).", path
+            ) from None
+        if frame is None:
+            break
+        if frame.rate != rate or frame.layout.nb_channels != track.channels:
+            raise AudioError(
+                "damaged",
+                f"format changes at {(first + done) / rate:.1f} s from {rate} Hz, "
+                f"{track.channels} channels to {frame.rate} Hz, "
+                f"{frame.layout.nb_channels} channels.",
+                path,
+            )
+        samples = frame.to_ndarray()
+        if not frame.format.is_planar:
+            samples = samples.reshape(-1, track.channels).T
+        if position is None:
+            position = round(float(frame.pts * frame.time_base) * rate)
+        block = to_float(samples.T)
+        skip = max(0, first - position)
+        position += len(block)
+        block = block[skip : None if count is None else skip + count - done]
+        done += len(block)
+        if len(block):
+            yield block
+    if first and not done:
+        raise past_end(first / rate, (position or 0) / rate, path)
+
+
+def _av_cause(error):
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)

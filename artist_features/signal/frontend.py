@@ -1,0 +1,131 @@
+"""Keras layers from waveform segments to standardised log-mel.
+
+Kapre's STFT, Magnitude and ApplyFilterbank, then two layers of our own. All of them
+compute in float32 whatever the global dtype policy: in float16 a log-mel overflows.
+"""
+
+import math
+
+import keras
+import kapre
+
+from artist_features.config import FrontEnd
+
+
+@keras.saving.register_keras_serializable(package="artist_features")
+class LogCompression(keras.layers.Layer):
+    """Compress x to log10(1 + scale * x), elementwise; any shape in, same shape out.
+
+    Args:
+        scale: c in log10(1 + c x), > 0. Source of 10: authors' code.
+    """
+
+    def __init__(self, scale=10.0, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, inputs):
+        return keras.ops.log1p(inputs * self.scale) * (1.0 / math.log(10.0))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="artist_features")
+class Standardisation(keras.layers.Layer):
+    """Shift and scale by two fixed scalars: (x - mean) / std; same shape out.
+
+    Args:
+        mean, std: scalars of the training set's log-mel.
+    """
+
+    def __init__(self, mean=0.0, std=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.mean = mean
+        self.std = std
+
+    def call(self, inputs):
+        return (inputs - self.mean) * (1.0 / self.std)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "mean": self.mean, "std": self.std}
+
+
+def log_mel(waveform, front_end):
+    """Apply the whole front end to a symbolic or eager batch of segments.
+
+    Args:
+        waveform: float32 `(batch, n_samples, 1)`, mono, [-1, 1], already padded.
+        front_end: a `FrontEnd`.
+
+    Returns:
+        float32 `(batch, n_frames, n_mels)`, standardised log-mel.
+    """
+    x = kapre.STFT(
+        n_fft=front_end.n_fft,
+        win_length=front_end.n_fft,
+        hop_length=front_end.hop_length,
+        window_name="hann_window",
+        pad_begin=False,
+        pad_end=False,
+        input_data_format="channels_last",
+        output_data_format="channels_last",
+        dtype="float32",
+        name="stft",
+    )(waveform)
+    # (batch, frame, frequency, channel)
+    x = kapre.Magnitude(dtype="float32", name="magnitude")(x)
+    x = kapre.ApplyFilterbank(
+        type="mel",
+        filterbank_kwargs={
+            "sample_rate": front_end.sample_rate,
+            "n_freq": front_end.n_fft // 2 + 1,
+            "n_mels": front_end.n_mels,
+            "f_min": front_end.f_min_hz,
+            "f_max": front_end.f_max_hz,
+            "htk": False,
+            "norm": "slaney",
+        },
+        data_format="channels_last",
+        dtype="float32",
+        name="mel",
+    )(x)
+    x = keras.layers.Reshape((-1, front_end.n_mels), dtype="float32", name="drop_channel")(x)
+    x = LogCompression(front_end.log_scale, dtype="float32", name="log_mel")(x)
+    return Standardisation(front_end.mean, front_end.std, dtype="float32", name="standardised")(x)
+
+
+def front_end_of(model):
+    """Read the `FrontEnd` back from the layers of a model made by this package.
+
+    Raises:
+        ValueError: the model has no such front end, so its input is unknown.
+    """
+    layers = {type(layer): layer for layer in model._flatten_layers()}
+    try:
+        stft, mel = layers[kapre.STFT], layers[kapre.ApplyFilterbank].filterbank_kwargs
+        compression, standardisation = layers[LogCompression], layers[Standardisation]
+    except KeyError as missing:
+        raise ValueError(
+            f"model {model.name!r}: no {missing.args[0].__name__} layer found. extract() needs "
+            "a model that takes waveform segments, as load_model() and models.backbone() give."
+        ) from None
+    n_samples = model.input_shape[1]
+    return FrontEnd(
+        sample_rate=mel["sample_rate"],
+        n_fft=stft.n_fft,
+        hop_length=stft.hop_length,
+        n_mels=mel["n_mels"],
+        f_min_hz=mel["f_min"],
+        f_max_hz=mel["f_max"],
+        segment_frames=(n_samples - stft.n_fft) // stft.hop_length + 1,
+        log_scale=compression.scale,
+        mean=standardisation.mean,
+        std=standardisation.std,
+    )

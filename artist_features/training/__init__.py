@@ -1,0 +1,1 @@
+"""Tracks with artist names to a trained model."""

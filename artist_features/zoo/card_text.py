@@ -1,0 +1,61 @@
+"""The README.md of a model folder: the model card with the Hub's metadata."""
+
+import json
+
+_PAPER = "https://arxiv.org/abs/1710.06648"
+
+
+def model_card(card):
+    """Return the Markdown text of a `ModelCard`, YAML metadata first."""
+    front_end, network = card.front_end, card.network
+    lines = [
+        "---",
+        "library_name: artist-features",
+        f"license: {card.license.lower()}",
+        "pipeline_tag: feature-extraction",
+        "tags: [audio, music, embeddings, keras]",
+        "---",
+        "",
+        f"# {card.name}",
+        "",
+        card.description,
+        "",
+        f"A {card.kind} model after Park et al., *Representation Learning of Music Using Artist "
+        f"Labels* (ISMIR 2018, {_PAPER}): {front_end.segment_frames} frames of a "
+        f"{front_end.n_mels}-band log-mel ({front_end.segment_hop_s:.2f} s at "
+        f"{front_end.sample_rate} Hz) to {network.embedding_dim} numbers; a track is the "
+        f"{card.pooling} over its segments.",
+        "",
+        "```python",
+        "from artist_features import extract",
+        "",
+        f'embedding = extract("song.mp3", model="{card.name}")',
+        "```",
+        "",
+        "## Licence and credit",
+        "",
+        f"Licence: {card.license}. {card.credit}",
+        "",
+        "## Training",
+        "",
+        *_table(card.training),
+        "",
+        "## Scores",
+        "",
+        *(_table(card.scores) if card.scores else ["None measured yet."]),
+        "",
+        "## Integrity",
+        "",
+        f"`model.weights.h5` has sha256 `{card.weights_sha256}`. artist_features compares it at "
+        "every load. It proves that the file is whole, not who made it.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(record):
+    rows = ["| | |", "|---|---|"]
+    for key, value in record.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        rows.append(f"| {key.replace('_', ' ')} | {text.replace('|', '/')} |")
+    return rows

@@ -1,0 +1,126 @@
+"""The Hugging Face Hub through its own client: pinned, cached, verified.
+
+The client compares sizes, not content, so every load checks the sha256 of the weights
+against the card (`zoo.folder`) and fetches once more if it does not match. For a
+repository of somebody else that hash travels with the file: it proves that the file is
+whole, not who made it.
+"""
+
+import re
+from pathlib import Path
+
+from artist_features.errors import WeightsError
+from artist_features.zoo import folder as model_folder
+
+_HANDLE = re.compile(r"hf://([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
+_TIMEOUT_S = 10
+
+
+def parse_handle(handle):
+    """Split "hf://owner/name[@revision]" into ("owner/name", revision or None).
+
+    Raises:
+        ValueError: not of that form.
+    """
+    match = _HANDLE.fullmatch(handle)
+    if not match:
+        raise ValueError(
+            f"model {handle!r}: not a Hub id; allowed is hf://owner/name or "
+            "hf://owner/name@revision (a branch, a tag or a full commit hash)."
+        )
+    return match[1], match[2]
+
+
+def load_verified(handle):
+    """Fetch a model folder if it is not cached, verify it, read it.
+
+    A cached copy is used without any network call; `HF_ENDPOINT`, `HF_TOKEN`,
+    `HF_HOME` and `HF_HUB_OFFLINE` work as the Hub's client documents them.
+
+    Returns:
+        (`ModelCard`, weights) as `zoo.folder` gives them.
+
+    Raises:
+        WeightsError: `unavailable`, or what `zoo.folder` raises after a second fetch.
+    """
+    repo_id, revision = parse_handle(handle)
+    folder = _cached(repo_id, revision)
+    fetched = folder is None
+    if fetched:
+        folder = _download(repo_id, revision, force=False)
+    try:
+        return _read(folder)
+    except WeightsError as error:
+        if error.code == "incompatible" or _offline():
+            raise
+        folder = _download(repo_id, revision, force=True)  # a damaged cache heals here
+        return _read(folder)
+
+
+def _read(folder):
+    root = folder.parents[1]  # links lead from snapshots/ to blobs/ of one repository
+    card = model_folder.read_card(folder, root=root)
+    return card, model_folder.read_weights(folder, card, root=root)
+
+
+def _offline():
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
+
+
+def _cached(repo_id, revision):
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    needed = (model_folder.CARD_FILE, model_folder.WEIGHTS_FILE)
+    return folder if all((folder / name).is_file() for name in needed) else None
+
+
+def _download(repo_id, revision, force):
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    # the client's HTTP library (httpx in 1.x, httpx2 in 2.x) is known by its base error
+    http_error = next(c for c in HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
+    try:
+        # asked once, without the client's retries: no network is known in a second
+        HfApi().model_info(repo_id, revision=revision, timeout=_TIMEOUT_S)
+        folder = snapshot_download(
+            repo_id,
+            revision=revision,
+            allow_patterns=list(model_folder.FILES),
+            force_download=force,
+            library_name="artist-features",
+        )
+    except (http_error, OfflineModeIsEnabled, OSError, ValueError) as error:
+        raise WeightsError(
+            "unavailable",
+            f"{_cause(error, constants.ENDPOINT)} Cache folder: {constants.HF_HUB_CACHE}. "
+            f"Fetch it once with network: artist-features pull {repo_id} DIR; "
+            "the bundled models need no network.",
+            f"hf://{repo_id}" + (f"@{revision}" if revision else ""),
+        ) from None
+    return Path(folder)
+
+
+def _cause(error, endpoint):
+    """Say in one line what went wrong, without the client's headers or tokens."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return (
+            f"{endpoint} answered {status}: the repository is private, gated or does not exist; "
+            "set HF_TOKEN to a token that may read it."
+        )
+    if status == 404:
+        return f"{endpoint} answered 404: no such repository, revision or file."
+    if status is not None:
+        return f"{endpoint} answered {status}; try again later."
+    if _offline():
+        return "not in the cache, and HF_HUB_OFFLINE is set."
+    text = str(error).strip().splitlines()
+    return f"{endpoint}: {type(error).__name__}: {text[0][:200] if text else 'no details'}."

@@ -1,0 +1,113 @@
+"""The networks: one backbone, and the two heads that train it.
+
+Sources: P = Park et al., ISMIR 2018, section 3; C = the authors' `model.py`.
+"""
+
+import keras
+
+from artist_features.config import FrontEnd, Network
+from artist_features.signal.frontend import log_mel
+
+
+def backbone(*, front_end=None, network=None, name="backbone"):
+    """Build the CNN that turns waveform segments into embeddings, untrained.
+
+    Five blocks of convolution, batch normalisation, ReLU and max pooling over the
+    log-mel, then the average over time (C). With the defaults it has 265,984
+    parameters, batch-normalisation statistics included.
+
+    Args:
+        front_end: `FrontEnd`; None means the authors' values.
+        network: `Network`; None means the paper's layers.
+        name: of the Keras model.
+
+    Returns:
+        `keras.Model`: float32 `(batch, 66560, 1)`, mono at 22,050 Hz in [-1, 1],
+        to float32 `(batch, 256)`.
+
+    Example:
+        >>> backbone().count_params()
+        265984
+    """
+    front_end = front_end or FrontEnd()
+    network = network or Network()
+    waveform = keras.Input((front_end.segment_samples, 1), dtype="float32", name="waveform")
+    x = log_mel(waveform, front_end)
+    blocks = zip(network.filters, network.kernel_sizes, network.pool_sizes, strict=True)
+    for number, (filters, kernel_size, pool_size) in enumerate(blocks, start=1):
+        x = keras.layers.Conv1D(
+            filters,
+            kernel_size,
+            padding="same",
+            kernel_initializer="he_uniform",
+            kernel_regularizer=keras.regularizers.L2(network.l2),
+            name=f"block{number}_conv",
+        )(x)
+        x = keras.layers.BatchNormalization(name=f"block{number}_norm")(x)
+        x = keras.layers.ReLU(name=f"block{number}")(x)
+        if pool_size > 1:
+            x = keras.layers.MaxPooling1D(pool_size, name=f"block{number}_pool")(x)
+    # float32 under any dtype policy: distances between embeddings need the digits
+    x = keras.layers.GlobalAveragePooling1D(dtype="float32", name="embedding")(x)
+    return keras.Model(waveform, x, name=name)
+
+
+def basic(n_artists, *, tower=None):
+    """Build the artist classifier: the backbone and a softmax over artists.
+
+    Train it with categorical cross-entropy (P section 3.1).
+
+    Args:
+        n_artists: number of classes, >= 2.
+        tower: backbone to train; None builds a new one.
+
+    Returns:
+        `keras.Model`: float32 `(batch, 66560, 1)` to probabilities
+        float32 `(batch, n_artists)`.
+
+    Raises:
+        ValueError: n_artists is below 2.
+    """
+    _check_count("n_artists", n_artists, 2)
+    tower = tower or backbone()
+    probabilities = keras.layers.Dense(
+        n_artists, activation="softmax", dtype="float32", name="artist"
+    )(tower.output)
+    return keras.Model(tower.input, probabilities, name="basic")
+
+
+def siamese(n_negatives=4, *, tower=None):
+    """Build the Siamese model: cosine similarities of one shared backbone.
+
+    Train it with `artist_features.training.losses.SiameseHinge` (P section 3.2).
+
+    Args:
+        n_negatives: tracks of other artists per anchor, >= 1. Source of 4: P, C.
+        tower: backbone to train; None builds a new one.
+
+    Returns:
+        `keras.Model`: inputs `anchor` and `positive` float32 `(batch, 66560, 1)`,
+        `negatives` float32 `(batch, n_negatives, 66560, 1)`; output float32
+        `(batch, 1 + n_negatives)`: similarity of the anchor to the positive, then
+        to each negative, in [-1, 1].
+
+    Raises:
+        ValueError: n_negatives is below 1.
+    """
+    _check_count("n_negatives", n_negatives, 1)
+    tower = tower or backbone()
+    segment = tower.input_shape[1:]
+    anchor = keras.Input(segment, name="anchor")
+    positive = keras.Input(segment, name="positive")
+    negatives = keras.Input((n_negatives, *segment), name="negatives")
+    others = [positive] + [negatives[:, k] for k in range(n_negatives)]
+    anchor_embedding = tower(anchor)
+    cosine = keras.layers.Dot(axes=1, normalize=True, dtype="float32", name="cosine")
+    similarities = [cosine([anchor_embedding, tower(other)]) for other in others]
+    joined = keras.layers.Concatenate(dtype="float32", name="similarity")(similarities)
+    return keras.Model([anchor, positive, negatives], joined, name="siamese")
+
+
+def _check_count(name, value, least):
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} = {value!r}; allowed is an integer of {least} or more.")

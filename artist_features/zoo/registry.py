@@ -1,0 +1,101 @@
+"""Names to models: the bundled ones, local folders and Hub ids."""
+
+import difflib
+import os
+from pathlib import Path
+
+from artist_features.errors import WeightsError
+from artist_features.zoo import folder as model_folder
+from artist_features.zoo import hub
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def bundled_folder():
+    """Return the folder of bundled models: in the wheel, or in a source checkout."""
+    installed = _PACKAGE / "weights"
+    return installed if installed.is_dir() else _PACKAGE.parent / "weights"
+
+
+def bundled_names():
+    """Return the names of the bundled models, sorted."""
+    return sorted(path.parent.name for path in bundled_folder().glob(f"*/{model_folder.CARD_FILE}"))
+
+
+def list_models():
+    """Return the bundled models as {name: `ModelCard`}.
+
+    A card has `embedding_dim`, `license`, `training` (data, hours, artists, recipe) and
+    `scores`, among others.
+
+    Example:
+        >>> sorted(list_models())
+        ['basic', 'siamese']
+    """
+    return {name: model_folder.read_card(bundled_folder() / name) for name in bundled_names()}
+
+
+def read_model(spec):
+    """Find, verify and read a model without building it; no TensorFlow is imported.
+
+    Args:
+        spec: bundled name, path of a model folder, or "hf://owner/name[@revision]".
+
+    Returns:
+        (`ModelCard`, weights) for `folder.build`.
+
+    Raises:
+        ValueError: neither a name nor a path nor a Hub id.
+        WeightsError: the model cannot be fetched, verified or read.
+    """
+    if isinstance(spec, str) and spec.startswith("hf://"):
+        return hub.load_verified(spec)
+    path = _folder_of(spec)
+    if not path.is_dir():
+        hint = "a folder as `artist-features import-authors` writes is needed"
+        if path.suffix in (".keras", ".h5"):
+            hint = "a single Keras file is not read (it can carry code); " + hint
+        state = "is not a folder" if path.exists() else "no such folder"
+        code = "incompatible" if path.exists() else "unavailable"
+        raise WeightsError(code, f"{state}; {hint}.", path)
+    card = model_folder.read_card(path)
+    return card, model_folder.read_weights(path, card)
+
+
+def load_model(spec="siamese"):
+    """Load a model as a Keras model, ready to extract or to train on.
+
+    Args:
+        spec: bundled name ("siamese", "basic"), path of a model folder, or
+            "hf://owner/name[@revision]".
+
+    Returns:
+        `keras.Model`, trainable: float32 `(batch, 66560, 1)`, mono at 22,050 Hz in
+        [-1, 1], to embeddings float32 `(batch, 256)`.
+
+    Raises:
+        ValueError: unknown name.
+        WeightsError: the weights cannot be fetched, verified or read.
+    """
+    return model_folder.build(*read_model(spec))
+
+
+def _folder_of(spec):
+    if isinstance(spec, os.PathLike):
+        return Path(spec)
+    if not isinstance(spec, str):
+        raise TypeError(
+            f"model is {type(spec).__name__}; allowed are a name, a path, a Hub id or a Keras "
+            "model."
+        )
+    names = bundled_names()
+    if spec in names:
+        return bundled_folder() / spec
+    if os.sep in spec or "/" in spec or Path(spec).exists():
+        return Path(spec)
+    close = difflib.get_close_matches(spec, names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"unknown model {spec!r}. Available: {', '.join(names)}; "
+        f"or a path of a model folder, or hf://owner/name.{hint}"
+    )

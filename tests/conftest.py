@@ -1,0 +1,84 @@
+"""Synthetic audio and models for the tests; the reference files where they exist."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+import soundfile
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+SAMPLE_RATE = 44100
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Folder of the authors' weights and golden arrays; skips where it is missing."""
+    if not REFERENCE.is_dir():
+        pytest.skip(f"no reference files at {REFERENCE}")
+    return REFERENCE
+
+
+@pytest.fixture(scope="session")
+def authors_folder(reference, tmp_path_factory):
+    """The authors' Siamese-10000 weights as a model folder."""
+    from artist_features.zoo.authors import import_authors
+
+    folder = tmp_path_factory.mktemp("models") / "authors"
+    import_authors(reference / "model_siamese_10000.h5", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A model folder with small random weights: fast, and only for plumbing."""
+    import keras
+
+    from artist_features.config import Network
+    from artist_features.zoo import folder, models
+
+    keras.utils.set_random_seed(0)
+    network = Network(filters=(16, 16, 8), kernel_sizes=(4, 2, 1), pool_sizes=(4, 4, 1))
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    fields = {
+        "name": "tiny",
+        "kind": "siamese",
+        "description": "Random weights for tests.",
+        "license": "MIT",
+        "credit": "Nobody.",
+        "network": network,
+    }
+    folder.write_folder(path, models.backbone(network=network), fields)
+    return path
+
+
+def music(seconds=7.0, sample_rate=SAMPLE_RATE, n_channels=2, seed=0):
+    """Return a few decaying notes over soft noise, float32 `(n, n_channels)`."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * sample_rate)) / sample_rate
+    wave = 0.01 * rng.standard_normal((len(t), n_channels))
+    for onset in np.arange(0, seconds, 0.5):
+        pitch_hz = 110 * 2 ** (rng.integers(0, 36) / 12)
+        envelope = np.where(t >= onset, np.exp(-4 * np.maximum(t - onset, 0)), 0)
+        wave += 0.2 * (envelope * np.sin(2 * np.pi * pitch_hz * t))[:, None]
+    return np.clip(wave, -1, 1).astype(np.float32)
+
+
+def write_audio(path, samples, sample_rate=SAMPLE_RATE, audio_format=None, subtype=None):
+    """Write a file in blocks (libsndfile crashes on long Vorbis in one call)."""
+    path = Path(path)
+    audio_format = audio_format or path.suffix[1:].upper()
+    if audio_format in ("OPUS", "OGA"):
+        audio_format, subtype = "OGG", subtype or ("OPUS" if path.suffix == ".opus" else None)
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with (
+        open(path, "wb") as file,
+        soundfile.SoundFile(
+            file, "w", sample_rate, channels, subtype, format=audio_format
+        ) as sound,
+    ):
+        for start in range(0, len(samples), 8192):
+            sound.write(samples[start : start + 8192])
+    return path
