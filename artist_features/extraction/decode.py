@@ -6,7 +6,7 @@ import numpy as np
 
 from artist_features.errors import AudioError
 from artist_features.signal.audio import Clip, read_array, read_file
-from artist_features.signal.decoders import Span
+from artist_features.signal.decoders import WHOLE, Span
 from artist_features.signal.segments import Segmenter
 
 
@@ -23,7 +23,7 @@ class Source:
 
     audio: object
     sample_rate: int | None = None
-    span: Span = Span()
+    span: Span = WHOLE
     decoder: str = "auto"
 
     @property
@@ -110,10 +110,7 @@ def _blocks(source, clip, target_rate):
             target_rate=target_rate,
             span=source.span,
         )
-    if source.decoder == "tfio":
-        from artist_features.extraction.tfio_decoder import read_file_tfio
-
-        return read_file_tfio(source.audio, clip, target_rate=target_rate, span=source.span)
-    return read_file(
-        source.audio, clip, target_rate=target_rate, span=source.span, decoder=source.decoder
-    )
+    decoder = source.decoder
+    if decoder == "tfio":
+        from artist_features.extraction.tfio_decoder import decode_tfio as decoder
+    return read_file(source.audio, clip, target_rate=target_rate, span=source.span, decoder=decoder)

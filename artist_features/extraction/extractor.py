@@ -35,6 +35,7 @@ class Extractor:
     Attributes:
         front_end: `FrontEnd` of the model.
         timing: seconds and counts of everything extracted so far.
+        device: where the model runs, once it is loaded.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class Extractor:
         self.decoder = decoder
         self.card, self.front_end, self._load = _prepare(model)
         self.timing = Counter()
+        self.device = "not loaded"
 
     @functools.cached_property
     def model(self):
         """The `keras.Model`, built when first needed: decoders start before TensorFlow."""
         started = time.perf_counter()
-        configure_devices()
+        self.device = configure_devices()
         model = self._load()
         self.timing["load_s"] += time.perf_counter() - started
         return model

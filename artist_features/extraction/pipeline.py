@@ -127,7 +127,7 @@ class _Ledger:
         """Yield (segments, owner keys, keys complete with this batch)."""
         try:
             yield from self._batches()
-        except Exception as error:  # tf.data would lose the type and the traceback
+        except Exception as error:  # noqa: BLE001 - tf.data would lose its type; raised again
             self.failure = error
 
     def _batches(self):

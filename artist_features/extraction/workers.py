@@ -118,7 +118,7 @@ class DecodePool:
                     self._decode_here(index, source)
                 else:
                     self._decode_there(index, source, child)
-        except Exception as error:  # a fault of ours: the consumer must see it
+        except Exception as error:  # noqa: BLE001 - raised again where the events are read
             self._put(error)
         finally:
             if child:

@@ -15,7 +15,7 @@ import soxr
 
 from artist_features.errors import AudioError
 from artist_features.signal import containers, decoders
-from artist_features.signal.decoders import Span
+from artist_features.signal.decoders import WHOLE
 
 DECODERS = ("auto", "soundfile", "av")
 _MAX_AMPLITUDE = 16.0  # 24 dB above full scale; more is a scaling mistake
@@ -43,7 +43,7 @@ class Clip:
     flaws: list = field(default_factory=list)
 
 
-def read_file(path, clip, *, target_rate, span=Span(), decoder="auto"):
+def read_file(path, clip, *, target_rate, span=WHOLE, decoder="auto"):
     """Yield mono float32 blocks `(n,)` at `target_rate` Hz; fill `clip` on the way.
 
     Args:
@@ -51,7 +51,8 @@ def read_file(path, clip, *, target_rate, span=Span(), decoder="auto"):
         clip: a new `Clip` to fill.
         target_rate: sample rate of the blocks in Hz.
         span: part to read; what is outside is not decoded.
-        decoder: "auto" (libsndfile, then FFmpeg where installed), "soundfile", "av".
+        decoder: "auto" (libsndfile, then FFmpeg where installed), "soundfile", "av", or
+            a function of the form that `artist_features.signal.decoders` describes.
 
     Raises:
         AudioError: with one of its codes; see `artist_features.errors`.
@@ -72,7 +73,7 @@ def read_file(path, clip, *, target_rate, span=Span(), decoder="auto"):
         _note_damage(fd, before.st_size, container, clip, span)
 
 
-def read_array(samples, clip, *, sample_rate, target_rate, span=Span()):
+def read_array(samples, clip, *, sample_rate, target_rate, span=WHOLE):
     """Yield mono float32 blocks `(n,)` at `target_rate` Hz from an array.
 
     Args:
@@ -153,6 +154,8 @@ def _os_error(error, path):
 
 def _decode(fd, container, path, span, decoder):
     """Choose the decoder; fall back only where the first cannot open the file."""
+    if callable(decoder):
+        return decoder(fd, container, path, span)
     if decoder == "av":
         return decoders.decode_av(fd, container, path, span)
     blocks = decoders.decode_soundfile(fd, container, path, span)

@@ -11,11 +11,9 @@ import zlib
 from dataclasses import dataclass
 
 from artist_features.errors import AudioError
+from artist_features.signal import mp3
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
-_SYNC_SEARCH_BYTES = 1 << 18  # junk allowed before the first mp3 frame
-_MP3_MAX_BYTES_PER_S = 60_000  # 320 kbit/s is 40,000; above it the length header lies
-_MP3_MIN_BYTES_PER_S = 900  # 8 kbit/s is 1,000
 _STREAMED_SIZE = 0x7FFF0000  # writers to a pipe put a size this large or larger
 
 # (offset, magic bytes, kind)
@@ -54,12 +52,17 @@ class Container:
 
     Attributes:
         kind: "wav", "flac", "mp3", ..., or "unknown".
-        start: byte at which a decoder should begin (behind junk or a lying header).
+        start: byte at which a decoder should begin (behind junk).
+        end: byte behind the audio, where the header is wrong about the length; None
+            where a decoder may read the file as it is.
+        patch: (position, bytes) that a decoder must see in place of the file's, or None.
         declared_s: length in seconds that the header promises, if worth believing.
     """
 
     kind: str
     start: int = 0
+    end: int | None = None
+    patch: tuple | None = None
     declared_s: float | None = None
 
 
@@ -88,16 +91,16 @@ def identify(fd, size, path):
             return Container(kind)
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return Container("aac")
-    if frame := _mp3_frame(head):
-        return _mp3(fd, size, 0, frame)
+    if mp3.parse_frame(head):
+        return _mp3(fd, size, 0, path)
     for magic, name in _OTHER_MAGIC:
         if head.lstrip()[: len(magic)].lower() == magic.lower():
             raise AudioError(
                 "unsupported", f"the file starts like {name}; an audio file is needed.", path
             )
-    start = _find_mp3(fd)
+    start = mp3.find_frames(fd)
     if start is not None:
-        return _mp3(fd, size, start, _mp3_frame(os.pread(fd, 4, start)))
+        return _mp3(fd, size, start, path)
     return Container("unknown")
 
 
@@ -188,80 +191,20 @@ def check_format(sample_rate, n_channels, path):
 
 # ---- MP3 ----
 
-_BITRATES = {  # kbit/s; key: (MPEG-1?, layer); ISO 11172-3 and 13818-3
-    (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (False, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
 
-
-@dataclass(frozen=True)
-class _Mp3Frame:
-    sample_rate: int
-    n_samples: int
-    n_bytes: int
-    xing_offset: int
-
-
-def _mp3_frame(head):
-    """Parse a four-byte MPEG audio frame header; None if it is not one."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return None
-    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
-    bitrate_index, rate_index = head[2] >> 4, head[2] >> 2 & 3
-    if version == 1 or layer == 4 or bitrate_index in (0, 15) or rate_index == 3:
-        return None
-    mpeg1 = version == 3
-    sample_rate = (44100, 48000, 32000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
-    bitrate = 1000 * _BITRATES[mpeg1, layer][bitrate_index]
-    padding = head[2] >> 1 & 1
-    if layer == 1:
-        return _Mp3Frame(sample_rate, 384, (12 * bitrate // sample_rate + padding) * 4, 0)
-    n_samples = 1152 if mpeg1 or layer == 2 else 576
-    mono = head[3] >> 6 == 3
-    side_information = {(1, 0): 32, (1, 1): 17, (0, 0): 17, (0, 1): 9}[mpeg1, mono]
-    n_bytes = n_samples // 8 * bitrate // sample_rate + padding
-    return _Mp3Frame(sample_rate, n_samples, n_bytes, 4 + side_information)
-
-
-def _mp3(fd, size, start, frame):
-    """Find the length an mp3 declares in its Xing, Info or VBRI frame."""
-    head = os.pread(fd, 64, start)
-    declared = None
-    if head[frame.xing_offset : frame.xing_offset + 4] in (b"Xing", b"Info"):
-        flags, n_frames = struct.unpack_from(">II", head, frame.xing_offset + 4)
-        declared = n_frames if flags & 1 else None
-    elif head[36:40] == b"VBRI":
-        declared = struct.unpack_from(">I", head, 50)[0]
-    if not declared:
-        return Container("mp3", start)
-    declared_s = declared * frame.n_samples / frame.sample_rate
-    bytes_per_s = (size - start) / declared_s
-    if bytes_per_s > _MP3_MAX_BYTES_PER_S:  # the decoder would stop early: hide the frame
-        return Container("mp3", start + frame.n_bytes)
-    if bytes_per_s < _MP3_MIN_BYTES_PER_S / 20:  # absurd, not merely cut short
-        return Container("mp3", start)
-    return Container("mp3", start, declared_s)
-
-
-def _find_mp3(fd):
-    """Find three consecutive mp3 frames behind junk; None if there are none."""
-    data = os.pread(fd, _SYNC_SEARCH_BYTES + 8192, 0)
-    start = data.find(b"\xff")
-    while 0 <= start < _SYNC_SEARCH_BYTES:
-        position = start
-        for _ in range(3):
-            frame = _mp3_frame(data[position : position + 4])
-            if frame is None:
-                break
-            position += frame.n_bytes
-        else:
-            return start
-        start = data.find(b"\xff", start + 1)
-    return None
+def _mp3(fd, size, start, path):
+    """Find out whether a decoder may be handed the file as it is."""
+    found = mp3.survey(fd, size, start)
+    if found.changes_at_s is not None:
+        raise AudioError(
+            "damaged",
+            f"the audio format changes at {found.changes_at_s:.1f} s: several mp3 files in one. "
+            "Split them.",
+            path,
+        )
+    if found.trusted:
+        return Container("mp3", start, declared_s=found.declared_s)
+    return Container("mp3", start, found.end, found.patch, found.declared_s)
 
 
 def _behind_id3(fd, size, path, head):
@@ -284,11 +227,8 @@ def _behind_id3(fd, size, path, head):
     behind = os.pread(fd, 4, end)
     if behind == b"fLaC":
         return Container("flac")
-    if frame := _mp3_frame(behind):
-        found = _mp3(fd, size, end, frame)
-        # a decoder skips the tag by itself; only a lying length frame moves the start
-        return Container("mp3", 0 if found.start == end else found.start, found.declared_s)
-    return Container("mp3")
+    start = end if mp3.parse_frame(behind) else mp3.find_frames(fd, end)
+    return Container("mp3") if start is None else _mp3(fd, size, start, path)
 
 
 # ---- Ogg: pages with checksums ----

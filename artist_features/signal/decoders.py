@@ -15,6 +15,7 @@ import soundfile
 
 from artist_features.errors import AudioError
 from artist_features.signal.containers import HEADER_BYTES, check_format, describe_head
+from artist_features.signal.mp3 import CorrectedFile
 
 BLOCK_FRAMES = 65536
 AV_FORMATS = {  # our container -> FFmpeg demuxer, named so that FFmpeg never guesses
@@ -86,6 +87,9 @@ class Span:
         return round(self.offset_s * sample_rate), count
 
 
+WHOLE = Span()
+
+
 class _SequentialSoundFile(soundfile.SoundFile):
     """libsndfile without the seek that soundfile adds after each read.
 
@@ -99,9 +103,12 @@ class _SequentialSoundFile(soundfile.SoundFile):
 
 def decode_soundfile(fd, container, path, span):
     """Decode through libsndfile; see the module docstring for what is yielded."""
+    file = fd
+    if container.end is not None:
+        file = CorrectedFile(fd, container.start, container.end, container.patch)
     os.lseek(fd, container.start, os.SEEK_SET)
     try:
-        sound = _SequentialSoundFile(fd, closefd=False)
+        sound = _SequentialSoundFile(file, closefd=False)
     except soundfile.LibsndfileError as error:
         raise _open_error(fd, container, path, error.error_string) from None
     with sound:
@@ -112,7 +119,7 @@ def decode_soundfile(fd, container, path, span):
             # reading past the declared end turns a tag appended there into an error
             count = max(0, sound.frames - first)
         if first:
-            _seek(sound, first, path)
+            _seek(sound, first, container, path)
         buffer = np.empty((BLOCK_FRAMES, sound.channels), np.float32)
         done = 0
         while count is None or done < count:
@@ -133,6 +140,8 @@ def decode_soundfile(fd, container, path, span):
                 break
             done += len(block)
             yield block
+        if first and not done:
+            raise past_end(span.offset_s, _declared(sound, container), path)
 
 
 def _declared(sound, container):
@@ -141,21 +150,21 @@ def _declared(sound, container):
     return None if sound.frames >= 2**62 else sound.frames / sound.samplerate
 
 
-def _seek(sound, first, path):
+def _seek(sound, first, container, path):
     try:
         position = sound.seek(first)
     except soundfile.LibsndfileError:
         position = None
     if position != first:
-        raise past_end(first / sound.samplerate, sound.frames / sound.samplerate, path)
+        raise past_end(first / sound.samplerate, _declared(sound, container), path)
 
 
 def past_end(offset_s, length_s, path):
-    """Return the error for an offset behind the last sample."""
+    """Return the error for an offset behind the last sample; length None if unknown."""
+    end = "before that" if length_s is None else f"at {length_s:.1f} s"
     return AudioError(
         "out_of_range",
-        f"offset is {offset_s:g} s, the recording ends at {length_s:.1f} s; "
-        "pass an offset inside it.",
+        f"offset is {offset_s:g} s, the recording ends {end}; pass an offset inside it.",
         path,
     )
 
@@ -208,10 +217,10 @@ def to_float(samples):
 def av_installed():
     """True if PyAV, the extra `[av]`, can be imported."""
     try:
-        import av  # noqa: F401, PLC0415
+        import av
     except ImportError:
         return False
-    return True
+    return bool(av.__version__)
 
 
 def decode_av(fd, container, path, span):

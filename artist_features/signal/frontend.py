@@ -6,8 +6,8 @@ compute in float32 whatever the global dtype policy: in float16 a log-mel overfl
 
 import math
 
-import keras
 import kapre
+import keras
 
 from artist_features.config import FrontEnd
 
@@ -105,8 +105,14 @@ def front_end_of(model):
     """Read the `FrontEnd` back from the layers of a model made by this package.
 
     Raises:
-        ValueError: the model has no such front end, so its input is unknown.
+        ValueError: the model has no such front end, so its input is unknown, or takes
+            more than one input, as `models.siamese()` does.
     """
+    if len(model.inputs) != 1:
+        raise ValueError(
+            f"model {model.name!r}: it has {len(model.inputs)} inputs; extract() needs one. Of a "
+            "Siamese model pass the shared backbone, model.get_layer('backbone')."
+        )
     layers = {type(layer): layer for layer in model._flatten_layers()}
     try:
         stft, mel = layers[kapre.STFT], layers[kapre.ApplyFilterbank].filterbank_kwargs

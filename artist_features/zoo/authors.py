@@ -63,7 +63,7 @@ def _read_layers(path):
     expected = model_folder.expected_weights(Network(), 128)
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             layers = _numbered(root)
             weights, dense = {}, layers.get("dense", [])
             for ours, (_, shapes) in expected.items():

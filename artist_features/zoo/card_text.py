@@ -53,6 +53,24 @@ def model_card(card):
     return "\n".join(lines)
 
 
+def models_table(cards):
+    """Return a Markdown table, one row per `ModelCard`."""
+    lines = [
+        "| model | kind | dim | trained on | artists | artist MAP (held out) | licence |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for card in cards:
+        training = card.training
+        hours = f"{training['hours']} h, " if "hours" in training else ""
+        score = card.scores.get("held_out_artist_map", "not measured")
+        lines.append(
+            f"| `{card.name}` | {card.kind} | {card.embedding_dim} | "
+            f"{hours}{training.get('data', 'unknown')} | {training.get('n_artists', '?')} | "
+            f"{score} | {card.license} |"
+        )
+    return "\n".join(lines)
+
+
 def _table(record):
     rows = ["| | |", "|---|---|"]
     for key, value in record.items():

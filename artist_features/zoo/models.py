@@ -3,6 +3,8 @@
 Sources: P = Park et al., ISMIR 2018, section 3; C = the authors' `model.py`.
 """
 
+import numbers
+
 import keras
 
 from artist_features.config import FrontEnd, Network
@@ -68,7 +70,7 @@ def basic(n_artists, *, tower=None):
     Raises:
         ValueError: n_artists is below 2.
     """
-    _check_count("n_artists", n_artists, 2)
+    n_artists = _count("n_artists", n_artists, 2)
     tower = tower or backbone()
     probabilities = keras.layers.Dense(
         n_artists, activation="softmax", dtype="float32", name="artist"
@@ -94,7 +96,7 @@ def siamese(n_negatives=4, *, tower=None):
     Raises:
         ValueError: n_negatives is below 1.
     """
-    _check_count("n_negatives", n_negatives, 1)
+    n_negatives = _count("n_negatives", n_negatives, 1)
     tower = tower or backbone()
     segment = tower.input_shape[1:]
     anchor = keras.Input(segment, name="anchor")
@@ -108,6 +110,7 @@ def siamese(n_negatives=4, *, tower=None):
     return keras.Model([anchor, positive, negatives], joined, name="siamese")
 
 
-def _check_count(name, value, least):
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+def _count(name, value, least):
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} = {value!r}; allowed is an integer of {least} or more.")
+    return int(value)

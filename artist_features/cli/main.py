@@ -1,0 +1,75 @@
+"""`artist-features`: parse the command line, run one command, return its exit code.
+
+Exit codes: 0 done, 1 some input failed or the model could not be loaded, 2 wrong usage
+or output, 130 interrupted. Data goes to standard output or a file, all else to
+standard error. Nothing here imports NumPy or TensorFlow before it is needed.
+"""
+
+import argparse
+import os
+import sys
+
+import artist_features
+from artist_features.cli import extract, import_authors, models
+from artist_features.errors import ArtistFeaturesError, ManifestError, OutputError
+
+_COMMANDS = (extract, models, import_authors)
+
+
+def build_parser():
+    """Return the argument parser with all commands."""
+    parser = argparse.ArgumentParser(
+        prog="artist-features",
+        description="Music embeddings from CNNs trained to recognise artists (ISMIR 2018).",
+    )
+    parser.add_argument("--version", action="version", version=artist_features.__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in _COMMANDS:
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv=None):
+    """Run the command line and return the exit code."""
+    args = build_parser().parse_args(argv)
+    _prepare_streams()
+    # TensorFlow's own start-up messages; set the variable to 0 to see them
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        return args.command(args)
+    except ArtistFeaturesError as error:
+        _say(f"artist-features: {error}")
+        return 2 if isinstance(error, (ManifestError, OutputError)) else 1
+    except (ValueError, ImportError) as error:
+        _say(f"artist-features: {error}")
+        return 2
+    except KeyboardInterrupt:
+        _say("artist-features: interrupted")
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has gone: nothing more to say, also not at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def run():
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+def _say(text):
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)
+
+
+def _prepare_streams():
+    """Let any path be printed in any locale; keep going without a standard error."""
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+if __name__ == "__main__":
+    run()

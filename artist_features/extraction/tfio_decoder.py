@@ -1,0 +1,96 @@
+"""tensorflow-io as decoder: a TensorFlow graph from file name to samples.
+
+For comparison and for pipelines that stay in graphs; the extra `[tfio]` brings
+TensorFlow 2.16, the only one that tensorflow-io 0.37 loads with. The header is read by
+libsndfile, the samples by the graph, whole; mixing and resampling are the package's
+own, so that the embeddings agree with the other decoders.
+"""
+
+import functools
+import os
+
+import soundfile
+
+from artist_features.errors import AudioError
+from artist_features.signal.containers import check_format
+from artist_features.signal.decoders import BLOCK_FRAMES, Decoded, past_end, to_float
+
+_SAMPLE_TYPES = {  # (container, libsndfile's subtype) -> type of the graph's samples
+    ("wav", "PCM_U8"): "uint8",
+    ("wav", "PCM_16"): "int16",
+    ("wav", "PCM_24"): "int32",
+    ("wav", "FLOAT"): "float32",
+    ("flac", "PCM_S8"): "uint8",
+    ("flac", "PCM_16"): "int16",
+    ("flac", "PCM_24"): "int32",
+    ("ogg", "VORBIS"): "float32",
+    ("mp3", "MPEG_LAYER_III"): "float32",
+}
+
+
+def require_tfio():
+    """Raise ImportError with what to install where tensorflow-io cannot be used."""
+    try:
+        import tensorflow_io
+    except ImportError as error:
+        raise ImportError(
+            f"decoder 'tfio' needs tensorflow-io ({error}); install it with "
+            "`pip install 'artist-features[tfio]'` (Python 3.10 or 3.11, TensorFlow 2.16)."
+        ) from None
+    return tensorflow_io
+
+
+def decode_tfio(fd, container, path, span):
+    """Decode in a TensorFlow graph; yields as `artist_features.signal.decoders` says."""
+    import tensorflow as tf
+
+    try:
+        os.lseek(fd, 0, os.SEEK_SET)
+        with soundfile.SoundFile(fd, closefd=False) as header:
+            rate, channels, subtype = header.samplerate, header.channels, header.subtype
+            known_length = container.kind != "mp3" and header.frames < 2**62
+            declared = header.frames / rate if known_length else container.declared_s
+    except soundfile.LibsndfileError as error:
+        raise AudioError("unsupported", f"header not readable ({error}).", path) from None
+    check_format(rate, channels, path)
+    sample_type = _SAMPLE_TYPES.get((container.kind, subtype))
+    if sample_type is None:
+        raise AudioError(
+            "unsupported",
+            f"{container.kind} with {subtype} samples; decoder 'tfio' reads wav (8, 16, 24 bits, "
+            "float), flac, ogg Vorbis and mp3. Use decoder='auto'.",
+            path,
+        )
+    try:
+        samples = _graph(container.kind, sample_type)(os.fsencode(path)).numpy()
+    except tf.errors.OpError as error:
+        cause = error.message.strip().splitlines()[-1]
+        raise AudioError("damaged", f"tensorflow-io cannot decode it ({cause}).", path) from None
+    yield Decoded(rate, channels, declared, "tfio")
+    first, count = span.frames(rate)
+    if first >= len(samples) > 0:
+        raise past_end(span.offset_s, len(samples) / rate, path)
+    samples = samples[first : None if count is None else first + count]
+    for start in range(0, len(samples), BLOCK_FRAMES):
+        yield to_float(samples[start : start + BLOCK_FRAMES])
+
+
+@functools.lru_cache
+def _graph(kind, sample_type):
+    """Compile the graph: file name to samples `(n_frames, n_channels)`."""
+    import tensorflow as tf
+
+    audio = require_tfio().audio
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+    def decode(path):
+        data = tf.io.read_file(path)
+        if kind == "mp3":
+            return audio.decode_mp3(data)
+        if kind == "ogg":
+            return audio.decode_vorbis(data)
+        if kind == "flac":
+            return audio.decode_flac(data, dtype=tf.as_dtype(sample_type))
+        return audio.decode_wav(data, dtype=tf.as_dtype(sample_type))
+
+    return decode

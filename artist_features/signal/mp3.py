@@ -1,0 +1,223 @@
+"""MPEG audio (mp3, mp2): frame headers, and the length that a file really has.
+
+An mp3 has no reliable length. A first frame tagged Xing, Info or VBRI may state one,
+and decoders stop where it says; without such a frame they guess from the bit rate of
+the first frame, and stop there too. So the frames are counted, 0.3 ms for 30 s.
+"""
+
+import io
+import os
+import struct
+from dataclasses import dataclass
+
+_SEARCH_BYTES = 1 << 18  # junk allowed before, or between, frames
+_CHAIN = 3  # consecutive frame headers that are no coincidence
+_CHUNK_BYTES = 1 << 20
+_ABSURD = 200  # a declared length so many times the real one is no download cut short
+
+_BITRATES = {  # kbit/s; key: (MPEG-1?, layer); ISO 11172-3 and 13818-3
+    (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One MPEG audio frame, from its header.
+
+    Attributes:
+        sample_rate: in Hz.
+        n_channels: 1 or 2.
+        n_samples: samples per channel in a frame.
+        n_bytes: length of the frame, header included.
+        tag_offset: byte of the frame at which a Xing or Info tag would lie.
+    """
+
+    sample_rate: int
+    n_channels: int
+    n_samples: int
+    n_bytes: int
+    tag_offset: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What counting the frames of a file has shown.
+
+    Attributes:
+        declared_s: length in seconds that the file promises, or has by count.
+        end: byte behind the last frame.
+        trusted: True if a decoder may rely on the length in the file's header.
+        patch: (position, four bytes) that put the length in the header right, or None.
+        changes_at_s: seconds at which the audio format changes, or None.
+    """
+
+    declared_s: float
+    end: int
+    trusted: bool
+    patch: tuple | None = None
+    changes_at_s: float | None = None
+
+
+def parse_frame(head):
+    """Parse a four-byte frame header; None if it is not one."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bitrate_index, rate_index = head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer == 4 or bitrate_index in (0, 15) or rate_index == 3:
+        return None
+    mpeg1 = version == 3
+    sample_rate = (44100, 48000, 32000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
+    bitrate = 1000 * _BITRATES[mpeg1, layer][bitrate_index]
+    padding = head[2] >> 1 & 1
+    n_channels = 1 if head[3] >> 6 == 3 else 2
+    if layer == 1:
+        n_bytes = (12 * bitrate // sample_rate + padding) * 4
+        return Frame(sample_rate, n_channels, 384, n_bytes, 0)
+    n_samples = 1152 if mpeg1 or layer == 2 else 576
+    side_information = {(1, 2): 32, (1, 1): 17, (0, 2): 17, (0, 1): 9}[mpeg1, n_channels]
+    n_bytes = n_samples // 8 * bitrate // sample_rate + padding
+    return Frame(sample_rate, n_channels, n_samples, n_bytes, 4 + side_information)
+
+
+def find_frames(fd, position=0):
+    """Return where, from `position` on, three frames of one format follow; or None."""
+    data = os.pread(fd, _SEARCH_BYTES + 8192, position)
+    start = data.find(b"\xff")
+    while 0 <= start < _SEARCH_BYTES:
+        if frame := parse_frame(data[start : start + 4]):
+            at, follows = start, _Follower(data[start : start + 4], frame)
+            for _ in range(_CHAIN):
+                n_bytes = follows.n_bytes(data, at)
+                at += n_bytes
+                if not n_bytes:
+                    break
+            else:
+                return position + start
+        start = data.find(b"\xff", start + 1)
+    return None
+
+
+def survey(fd, size, start):
+    """Count the frames from the one at byte `start` on, and judge the declared length.
+
+    Returns:
+        `Survey`.
+    """
+    head = os.pread(fd, 64, start)
+    frame = parse_frame(head)
+    stated = _stated_length(head, frame)
+    first = start + frame.n_bytes if stated else start
+    n_frames, end, change = _count(fd, size, first, head, frame)
+    seconds = frame.n_samples / frame.sample_rate
+    changes_at_s = n_frames * seconds if change else None
+    if stated is None:
+        return Survey(n_frames * seconds, end, False, None, changes_at_s)
+    at, stated_frames, stated_bytes = stated
+    tolerance = max(2, 0.01 * n_frames)
+    cut = stated_bytes > 1.01 * (size - start) or stated_frames < _ABSURD * n_frames
+    if abs(stated_frames - n_frames) <= tolerance or (stated_frames > n_frames and cut):
+        return Survey(stated_frames * seconds, end, True, None, changes_at_s)
+    patch = start + at, struct.pack(">I", n_frames)
+    return Survey(n_frames * seconds, end, False, patch, changes_at_s)
+
+
+def _stated_length(head, frame):
+    """Return (offset of the frame count, frame count, byte count or 0), or None."""
+    at = frame.tag_offset
+    if head[at : at + 4] in (b"Xing", b"Info") and len(head) >= at + 16:
+        flags, n_frames, n_bytes = struct.unpack_from(">III", head, at + 4)
+        return (at + 8, n_frames, n_bytes if flags & 2 else 0) if flags & 1 else None
+    if head[36:40] == b"VBRI" and len(head) >= 54:
+        n_bytes, n_frames = struct.unpack_from(">II", head, 46)
+        return 50, n_frames, n_bytes
+    return None
+
+
+class _Follower:
+    """Tells whether a frame continues the stream that another frame began."""
+
+    def __init__(self, head, frame):
+        self._second = head[1] & 0xFE  # without the protection bit
+        self._mono = frame.n_channels == 1
+        self._n_bytes = [0] * 256  # by the third byte; 0 where that is another format
+        for third in range(256):
+            other = parse_frame(bytes((0xFF, head[1], third, head[3])))
+            if other and other.sample_rate == frame.sample_rate:
+                self._n_bytes[third] = other.n_bytes
+
+    def n_bytes(self, data, at):
+        """Length of the frame at `data[at]`; 0 if there is none that fits."""
+        if (
+            at + 4 > len(data)
+            or data[at] != 0xFF
+            or data[at + 1] & 0xFE != self._second
+            or (data[at + 3] >> 6 == 3) != self._mono
+        ):
+            return 0
+        return self._n_bytes[data[at + 2]]
+
+
+def _count(fd, size, position, head, frame):
+    """Return (whole frames, byte behind them, whether another format follows)."""
+    follows = _Follower(head, frame)
+    n_frames, end = 0, position
+    while True:
+        data, at = os.pread(fd, _CHUNK_BYTES, position), 0
+        while (n_bytes := follows.n_bytes(data, at)) and position + at + n_bytes <= size:
+            at += n_bytes
+            n_frames += 1
+        if at:
+            end = position = position + at
+            continue
+        position = find_frames(fd, position + 1)
+        if position is None:
+            return n_frames, end, False
+        if not follows.n_bytes(os.pread(fd, 4, position), 0):
+            return n_frames, end, True
+
+
+class CorrectedFile(io.RawIOBase):
+    """An mp3 without what misleads libsndfile: junk, and a wrong length in the header.
+
+    Where no header states a length, the file claims to be endless: libsndfile then
+    decodes what there is, instead of stopping at the length that it guesses.
+
+    Args:
+        fd: file descriptor, open for reading; its own position is left alone.
+        start, end: the bytes to show.
+        patch: (position in the real file, bytes to show there), or None.
+    """
+
+    _ENDLESS = 1 << 40
+
+    def __init__(self, fd, start, end, patch):
+        super().__init__()
+        self._fd, self._start, self._end, self._patch = fd, start, end, patch
+        self._position = 0
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        size = self._end - self._start if self._patch else self._ENDLESS
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def tell(self):
+        return self._position
+
+    def readinto(self, buffer):
+        at = self._start + self._position
+        if self._position > self._ENDLESS // 2:  # a look for tags at the end: there are none
+            data = bytes(len(buffer))
+        else:
+            data = os.pread(self._fd, max(0, min(len(buffer), self._end - at)), at)
+        if self._patch and 0 <= (offset := self._patch[0] - at) <= len(data) - 4:
+            data = data[:offset] + self._patch[1] + data[offset + 4 :]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
