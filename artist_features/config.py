@@ -8,13 +8,16 @@ Labels", ISMIR 2018 (arXiv 1710.06648); C = the authors' published code,
 """
 
 import dataclasses
+import hashlib
 import json
-import math
 import re
+import reprlib
 from dataclasses import dataclass, field
 
 SCHEMA_VERSION = 1
+MAX_SEGMENT_SAMPLES = 1 << 24  # 12 minutes at 22,050 Hz, 64 MiB
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # what Keras and TensorFlow take
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,19 @@ class FrontEnd:
         _check_ints(self, "hop_length", 1, self.n_fft)
         _check_ints(self, "n_mels", 1, 1024)
         _check_ints(self, "segment_frames", 1, 100_000)
-        for name in ("f_min_hz", "f_max_hz", "log_scale", "mean", "std"):
-            _check_real(self, name)
+        for name in ("f_min_hz", "f_max_hz", "mean"):
+            _check_real(self, name, -1e6, 1e6)
+        for name in ("log_scale", "std"):
+            _check_real(self, name, 1e-6, 1e6)
         if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate / 2:
             raise ValueError(
                 f"FrontEnd: mel bands from {self.f_min_hz} to {self.f_max_hz} Hz; allowed is "
                 f"0 <= f_min_hz < f_max_hz <= {self.sample_rate / 2} Hz (half the sample rate)."
             )
-        if self.std <= 0 or self.log_scale <= 0:
+        if self.segment_samples > MAX_SEGMENT_SAMPLES:
             raise ValueError(
-                f"FrontEnd: std {self.std} and log_scale {self.log_scale} must be positive."
+                f"FrontEnd: a segment of {self.segment_samples} samples; allowed are up to "
+                f"{MAX_SEGMENT_SAMPLES}. Lower segment_frames or hop_length."
             )
 
     @property
@@ -98,21 +104,32 @@ class Network:
 
     def __post_init__(self):
         for name in ("filters", "kernel_sizes", "pool_sizes"):
-            values = tuple(getattr(self, name))
+            values = getattr(self, name)
+            if not isinstance(values, (list, tuple)):
+                _refuse(self, name, "lists of integers")
+            values = tuple(values)
             if not 1 <= len(values) <= 32 or len(values) != len(self.filters):
                 raise ValueError(
                     f"Network: {name} has {len(values)} entries, filters {len(self.filters)}; "
                     "each block (1 to 32) needs one of each."
                 )
             if not all(type(v) is int and 1 <= v <= 4096 for v in values):
-                raise ValueError(f"Network: {name} = {values}; allowed are integers 1 to 4096.")
+                raise ValueError(
+                    f"Network: {name} = {shown(values)}; allowed are integers 1 to 4096."
+                )
             object.__setattr__(self, name, values)
-        _check_real(self, "l2")
+        _check_real(self, "l2", 0.0, 1e6)
 
     @property
     def embedding_dim(self):
         """Length of an embedding: the filters of the last block."""
         return self.filters[-1]
+
+    def frames_out(self, n_frames):
+        """Return how many frames the pools leave of `n_frames`; 0 means none."""
+        for pool_size in self.pool_sizes:
+            n_frames //= pool_size
+        return n_frames
 
 
 @dataclass(frozen=True)
@@ -120,7 +137,8 @@ class ModelCard:
     """What a model is, where its numbers come from, what it may be used for.
 
     Attributes:
-        name: registry key or the folder's own name, without settings in it.
+        name: registry key or the folder's own name, without settings in it; up to 100
+            letters, digits, "_", "." and "-".
         kind: "basic" (artist classifier) or "siamese" (negative sampling, hinge).
         description: one sentence for the table of models.
         license: SPDX id of the weights' licence.
@@ -147,14 +165,26 @@ class ModelCard:
         for name in ("name", "description", "license", "credit"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise ValueError(f"ModelCard: {name} must be a non-empty string.")
-        if self.kind not in ("basic", "siamese"):
-            raise ValueError(f"ModelCard: kind {self.kind!r}; allowed are 'basic' and 'siamese'.")
-        if self.pooling != "mean":
-            raise ValueError(f"ModelCard: pooling {self.pooling!r}; allowed is 'mean'.")
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"ModelCard: name {shown(self.name)}; allowed are up to 100 letters, "
+                "digits, '_', '.' and '-', a letter or digit first."
+            )
+        for name, allowed in (("kind", ("basic", "siamese")), ("pooling", ("mean",))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"ModelCard: {name} {shown(getattr(self, name))}; "
+                    f"allowed is {' or '.join(map(repr, allowed))}."
+                )
         if not isinstance(self.weights_sha256, str) or not _SHA256.fullmatch(self.weights_sha256):
             raise ValueError(
-                f"ModelCard: weights_sha256 {str(self.weights_sha256)[:80]!r}; "
+                f"ModelCard: weights_sha256 {shown(self.weights_sha256)}; "
                 "allowed are 64 hexadecimal digits."
+            )
+        if not self.network.frames_out(self.front_end.segment_frames):
+            raise ValueError(
+                f"ModelCard: pool_sizes {self.network.pool_sizes} leave nothing of a segment of "
+                f"{self.front_end.segment_frames} frames."
             )
         for name in ("training", "scores"):
             if not isinstance(getattr(self, name), dict):
@@ -165,10 +195,16 @@ class ModelCard:
         """Length of an embedding."""
         return self.network.embedding_dim
 
+    @property
+    def graph_sha256(self):
+        """Hash of all that decides an embedding besides the weights."""
+        graph = [dataclasses.asdict(self.front_end), dataclasses.asdict(self.network), self.pooling]
+        return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()
+
     def to_json(self):
         """Return the text of `artist_features.json`."""
         record = {"schema_version": SCHEMA_VERSION, "weights": "model.weights.h5"}
-        record |= dataclasses.asdict(self)
+        record |= {"graph_sha256": self.graph_sha256} | dataclasses.asdict(self)
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -179,8 +215,8 @@ class ModelCard:
             ValueError: a field is missing, unknown, or outside what is allowed.
         """
         record = dict(record)
-        record.pop("schema_version")
-        record.pop("weights")
+        for name in ("schema_version", "weights", "graph_sha256"):  # the reader's own
+            record.pop(name, None)
         for name, kind in (("front_end", FrontEnd), ("network", Network)):
             if not isinstance(record.get(name), dict):
                 raise ValueError(f"ModelCard: {name} must be an object.")
@@ -191,7 +227,7 @@ class ModelCard:
 def _build(kind, values):
     names = {f.name for f in dataclasses.fields(kind)}
     if unknown := sorted(set(values) - names):
-        raise ValueError(f"{kind.__name__}: unknown field {unknown[0]!r}.")
+        raise ValueError(f"{kind.__name__}: unknown field {shown(unknown[0])}.")
     required = {f.name for f in dataclasses.fields(kind) if _has_no_default(f)}
     if kind is not ModelCard:
         required = names  # a file never relies on this version's defaults
@@ -207,12 +243,21 @@ def _has_no_default(f):
 def _check_ints(config, name, low, high):
     value = getattr(config, name)
     if type(value) is not int or not low <= value <= high:
-        raise ValueError(
-            f"{type(config).__name__}: {name} = {value!r}; allowed are integers {low} to {high}."
-        )
+        _refuse(config, name, f"integers {low} to {high}")
 
 
-def _check_real(config, name):
+def _check_real(config, name, low, high):
     value = getattr(config, name)
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{type(config).__name__}: {name} = {value!r}; a finite number is needed.")
+    if type(value) not in (int, float) or not low <= value <= high:  # NaN is refused too
+        _refuse(config, name, f"numbers {low:g} to {high:g}")
+
+
+def _refuse(config, name, allowed):
+    value = shown(getattr(config, name))
+    raise ValueError(f"{type(config).__name__}: {name} = {value}; allowed are {allowed}.")
+
+
+def shown(value):
+    """Return a short `repr` for a message; a file may hold a megabyte in any field."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -31,7 +31,7 @@ class ArtistFeaturesError(Exception):
 
 
 class _CodedError(ArtistFeaturesError):
-    codes = ()
+    codes: tuple[str, ...] = ()
 
     def __init__(self, code, message, path=None):
         if code not in self.codes:

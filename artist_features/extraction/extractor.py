@@ -8,14 +8,15 @@ from collections import Counter
 
 import numpy as np
 
-from artist_features.errors import AudioError, AudioWarning, display_path
+from artist_features.errors import AudioWarning, display_path
 from artist_features.extraction.decode import Source
 from artist_features.extraction.pipeline import Result, embed_events, inference_function
 from artist_features.extraction.workers import DecodePool
 from artist_features.signal.audio import DECODERS, check_array
-from artist_features.signal.decoders import Span
+from artist_features.signal.decoders import Span, av_installed
 
 ALL_DECODERS = (*DECODERS, "tfio")
+_PATH = (str, bytes, os.PathLike)
 ISOLATE_FROM = 8  # files in a list from which processes pay for their start
 
 
@@ -42,7 +43,7 @@ class Extractor:
         self, model="siamese", *, batch_size=64, n_workers=None, isolated=None, decoder="auto"
     ):
         self.batch_size = _positive("batch_size", batch_size)
-        self.n_workers = _positive("n_workers", n_workers or _usable_cores())
+        self.n_workers = _positive("n_workers", _usable_cores() if n_workers is None else n_workers)
         self.isolated = isolated
         if decoder not in ALL_DECODERS:
             raise ValueError(f"decoder {decoder!r}; allowed are {', '.join(ALL_DECODERS)}.")
@@ -50,6 +51,10 @@ class Extractor:
             from artist_features.extraction.tfio_decoder import require_tfio
 
             require_tfio()
+        if decoder == "av" and not av_installed():
+            raise ImportError(
+                "decoder 'av' needs PyAV; install it with `pip install 'artist-features[av]'`."
+            )
         self.decoder = decoder
         self.card, self.front_end, self._load = _prepare(model)
         self.timing = Counter()
@@ -134,7 +139,9 @@ class Extractor:
                 raise result.error
             _warn_of_flaws(result)
             return result.embedding
-        sources = [self._source(item, sample_rate, span) for item in audio]
+        paths = [isinstance(item, _PATH) for item in audio]  # beside arrays, the rate is theirs
+        rates = [None if is_path and not all(paths) else sample_rate for is_path in paths]
+        sources = [self._source(*pair, span) for pair in zip(audio, rates, strict=True)]
         rows = [None] * len(sources)
         for result in self.results(sources, pool=pool, n_sources=len(sources)):
             if result.error is not None:
@@ -153,7 +160,7 @@ class Extractor:
         return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
 
     def _source(self, audio, sample_rate, span):
-        if isinstance(audio, (str, bytes, os.PathLike)):
+        if isinstance(audio, _PATH):
             if sample_rate is not None:
                 raise ValueError(
                     f"{display_path(audio)}: sample_rate is for arrays; a file states its own. "
@@ -186,7 +193,7 @@ def extract(
         audio: path of a file (`str`, `bytes`, `Path`), an array `(n_samples,)` or
             `(n_samples, n_channels)`, or a list of those. Channels are averaged. Float
             arrays lie in [-1, 1]; int16, int32 and uint8 are divided by full scale.
-        sample_rate: of arrays, in Hz, 4000 to 384000; required for them, and only them.
+        sample_rate: of the arrays, in Hz, 4000 to 384000; required for them, and only them.
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
             `keras.Model`. A loaded model saves the loading in a loop.
         pool: "mean" for one vector per recording, None for one row per segment of
@@ -233,12 +240,12 @@ def configure_devices():
     """Let GPUs take memory as they need it; return the device the model will run on."""
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:
-            break  # TensorFlow is running already: its owner has decided
+        except (RuntimeError, ValueError):
+            break  # TensorFlow runs already, or the GPU is split: its owner has decided
     if gpus:
         name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
         return f"GPU 0 ({name})"
@@ -291,6 +298,3 @@ def _usable_cores():
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-__all__ = ["AudioError", "Extractor", "configure_devices", "extract"]

@@ -78,6 +78,12 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
     """
     import tensorflow as tf
 
+    constant_rows = embed.input_signature[0].shape[0]
+    if constant_rows not in (None, batch_size):
+        raise ValueError(
+            f"the model is compiled for {constant_rows} rows, batch_size is {batch_size}; "
+            "they must be equal."
+        )
     ledger = _Ledger(events, segment_samples, batch_size)
     batches = tf.data.Dataset.from_generator(
         ledger.batches,
@@ -87,7 +93,6 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
             tf.TensorSpec((None,), tf.int64),
         ),
     ).prefetch(_PREFETCH_BATCHES)
-    constant_rows = embed.input_signature[0].shape[0]
     sums = {}
     clock = time.perf_counter()
     for segments, owners, closed in batches:

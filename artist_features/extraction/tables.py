@@ -7,6 +7,7 @@ that rows made in another way never end up in one table.
 
 import io
 import os
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +92,7 @@ def to_npz(rows, dim, made_with):
 
 def from_npz(path):
     """Return (rows, made_with) of an `.npz` written by `to_npz`."""
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
         columns = {name: file[name].tolist() for name in _FACTS}
         paths, vectors = file["paths"].tolist(), list(file["embeddings"])
         made_with = str(file["made_with"])
@@ -156,7 +157,7 @@ def read_table(path, reader, **options):
     """Read a table with `from_npz` or `from_parquet`, any failure as `OutputError`."""
     try:
         return reader(path, **options)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise OutputError(
             "damaged",
             f"not a table of this program, or damaged ({error}); move it away, or pass --force "

@@ -13,7 +13,7 @@ import soundfile
 
 from artist_features.errors import AudioError
 from artist_features.signal.containers import check_format
-from artist_features.signal.decoders import BLOCK_FRAMES, Decoded, past_end, to_float
+from artist_features.signal.decoders import BLOCK_FRAMES, Decoded, open_error, past_end, to_float
 
 _SAMPLE_TYPES = {  # (container, libsndfile's subtype) -> type of the graph's samples
     ("wav", "PCM_U8"): "uint8",
@@ -51,7 +51,7 @@ def decode_tfio(fd, container, path, span):
             known_length = container.kind != "mp3" and header.frames < 2**62
             declared = header.frames / rate if known_length else container.declared_s
     except soundfile.LibsndfileError as error:
-        raise AudioError("unsupported", f"header not readable ({error}).", path) from None
+        raise open_error(fd, container, path, error.error_string) from None
     check_format(rate, channels, path)
     sample_type = _SAMPLE_TYPES.get((container.kind, subtype))
     if sample_type is None:

@@ -10,6 +10,8 @@ import json
 import os
 import struct
 import sys
+import threading
+import time
 
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
@@ -26,6 +28,7 @@ def main():
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     _limit_memory()
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     try:
         for line in requests:
             _serve(json.loads(line), out)
@@ -65,6 +68,13 @@ def _send(out, kind, payload):
     view = memoryview(payload)
     while view:
         view = view[out.write(view) :]
+
+
+def _end_with(parent):
+    """End this process when its parent is gone, even in the middle of a decoder."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(0)
 
 
 def _limit_memory():

@@ -72,7 +72,8 @@ class DecodePool:
             for n in range(n_workers)
         ]
         if isolated:
-            self._threads.append(threading.Thread(target=self._watch, daemon=True))
+            watch = threading.Thread(target=self._watch, name="decode-watch", daemon=True)
+            self._threads.append(watch)
 
     def __enter__(self):
         for thread in self._threads:
@@ -81,16 +82,19 @@ class DecodePool:
 
     def __exit__(self, *_):
         self._stopping.set()
-        for child in self._children:
-            child.kill()
-        while any(thread.is_alive() for thread in self._threads):
+        alive = True
+        while alive:
+            time.sleep(0.002)
+            alive = any(thread.is_alive() for thread in self._threads)
+            for child in self._children:  # each time: one may only now have been started
+                child.kill()
             with contextlib.suppress(queue.Empty):
                 while True:  # make room for a thread that waits to put its last event
                     self._events.get_nowait()
-            time.sleep(0.002)
+        self._events.put(None)  # wakes a reader that still waits
 
     def __iter__(self):
-        while self._running:
+        while self._running and not self._stopping.is_set():
             event = self._events.get()
             if event is None:
                 self._running -= 1
@@ -105,10 +109,11 @@ class DecodePool:
                 return self._events.put(event, timeout=0.1)
 
     def _supervise(self):
-        child = _Child() if self._isolated else None
-        if child:
-            self._children.append(child)
+        child = None
         try:
+            if self._isolated:
+                child = _Child()
+                self._children.append(child)
             while not self._stopping.is_set():
                 with self._next_source:
                     index, source = next(self._sources, (None, None))

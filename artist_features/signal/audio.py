@@ -20,6 +20,7 @@ from artist_features.signal.decoders import WHOLE
 DECODERS = ("auto", "soundfile", "av")
 _MAX_AMPLITUDE = 16.0  # 24 dB above full scale; more is a scaling mistake
 _ARRAY_BLOCK = 1 << 18
+_CODEC_SLACK_S = 0.25  # headers count the delay and padding that decoders cut off
 
 
 @dataclass
@@ -187,6 +188,7 @@ def _mono(blocks, clip):
         yield _mix(block)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what comes of it, `_checked` refuses
 def _mix(block):
     """Average the channels of `(n, n_channels)` or pass `(n,)`.
 
@@ -262,7 +264,7 @@ def _note_damage(fd, size, container, clip, span):
         if code == "damaged":
             raise AudioError(code, f"{text}; audio is missing. Restore the file.", clip.path)
         clip.flaws.append((code, f"{text}; {clip.duration_s:.2f} s were decoded"))
-    elif clip.declared_s and clip.duration_s < 0.99 * clip.declared_s:
+    elif clip.declared_s and clip.duration_s < 0.99 * clip.declared_s - _CODEC_SLACK_S:
         clip.flaws.append(
             (
                 "truncated",

@@ -14,7 +14,7 @@ from artist_features.errors import AudioError
 from artist_features.signal import mp3
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
-_STREAMED_SIZE = 0x7FFF0000  # writers to a pipe put a size this large or larger
+_STREAMED_BITS = 0x7FFF0000  # set in the sizes that writers to a pipe put
 
 # (offset, magic bytes, kind)
 _AUDIO_MAGIC = (
@@ -119,35 +119,59 @@ def find_damage(fd, size, kind):
     """
     if kind == "ogg":
         return _ogg_damage(fd)
-    if kind in ("wav", "aiff"):
+    if kind in _LAYOUTS or kind == "au":
         return _chunk_damage(fd, size, kind)
     return None
 
 
-# ---- RIFF/WAVE and AIFF: a list of chunks ----
+# ---- RIFF/WAVE and its relatives: a list of chunks ----
+
+# position of the first chunk, layout of a chunk's head, bytes of it that its size counts,
+# alignment, id of the chunk that holds the samples
+_LAYOUTS = {
+    "wav": (12, "<4sI", 0, 2, b"data"),
+    "aiff": (12, ">4sI", 0, 2, b"SSND"),
+    "caf": (8, ">4sq", 0, 1, b"data"),
+    "w64": (40, "<16sQ", 24, 8, bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")),
+}
 
 
 def _chunks(fd, kind):
     """Yield (id, position of the body, declared size) of each chunk."""
-    order = "<" if kind == "wav" and os.pread(fd, 4, 0) != b"RIFX" else ">"
-    position = 12
+    position, layout, counted, alignment, _ = _LAYOUTS[kind]
+    head = struct.Struct(">4sI" if os.pread(fd, 4, 0) == b"RIFX" else layout)
     for _ in range(256):
-        head = os.pread(fd, 8, position)
-        if len(head) < 8:
+        data = os.pread(fd, head.size, position)
+        if len(data) < head.size:
             return
-        name, size = struct.unpack(f"{order}4sI", head)
-        yield name, position + 8, size
-        position += 8 + size + size % 2
+        name, size = head.unpack(data)
+        size -= counted
+        position += head.size
+        yield name, position, size
+        if not 0 <= size < 2**62:  # up to the end of the file, or nonsense
+            return
+        position += size + -size % alignment
 
 
 def _check_wav(fd, size, path):
     order = ">" if os.pread(fd, 4, 0) == b"RIFX" else "<"
+    has_format = False
     for name, position, length in _chunks(fd, "wav"):
+        if name == b"data" and has_format:
+            if length == 0 < size - position:
+                raise AudioError(
+                    "empty",
+                    f"WAV header says 0 bytes of samples, the file holds {size - position} bytes "
+                    "behind it. Its writer was interrupted; repair the header.",
+                    path,
+                )
+            return
         if name != b"fmt ":
             continue
         body = os.pread(fd, 16, position)
         if len(body) < 16:
             break
+        has_format = True
         tag, channels, rate, _, _, bits = struct.unpack(f"{order}HHIIHH", body)
         check_format(rate, channels, path)
         if (bits == 0 and tag in (1, 3)) or (tag in (2, 0x11) and length < 18):
@@ -157,17 +181,20 @@ def _check_wav(fd, size, path):
                 f"{length} bytes; no decoder can read that. Write the file again as PCM.",
                 path,
             )
-        return
-    if size > HEADER_BYTES:
+    if size > HEADER_BYTES and not has_format:
         raise AudioError("damaged", "WAV file without a format chunk.", path)
 
 
 def _chunk_damage(fd, size, kind):
-    data = b"data" if kind == "wav" else b"SSND"
     if os.pread(fd, 4, 0) == b"RF64":
         return None
-    for name, position, length in _chunks(fd, kind):
-        if name == data and position + length > size and length < _STREAMED_SIZE:
+    if kind == "au":
+        sizes = [struct.unpack(">II", os.pread(fd, 8, 4))]
+    else:
+        samples = _LAYOUTS[kind][-1]
+        sizes = [chunk[1:] for chunk in _chunks(fd, kind) if chunk[0] == samples]
+    for position, length in sizes:
+        if position + length > size and length & _STREAMED_BITS != _STREAMED_BITS:
             return "truncated", (
                 f"header declares {length} bytes of samples, the file holds {size - position}"
             )

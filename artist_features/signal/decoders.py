@@ -30,6 +30,8 @@ AV_FORMATS = {  # our container -> FFmpeg demuxer, named so that FFmpeg never gu
     "aiff": "aiff",
     "caf": "caf",
 }
+# where FFmpeg seeks to the sample: these containers list or compute the place of each frame
+_AV_EXACT_SEEK = ("mp4", "flac", "wav", "aiff", "caf")
 _ONLY_AV = {
     "mp4": "MP4/AAC",
     "asf": "Windows Media (WMA)",
@@ -110,7 +112,7 @@ def decode_soundfile(fd, container, path, span):
     try:
         sound = _SequentialSoundFile(file, closefd=False)
     except soundfile.LibsndfileError as error:
-        raise _open_error(fd, container, path, error.error_string) from None
+        raise open_error(fd, container, path, error.error_string) from None
     with sound:
         check_format(sound.samplerate, sound.channels, path)
         yield Decoded(sound.samplerate, sound.channels, _declared(sound, container), "soundfile")
@@ -119,7 +121,7 @@ def decode_soundfile(fd, container, path, span):
             # reading past the declared end turns a tag appended there into an error
             count = max(0, sound.frames - first)
         if first:
-            _seek(sound, first, container, path)
+            _seek(sound, first, span, container, path)
         buffer = np.empty((BLOCK_FRAMES, sound.channels), np.float32)
         done = 0
         while count is None or done < count:
@@ -127,6 +129,8 @@ def decode_soundfile(fd, container, path, span):
             try:
                 block = sound.read(out=buffer[:wanted])
             except soundfile.LibsndfileError as error:
+                if not done and os.fstat(fd).st_size <= HEADER_BYTES:
+                    raise _header_only(fd, path) from None
                 start = (first + done) / sound.samplerate
                 end = (first + done + wanted) / sound.samplerate
                 raise AudioError(
@@ -150,13 +154,24 @@ def _declared(sound, container):
     return None if sound.frames >= 2**62 else sound.frames / sound.samplerate
 
 
-def _seek(sound, first, container, path):
+def _seek(sound, first, span, container, path):
+    lead = _lead(sound, first)
     try:
-        position = sound.seek(first)
+        position = sound.seek(first - lead) + len(sound.read(lead, dtype="float32"))
     except soundfile.LibsndfileError:
         position = None
     if position != first:
-        raise past_end(first / sound.samplerate, _declared(sound, container), path)
+        raise past_end(span.offset_s, _declared(sound, container), path)
+
+
+def _lead(sound, first):
+    """Return how many frames to decode and drop, so that the ones from `first` on are exact."""
+    seconds = 0
+    if sound.format == "MP3":  # a frame draws on the bits of many frames before it
+        seconds = 1
+    elif sound.format == "OGG" and sound.frames - first < 10 * sound.samplerate:
+        seconds = 10  # libsndfile lands some samples off in the last page
+    return min(first, seconds * sound.samplerate)
 
 
 def past_end(offset_s, length_s, path):
@@ -169,7 +184,12 @@ def past_end(offset_s, length_s, path):
     )
 
 
-def _open_error(fd, container, path, cause):
+def _header_only(fd, path):
+    size = os.fstat(fd).st_size
+    return AudioError("empty", f"{size} bytes, no audio in them; the file is incomplete.", path)
+
+
+def open_error(fd, container, path, cause):
     size = os.fstat(fd).st_size
     cause = cause.rstrip(".") or "no details"
     if container.kind in _ONLY_AV:
@@ -180,7 +200,7 @@ def _open_error(fd, container, path, cause):
             path,
         )
     if size < 12 or (container.kind != "unknown" and size <= HEADER_BYTES):
-        return AudioError("empty", f"{size} bytes, no audio in them; the file is incomplete.", path)
+        return _header_only(fd, path)
     if container.kind == "unknown":
         return AudioError(
             "unsupported",
@@ -203,6 +223,7 @@ _FULL_SCALE = {
 }
 
 
+@np.errstate(over="ignore")  # a float64 too large becomes infinite, which is refused later
 def to_float(samples):
     """Convert integer PCM to float32 in [-1, 1) by its full scale; floats pass.
 
@@ -228,14 +249,13 @@ def decode_av(fd, container, path, span):
     import av
 
     if container.kind not in AV_FORMATS:
-        raise _open_error(fd, container, path, "not on the list of FFmpeg formats")
+        raise open_error(fd, container, path, "not on the list of FFmpeg formats")
     failed = (av.error.FFmpegError, ValueError, IndexError)
-    with open(os.dup(fd), "rb") as stream:
-        stream.seek(container.start)
+    with _from_start(fd, container) as stream:
         try:
             source = av.open(stream, format=AV_FORMATS[container.kind])
         except failed as error:
-            raise _open_error(fd, container, path, _av_cause(error)) from None
+            raise open_error(fd, container, path, _av_cause(error)) from None
         with source:
             if not source.streams.audio:
                 raise AudioError("unsupported", "the file has no audio track.", path)
@@ -243,15 +263,26 @@ def decode_av(fd, container, path, span):
             check_format(track.rate or 0, track.channels or 0, path)
             declared = None if source.duration is None else source.duration / av.time_base
             yield Decoded(track.rate, track.channels, declared, "av")
-            yield from _av_blocks(source, track, span, path, failed)
+            exact = container.kind in _AV_EXACT_SEEK
+            yield from _av_blocks(source, track, span, exact, path, failed)
 
 
-def _av_blocks(source, track, span, path, failed):
+def _from_start(fd, container):
+    """Open the bytes that are audio as a file of their own."""
+    if not container.start and container.end is None:
+        os.lseek(fd, 0, os.SEEK_SET)
+        return open(os.dup(fd), "rb")
+    end = container.end or os.fstat(fd).st_size
+    return CorrectedFile(fd, container.start, end, container.patch or (0, b""))
+
+
+def _av_blocks(source, track, span, exact_seek, path, failed):
     rate = track.rate
     first, count = span.frames(rate)
     position = 0
-    if first:  # a second early: the decoder needs frames before the first exact one
-        source.seek(int(max(0.0, span.offset_s - 1.0) * 1_000_000))
+    if exact_seek and span.offset_s > 1:
+        # a second early: the decoder needs frames before the first exact one
+        source.seek(int((span.offset_s - 1.0) * 1_000_000))
         position = None
     done = 0
     frames = source.decode(track)
@@ -277,7 +308,12 @@ def _av_blocks(source, track, span, path, failed):
         if not frame.format.is_planar:
             samples = samples.reshape(-1, track.channels).T
         if position is None:
-            position = round(float(frame.pts * frame.time_base) * rate)
+            if frame.pts is None:
+                raise AudioError(
+                    "damaged", "frames have no time stamps, offset cannot be found.", path
+                )
+            start = track.start_time or 0
+            position = round((frame.pts - start) * frame.time_base * rate)
         block = to_float(samples.T)
         skip = max(0, first - position)
         position += len(block)
@@ -286,7 +322,7 @@ def _av_blocks(source, track, span, path, failed):
         if len(block):
             yield block
     if first and not done:
-        raise past_end(first / rate, (position or 0) / rate, path)
+        raise past_end(span.offset_s, position / rate if position else None, path)
 
 
 def _av_cause(error):

@@ -210,14 +210,23 @@ class CorrectedFile(io.RawIOBase):
     def tell(self):
         return self._position
 
+    def seekable(self):
+        return True
+
+    def readable(self):
+        return True
+
     def readinto(self, buffer):
         at = self._start + self._position
         if self._position > self._ENDLESS // 2:  # a look for tags at the end: there are none
             data = bytes(len(buffer))
         else:
-            data = os.pread(self._fd, max(0, min(len(buffer), self._end - at)), at)
-        if self._patch and 0 <= (offset := self._patch[0] - at) <= len(data) - 4:
-            data = data[:offset] + self._patch[1] + data[offset + 4 :]
+            n_bytes = max(0, min(len(buffer), self._end - at))
+            data = bytearray(os.pread(self._fd, n_bytes, at))
+            position, new = self._patch or (0, b"")
+            for offset, byte in enumerate(new, start=position - at):
+                if 0 <= offset < len(data):
+                    data[offset] = byte
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)

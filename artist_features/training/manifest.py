@@ -43,8 +43,12 @@ def read_manifest(path):
             is missing, a path leads out of the folder, or a file is listed twice.
     """
     text = _read_text(path)
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = next(rows, [])
+    rows = _rows(text, path)
+    _, header = next(rows, (1, []))
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise ManifestError(
+            f"column {twice[0]!r} appears twice; give each column its own name.", path, line=1
+        )
     missing = [name for name in _REQUIRED if name not in header]
     if missing:
         raise ManifestError(
@@ -54,8 +58,7 @@ def read_manifest(path):
             line=1,
         )
     tracks, first_line = [], {}
-    for row in rows:
-        line = rows.line_num
+    for line, row in rows:
         if not any(field.strip() for field in row):
             continue
         if len(row) != len(header):
@@ -78,9 +81,23 @@ def read_manifest(path):
     return tracks
 
 
+def _rows(text, path):
+    """Yield (line number, fields) of each row."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            text = f"not valid CSV ({error}); look for a quotation mark without its pair."
+            raise ManifestError(text, path, reader.line_num) from None
+        if row is None:
+            return
+        yield reader.line_num, row
+
+
 def _inside(name, path, line):
     file = PurePosixPath(name)
-    if not name or "\0" in name:
+    if not file.parts or "\0" in name:
         raise ManifestError(f"file is {name!r}; a relative path is needed.", path, line)
     if file.is_absolute() or ".." in file.parts:
         raise ManifestError(

@@ -8,12 +8,14 @@ import hashlib
 import re
 from pathlib import Path
 
-import numpy as np
+import h5py
 
 from artist_features.config import Network
 from artist_features.errors import WeightsError
 from artist_features.zoo import folder as model_folder
+from artist_features.zoo import tensors
 
+_MAX_BYTES = 1 << 30
 _CONV = ("kernel:0", "bias:0")
 _NORM = ("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0")
 _LAYER = re.compile(r"(conv1d|batch_normalization|dense)_(\d+)")
@@ -28,20 +30,19 @@ def import_authors(weights_path, out, *, name=None):
     Args:
         weights_path: the authors' file.
         out: folder to write.
-        name: of the model; None takes the file's name.
+        name: of the model; None takes the file's name, other characters than letters,
+            digits, "_", "." and "-" replaced.
 
     Returns:
         The `ModelCard` written.
 
     Raises:
-        WeightsError: `unavailable`, `damaged` (not HDF5) or `incompatible` (a layer is
-            missing, of another shape, or not finite).
+        WeightsError: `unavailable`, `damaged` (not HDF5, links to elsewhere) or
+            `incompatible` (a layer is missing, of another shape, or not finite).
+        ValueError: the name has other characters.
     """
     path = Path(weights_path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError("unavailable", f"cannot be read ({error.strerror}).", path) from None
+    data = model_folder.read_bytes(path, _MAX_BYTES)
     if not data.startswith(b"\x89HDF"):
         raise WeightsError(
             "damaged",
@@ -49,61 +50,47 @@ def import_authors(weights_path, out, *, name=None):
             "model_*.h5 is needed.",
             path,
         )
-    weights, n_artists = _read_layers(path)
+    weights, n_artists = _read_layers(data, path)
     kind = "siamese" if n_artists is None else "basic"
-    fields = _card_fields(kind, name or path.stem, n_artists, hashlib.sha256(data).hexdigest())
+    name = name or re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem)[:100].lstrip("_.-") or "authors"
+    fields = _card_fields(kind, name, n_artists, hashlib.sha256(data).hexdigest())
     model = model_folder.build_from_fields(fields, weights)
     return model_folder.write_folder(out, model, fields)
 
 
-def _read_layers(path):
+def _read_layers(data, path):
     """Return ({our layer name: arrays}, number of artists or None)."""
-    import h5py
-
     expected = model_folder.expected_weights(Network(), 128)
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            layers = _numbered(root)
-            weights, dense = {}, layers.get("dense", [])
-            for ours, (_, shapes) in expected.items():
-                is_norm = ours.endswith("norm")
-                theirs = layers.get("batch_normalization" if is_norm else "conv1d", [])
-                index = int(ours[len("block")]) - 1
-                if index >= len(theirs):
-                    raise WeightsError(
-                        "incompatible",
-                        f"has {len(theirs)} {'BatchNormalization' if is_norm else 'Conv1D'} "
-                        "layers; the authors' network has 5.",
-                        path,
-                    )
-                arrays = _arrays(root, theirs[index], _NORM if is_norm else _CONV, h5py, path)
-                model_folder.check_arrays(theirs[index] + _role(is_norm), arrays, shapes, path)
-                weights[ours] = arrays
-            for kind in ("conv1d", "batch_normalization"):
-                if len(layers.get(kind, [])) > 5:
-                    raise WeightsError(
-                        "incompatible",
-                        f"has {len(layers[kind])} {kind} layers; the authors' network has 5.",
-                        path,
-                    )
-            n_artists = None
-            if dense:
-                kernel = _arrays(root, dense[-1], ("kernel:0",), h5py, path)[0]
-                if kernel.ndim != 2 or kernel.shape[0] != 256:
-                    raise WeightsError(
-                        "incompatible",
-                        f"{dense[-1]} kernel is {kernel.shape}; needed is (256, n_artists).",
-                        path,
-                    )
-                n_artists = int(kernel.shape[1])
-            return weights, n_artists
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError("damaged", f"not a readable HDF5 file ({error}).", path) from None
-
-
-def _role(is_norm):
-    return " (norm)" if is_norm else " (conv)"
+    with tensors.opened(data, path) as file:
+        root = tensors.member(file, "model_weights", path)
+        root = file if root is None else tensors.check_group(root, path)
+        layers = _numbered(root)
+        for kind in ("conv1d", "batch_normalization"):
+            if len(layers.get(kind, [])) != 5:
+                raise WeightsError(
+                    "incompatible",
+                    f"has {len(layers.get(kind, []))} {kind} layers; the authors' network has 5.",
+                    path,
+                )
+        weights = {}
+        for ours, (_, shapes) in expected.items():
+            is_norm = ours.endswith("norm")
+            names = _NORM if is_norm else _CONV
+            theirs = layers["batch_normalization" if is_norm else "conv1d"][int(ours[5]) - 1]
+            arrays = [
+                tensors.read(_dataset(root, theirs, name, path), shape, path)
+                for name, shape in zip(names, shapes, strict=True)
+            ]
+            tensors.check_values(theirs, arrays, path)
+            weights[ours] = arrays
+        if not (dense := layers.get("dense")):
+            return weights, None
+        shape = _dataset(root, dense[-1], "kernel:0", path).shape
+        if not shape or len(shape) != 2 or shape[0] != 256 or shape[1] < 2:
+            raise WeightsError(
+                "incompatible", f"{dense[-1]} kernel is {shape}; needed is (256, n_artists).", path
+            )
+        return weights, int(shape[1])
 
 
 def _numbered(root):
@@ -115,25 +102,16 @@ def _numbered(root):
     return {kind: [name for _, name in sorted(found)] for kind, found in layers.items()}
 
 
-def _arrays(root, layer, names, h5py, path):
-    arrays = []
-    for name in names:
-        group = root
-        for part in (layer, layer, name):
-            link = group.get(part, getlink=True) if part in group else None
-            if link is None:
-                raise WeightsError("incompatible", f"array {layer}/{name} is missing.", path)
-            if not isinstance(link, h5py.HardLink):
-                raise WeightsError("damaged", f"{part!r} is a {type(link).__name__}.", path)
-            group = group[part]
-        if not isinstance(group, h5py.Dataset) or group.is_virtual or group.external:
-            raise WeightsError("damaged", f"{layer}/{name} is not a plain array.", path)
-        if group.nbytes > 1 << 28 or group.id.get_storage_size() < group.nbytes:
-            raise WeightsError(
-                "damaged", f"{layer}/{name} claims {group.nbytes} bytes of {group.shape}.", path
-            )
-        arrays.append(np.asarray(group[()]))
-    return arrays
+def _dataset(root, layer, name, path):
+    """Return the array that Keras 2 keeps at `layer/layer/name`."""
+    item = root
+    for part in (layer, layer, name):
+        item = tensors.member(item, part, path)
+        if item is None:
+            raise WeightsError("incompatible", f"array {layer}/{name} is missing.", path)
+    if not isinstance(item, h5py.Dataset):
+        raise WeightsError("damaged", f"{layer}/{name} is not an array.", path)
+    return item
 
 
 def _card_fields(kind, name, n_artists, digest):

@@ -2,6 +2,8 @@
 
 import json
 
+from artist_features.errors import display_path
+
 _PAPER = "https://arxiv.org/abs/1710.06648"
 
 
@@ -50,7 +52,8 @@ def model_card(card):
         "every load. It proves that the file is whole, not who made it.",
         "",
     ]
-    return "\n".join(lines)
+    # a card from the Hub is printed too: no control characters reach the terminal
+    return "\n".join(display_path(line) for line in lines)
 
 
 def models_table(cards):
@@ -68,7 +71,7 @@ def models_table(cards):
             f"{hours}{training.get('data', 'unknown')} | {training.get('n_artists', '?')} | "
             f"{score} | {card.license} |"
         )
-    return "\n".join(lines)
+    return "\n".join(display_path(line) for line in lines)
 
 
 def _table(record):

@@ -7,16 +7,15 @@ hashed are the bytes that are parsed. No pickle, no code, no class name from a f
 """
 
 import hashlib
-import io
 import json
+import math
+import os
 import zipfile
 from pathlib import Path
 
-import numpy as np
-
-from artist_features.config import SCHEMA_VERSION, ModelCard
+from artist_features.config import SCHEMA_VERSION, ModelCard, shown
 from artist_features.errors import WeightsError
-from artist_features.zoo import card_text
+from artist_features.zoo import card_text, tensors
 
 CARD_FILE = "artist_features.json"
 WEIGHTS_FILE = "model.weights.h5"
@@ -38,10 +37,10 @@ def read_card(folder, *, root=None):
         `ModelCard`.
 
     Raises:
-        WeightsError: `unavailable`, `damaged` or `incompatible`.
+        WeightsError: `unavailable`, `hash`, `damaged` or `incompatible`.
     """
     path = Path(folder) / CARD_FILE
-    text = _read_bytes(path, _MAX_CARD_BYTES, root)
+    text = read_bytes(path, _MAX_CARD_BYTES, root or folder, f"Needed are {', '.join(FILES)}.")
     try:
         record = json.loads(text)
         if not isinstance(record, dict):
@@ -52,28 +51,37 @@ def read_card(folder, *, root=None):
     if type(version) is not int or version < 1:
         raise WeightsError(
             "incompatible",
-            f"schema_version is {version!r}; a whole number is needed. "
+            f"schema_version is {shown(version)}; a whole number is needed. "
             "Was this folder written by artist_features?",
             path,
         )
     if version > SCHEMA_VERSION:
         raise WeightsError(
             "incompatible",
-            f"made by a newer version: schema {version}, this version reads up to "
-            f"{SCHEMA_VERSION}. Run `pip install -U artist-features`.",
+            f"made by a newer version: schema {shown(version)}, this version reads up "
+            f"to {SCHEMA_VERSION}. Run `pip install -U artist-features`.",
             path,
         )
     if record.get("weights") != WEIGHTS_FILE:
         raise WeightsError(
             "damaged",
-            f"weights file is {str(record.get('weights'))[:80]!r}; "
+            f"weights file is {shown(record.get('weights'))}; "
             f"allowed is {WEIGHTS_FILE!r} beside the card.",
             path,
         )
     try:
-        return ModelCard.from_record(record)
+        card = ModelCard.from_record(record)
     except (ValueError, TypeError) as error:
         raise WeightsError("incompatible", f"{error}", path) from None
+    if record.get("graph_sha256", card.graph_sha256) != card.graph_sha256:
+        raise WeightsError(
+            "hash",
+            f"graph_sha256 is {shown(record['graph_sha256'])}, front_end, network and "
+            f"pooling give {card.graph_sha256[:12]}. The file was changed; fetch it again, or, "
+            "if you changed it, remove graph_sha256.",
+            path,
+        )
+    return card
 
 
 def read_weights(folder, card, *, root=None):
@@ -91,12 +99,14 @@ def read_weights(folder, card, *, root=None):
         WeightsError: `unavailable`, `hash`, `damaged` or `incompatible`.
     """
     path = Path(folder) / WEIGHTS_FILE
-    data = _read_bytes(path, _MAX_WEIGHTS_BYTES, root)
-    if not data.startswith(b"\x89HDF"):
+    data = read_bytes(path, _MAX_WEIGHTS_BYTES, root or folder, f"Needed are {', '.join(FILES)}.")
+    expected = expected_weights(card.network, card.front_end.n_mels)
+    least = 4 * sum(math.prod(shape) for _, shapes in expected.values() for shape in shapes)
+    if len(data) < least:
         raise WeightsError(
             "damaged",
-            f"{len(data)} bytes that start with {data[:16]!r}; an HDF5 file is needed. "
-            "Fetch the folder again.",
+            f"{len(data)} bytes that start with {data[:16]!r}; needed is an HDF5 file of at least "
+            f"{least} bytes. Fetch the folder again.",
             path,
         )
     digest = hashlib.sha256(data).hexdigest()
@@ -107,7 +117,7 @@ def read_weights(folder, card, *, root=None):
             "The file is incomplete or changed; delete it and fetch it again.",
             path,
         )
-    return _parse_weights(data, card.network, card.front_end.n_mels, path)
+    return _parse_weights(data, expected, path)
 
 
 def build(card, weights):
@@ -151,7 +161,8 @@ def write_folder(folder, model, card_fields):
         archive.unlink(missing_ok=True)
     digest = hashlib.sha256(contents[WEIGHTS_FILE]).hexdigest()
     card = ModelCard(**card_fields, weights_sha256=digest)
-    contents[CARD_FILE] = card.to_json().encode()
+    # a path in the training record may not be UTF-8: its bytes become JSON escapes
+    contents[CARD_FILE] = card.to_json().encode("utf-8", "backslashreplace")
     contents["README.md"] = card_text.model_card(card).encode()
     for name, data in contents.items():
         (folder / name).write_bytes(data)
@@ -170,35 +181,20 @@ def expected_weights(network, n_mels):
     return expected
 
 
-def check_arrays(layer, arrays, shapes, path):
-    """Refuse weights of the wrong type, shape or value (`incompatible`).
+def read_bytes(path, limit, root=None, hint=""):
+    """Read a regular file of limited size.
 
     Args:
-        layer: name for messages; "conv" or "norm" in it decides what zeros mean.
-        arrays: in Keras' order: kernel, bias; or gamma, beta, mean, variance.
-        shapes: expected shapes, in that order.
-        path: file, for messages.
+        path: of the file; links are followed.
+        limit: of its size in bytes.
+        root: folder that it must really lie in, or None.
+        hint: added to the message where it cannot be read.
+
+    Raises:
+        WeightsError: `unavailable` or `damaged`.
     """
-    is_norm = "norm" in layer
-    names = ("gamma", "beta", "moving mean", "moving variance") if is_norm else ("kernel", "bias")
-    for name, array, shape in zip(names, arrays, shapes, strict=True):
-        problem = None
-        if array.dtype != np.float32 or array.shape != tuple(shape):
-            problem = f"is {array.dtype} {array.shape}; needed is float32 {tuple(shape)}"
-        elif not np.isfinite(array).all():
-            problem = f"has {np.sum(~np.isfinite(array))} NaN or infinite values; needed is none"
-        elif name in ("kernel", "gamma", "moving variance") and not array.any():
-            problem = "is all zeros; needed are trained values"
-        elif name == "moving variance" and (array < 0).any():
-            problem = f"has a negative value {array.min():g}; needed is 0 or more"
-        if problem:
-            raise WeightsError("incompatible", f"{layer} {name} {problem}.", path)
-
-
-def _read_bytes(path, limit, root):
-    root = Path(root if root is not None else path.parent).resolve()
-    real = path.resolve()
-    if not real.is_relative_to(root):
+    real = Path(os.path.realpath(path))
+    if root is not None and not real.is_relative_to(os.path.realpath(root)):
         raise WeightsError("damaged", f"is a link out of its folder, to {real}.", path)
     try:
         size = real.stat().st_size
@@ -211,75 +207,22 @@ def _read_bytes(path, limit, root):
         with open(real, "rb") as file:
             return file.read(limit + 1)
     except OSError as error:
-        raise WeightsError(
-            "unavailable",
-            f"cannot be read ({error.strerror}). A model folder holds {', '.join(FILES)}.",
-            path,
-        ) from None
+        message = f"cannot be read ({error.strerror}). {hint}".rstrip()
+        raise WeightsError("unavailable", message, path) from None
 
 
-def _parse_weights(data, network, n_mels, path):
-    import h5py
-
-    expected = expected_weights(network, n_mels)
-    wanted = {
-        f"{group}/{number}": layer
-        for layer, (group, shapes) in expected.items()
-        for number in range(len(shapes))
-    }
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            found = {}
-            _collect(file, "", found, h5py, path)
-            if set(found) != set(wanted):
-                odd = sorted(set(found) ^ set(wanted))[0]
-                state = "missing" if odd in wanted else "not expected"
-                raise WeightsError("incompatible", f"tensor {odd!r} is {state}.", path)
-            weights = {}
-            for layer, (group, shapes) in expected.items():
-                datasets = [found[f"{group}/{n}"] for n in range(len(shapes))]
-                for dataset, shape in zip(datasets, shapes, strict=True):
-                    _check_dataset(dataset, shape, path)
-                weights[layer] = [dataset[()] for dataset in datasets]
-                check_arrays(layer, weights[layer], shapes, path)
-            return weights
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise WeightsError("damaged", f"not a readable HDF5 file ({error}).", path) from None
-
-
-def _collect(group, prefix, found, h5py, path):
-    """Gather datasets reached by hard links only; refuse every other kind of link."""
-    for name in group:
-        where = f"{prefix}{name}"
-        if len(found) > 1000 or where.count("/") > 8:
-            raise WeightsError("damaged", "holds more tensors than any model of ours.", path)
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise WeightsError(
-                "damaged", f"{where!r} is a {type(link).__name__}; allowed are arrays.", path
-            )
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            _collect(item, f"{where}/", found, h5py, path)
-        elif isinstance(item, h5py.Dataset):
-            found[where] = item
-        else:
-            raise WeightsError("damaged", f"{where!r} is not an array.", path)
-
-
-def _check_dataset(dataset, shape, path):
-    """Refuse, before a byte of it is read, a dataset that is not plain and complete."""
-    if dataset.is_virtual or dataset.external:
-        raise WeightsError("damaged", f"{dataset.name} points to another file.", path)
-    if dataset.dtype != np.float32 or dataset.shape != tuple(shape):
-        raise WeightsError(
-            "incompatible",
-            f"{dataset.name} is {dataset.dtype} {dataset.shape}; needed is float32 {tuple(shape)}.",
-            path,
-        )
-    if dataset.id.get_storage_size() < dataset.nbytes:
-        raise WeightsError(
-            "damaged",
-            f"{dataset.name} stores {dataset.id.get_storage_size()} of {dataset.nbytes} bytes.",
-            path,
-        )
+def _parse_weights(data, expected, path):
+    wanted = {f"{group}/{n}" for group, shapes in expected.values() for n in range(len(shapes))}
+    with tensors.opened(data, path) as file:
+        found = tensors.collect(file, path)
+        if odd := sorted(set(found) ^ wanted):
+            state = "missing" if odd[0] in wanted else "not expected"
+            raise WeightsError("incompatible", f"tensor {odd[0]!r} is {state}.", path)
+        weights = {}
+        for layer, (group, shapes) in expected.items():
+            arrays = [
+                tensors.read(found[f"{group}/{n}"], shape, path) for n, shape in enumerate(shapes)
+            ]
+            tensors.check_values(layer, arrays, path)
+            weights[layer] = arrays
+        return weights

@@ -6,6 +6,8 @@ repository of somebody else that hash travels with the file: it proves that the 
 whole, not who made it.
 """
 
+import importlib
+import json
 import re
 from pathlib import Path
 
@@ -51,14 +53,21 @@ def load_verified(handle):
     try:
         return _read(folder)
     except WeightsError as error:
-        if error.code == "incompatible" or _offline():
+        if _offline() or (fetched and error.code == "incompatible"):
             raise
+        flaw = error
+    try:
         folder = _download(repo_id, revision, force=True)  # a damaged cache heals here
-        return _read(folder)
+    except WeightsError as error:
+        message = f"{flaw.message} Fetching it again failed: {error.message}"
+        raise WeightsError(flaw.code, message, flaw.path) from None
+    return _read(folder)
 
 
 def _read(folder):
-    root = folder.parents[1]  # links lead from snapshots/ to blobs/ of one repository
+    # snapshots/<commit>/ links to blobs/ of its repository, which may link to the blobs/
+    # that all repositories of the cache share
+    root = folder.parents[2]
     card = model_folder.read_card(folder, root=root)
     return card, model_folder.read_weights(folder, card, root=root)
 
@@ -73,20 +82,21 @@ def _cached(repo_id, revision):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    needed = [model_folder.CARD_FILE, model_folder.WEIGHTS_FILE]
     try:
-        folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
+        # without the patterns a repository's other files would count as missing
+        found = snapshot_download(
+            repo_id, revision=revision, local_files_only=True, allow_patterns=needed
+        )
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    needed = (model_folder.CARD_FILE, model_folder.WEIGHTS_FILE)
+    folder = Path(found)
     return folder if all((folder / name).is_file() for name in needed) else None
 
 
 def _download(repo_id, revision, force):
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    # the client's HTTP library (httpx in 1.x, httpx2 in 2.x) is known by its base error
-    http_error = next(c for c in HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
     try:
         # asked once, without the client's retries: no network is known in a second
         HfApi().model_info(repo_id, revision=revision, timeout=_TIMEOUT_S)
@@ -97,7 +107,7 @@ def _download(repo_id, revision, force):
             force_download=force,
             library_name="artist-features",
         )
-    except (http_error, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except _client_errors() as error:
         raise WeightsError(
             "unavailable",
             f"{_cause(error, constants.ENDPOINT)} Cache folder: {constants.HF_HUB_CACHE}. "
@@ -108,8 +118,25 @@ def _download(repo_id, revision, force):
     return Path(folder)
 
 
+def _client_errors():
+    """Return what the client raises when the network, the cache or the answer is at fault."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # its HTTP library (httpx in 1.x, httpx2 in 2.x) is known by the base of its errors
+    http_error = next(c for c in HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
+    http = importlib.import_module(http_error.__module__.partition(".")[0])
+    return (http_error, http.InvalidURL, OSError, *_FOREIGN_ANSWER)
+
+
+# the client trusts what it parses: a document that is not the Hub's ends in one of these
+_FOREIGN_ANSWER = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
+
+
 def _cause(error, endpoint):
     """Say in one line what went wrong, without the client's headers or tokens."""
+    while isinstance(error, (FileNotFoundError, ValueError)) and error.__cause__:
+        error = error.__cause__  # "not in the cache" hides why it could not be fetched
+    endpoint = re.sub(r"//[^/@]*@", "//", endpoint)  # a mirror's user and password
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return (
@@ -122,5 +149,10 @@ def _cause(error, endpoint):
         return f"{endpoint} answered {status}; try again later."
     if _offline():
         return "not in the cache, and HF_HUB_OFFLINE is set."
-    text = str(error).strip().splitlines()
-    return f"{endpoint}: {type(error).__name__}: {text[0][:200] if text else 'no details'}."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}."
+    if isinstance(error, (json.JSONDecodeError, *_FOREIGN_ANSWER[1:])):
+        return f"{endpoint} does not answer like a Hub; is it a login page, or a wrong HF_ENDPOINT?"
+    text = re.sub(r"Bearer.*", "Bearer ***", str(error), flags=re.DOTALL)
+    lines = re.sub(r"\?[^\s')]+", "", text).strip().splitlines()  # signatures of signed URLs
+    return f"{endpoint}: {type(error).__name__}: {lines[0][:200] if lines else 'no details'}."

@@ -4,6 +4,7 @@ import difflib
 import os
 from pathlib import Path
 
+from artist_features.config import shown
 from artist_features.errors import WeightsError
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo import hub
@@ -51,12 +52,13 @@ def read_model(spec):
     if isinstance(spec, str) and spec.startswith("hf://"):
         return hub.load_verified(spec)
     path = _folder_of(spec)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path.is_dir, no error for a name too long
         hint = "a folder as `artist-features import-authors` writes is needed"
         if path.suffix in (".keras", ".h5"):
             hint = "a single Keras file is not read (it can carry code); " + hint
-        state = "is not a folder" if path.exists() else "no such folder"
-        code = "incompatible" if path.exists() else "unavailable"
+        exists = os.path.exists(path)
+        state = "is not a folder" if exists else "no such folder"
+        code = "incompatible" if exists else "unavailable"
         raise WeightsError(code, f"{state}; {hint}.", path)
     card = model_folder.read_card(path)
     return card, model_folder.read_weights(path, card)
@@ -91,11 +93,11 @@ def _folder_of(spec):
     names = bundled_names()
     if spec in names:
         return bundled_folder() / spec
-    if os.sep in spec or "/" in spec or Path(spec).exists():
+    if os.sep in spec or "/" in spec or os.path.exists(spec):
         return Path(spec)
     close = difflib.get_close_matches(spec, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"unknown model {spec!r}. Available: {', '.join(names)}; "
+        f"unknown model {shown(spec)}. Available: {', '.join(names)}; "
         f"or a path of a model folder, or hf://owner/name.{hint}"
     )

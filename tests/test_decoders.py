@@ -1,0 +1,208 @@
+"""Decoders: parts of files are slices of the whole, and each decoder agrees."""
+
+import os
+import sys
+
+import av
+import numpy as np
+import pytest
+from conftest import SAMPLE_RATE, music
+from fault_bytes import encode, encode_av, flac_total, good_files, id3_tag, noise, xing
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from artist_features.errors import AudioError
+from artist_features.extraction.extractor import Extractor
+from artist_features.signal import mp3
+from artist_features.signal.audio import Clip, read_file
+from artist_features.signal.decoders import WHOLE, Span
+
+SECONDS = 8.0  # of the good files
+
+
+def without_length(data):
+    """Return an mp3 without the frame that tells its length; its bit rate varies."""
+    return data[mp3.parse_frame(data[:4]).n_bytes :]
+
+
+def decode(path, span=WHOLE, decoder="auto"):
+    """Return (mono samples at the file's own rate, clip)."""
+    probe, clip = Clip(), Clip()
+    next(read_file(path, probe, target_rate=22050, decoder=decoder))
+    blocks = read_file(path, clip, target_rate=probe.sample_rate, span=span, decoder=decoder)
+    return np.concatenate(list(blocks)), clip
+
+
+class Recordings:
+    """The same music in each format: paths, and samples decoded from start to end."""
+
+    def __init__(self, folder):
+        good = good_files()
+        self._folder, self._whole = folder, {}
+        contents = vars(good) | {
+            "flac-0": flac_total(good.flac, 0),
+            "mp3-xing-10": xing(good.mp3, 10),
+            "mp3-no-xing": without_length(good.mp3),
+            "mp3-id3": id3_tag(3000) + good.mp3,
+            "mp3-junk": noise(9000) + good.mp3,
+            "mp3-mono-24k": encode(music(SECONDS, 24000, 1), "MP3", 24000),
+            "webm": encode_av(music(SECONDS, 48000), "webm", "libopus", 48000),
+            "wma": encode_av(music(SECONDS), "asf", "wmav2", bit_rate=128_000),
+            "adts": encode_av(music(SECONDS), "adts", "aac"),
+        }
+        for name, data in contents.items():
+            self.path(name).write_bytes(data)
+
+    def path(self, name):
+        return self._folder / name
+
+    def whole(self, name, decoder="auto"):
+        """Return (samples, clip)."""
+        if (name, decoder) not in self._whole:
+            self._whole[name, decoder] = decode(self.path(name), decoder=decoder)
+        return self._whole[name, decoder]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    return Recordings(tmp_path_factory.mktemp("decoders"))
+
+
+# (name, decoder, largest difference allowed); AAC decoders fill bands with random noise
+CASES = [(name, "auto", 0) for name in ("wav", "flac", "flac-0", "aiff", "au", "caf", "w64")]
+CASES += [(name, "auto", 0) for name in ("mp3", "mp3-xing-10", "mp3-no-xing", "mp3-id3")]
+CASES += [("mp3-junk", "auto", 0), ("mp3-mono-24k", "auto", 1e-5), ("ogg", "auto", 0)]
+CASES += [("opus", "auto", 1e-3), ("m4a", "auto", 0.03)]
+CASES += [(name, "auto", 0) for name in ("webm", "wma", "adts")]
+CASES += [(name, "av", 0) for name in ("wav", "flac", "aiff", "caf", "ogg")]
+CASES += [(name, "av", 0) for name in ("mp3", "mp3-id3", "mp3-xing-10", "mp3-junk")]
+
+
+@pytest.mark.parametrize(("name", "decoder", "allowed"), CASES)
+@given(st.floats(0, 8.3), st.none() | st.floats(1e-3, 3))
+@settings(
+    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_part_of_a_file_is_a_slice_of_the_whole(
+    recordings, name, decoder, allowed, offset, duration
+):
+    whole, clip = recordings.whole(name, decoder)
+    first = round(offset * clip.sample_rate)
+    if first >= len(whole):
+        with pytest.raises(
+            AudioError, match=r"recording ends (at 8\.\d s|before that); pass"
+        ) as caught:
+            decode(recordings.path(name), Span(offset, duration), decoder)
+        assert caught.value.code == "out_of_range"
+        assert f"offset is {offset:g} s" in str(caught.value)
+        return
+    expected = whole[first:]
+    if duration is not None:
+        expected = expected[: round(duration * clip.sample_rate)]
+    part, clip = decode(recordings.path(name), Span(offset, duration), decoder)
+    assert not [code for code, _ in clip.flaws if code != "silent"]
+    assert len(part) == len(expected)
+    assert np.abs(part - expected).max() <= allowed
+
+
+@pytest.mark.parametrize(
+    "name", ["wav", "flac", "ogg", "opus", "mp3", "aiff", "caf", "mp3-id3", "mp3-junk"]
+)
+def test_both_decoders_agree(name, recordings):
+    ours, clip = recordings.whole(name)
+    theirs, by_av = recordings.whole(name, "av")
+    assert (clip.decoder, by_av.decoder) == ("soundfile", "av")
+    assert len(ours) == len(theirs)
+    np.testing.assert_allclose(ours, theirs, atol=1e-2 if name == "opus" else 1e-4)
+
+
+@pytest.mark.parametrize("name", ["mp3", "ogg", "flac", "m4a", "aiff", "caf", "w64", "au"])
+def test_every_format_gives_the_music_unshifted(name, recordings):
+    samples, _ = recordings.whole(name)
+    original = music(SECONDS).mean(axis=1)
+    error = samples[: len(original)] - original
+    assert np.sqrt(np.mean(error**2)) < 0.2 * np.sqrt(np.mean(original**2))
+    assert abs(len(samples) - len(original)) < 1024
+
+
+@pytest.mark.parametrize("name", ["mp3", "wav", "flac", "m4a", "ogg", "webm"])
+def test_declared_length(name, recordings):
+    _, clip = recordings.whole(name)
+    assert clip.duration_s == pytest.approx(SECONDS, abs=0.03)
+    assert clip.declared_s == pytest.approx(SECONDS, abs=0.06)
+
+
+def test_mp3_of_unknown_length_is_decoded_to_its_end(recordings):
+    whole, _ = recordings.whole("mp3")
+    samples, clip = recordings.whole("mp3-no-xing")
+    shift = 1105  # of LAME and mpg123; only the missing frame could have told
+    np.testing.assert_array_equal(samples[shift : shift + len(whole)], whole)
+    assert clip.declared_s == pytest.approx(len(samples) / SAMPLE_RATE)
+    assert clip.flaws == []
+
+
+def test_two_mp3s_in_one_file_are_decoded_to_the_end(recordings, tmp_path):
+    (tmp_path / "two.mp3").write_bytes(good_files().mp3 * 2)
+    samples, clip = decode(tmp_path / "two.mp3")
+    whole, _ = recordings.whole("mp3")
+    assert clip.duration_s == pytest.approx(2 * SECONDS, abs=0.1)
+    np.testing.assert_array_equal(samples[: len(whole)], whole)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("sample_rate", [8000, 16000, 22050, 44100, 48000])
+def test_short_mp3_is_not_taken_for_a_truncated_one(seconds, sample_rate, tmp_path):
+    (tmp_path / "a.mp3").write_bytes(encode(music(seconds, sample_rate), "MP3", sample_rate))
+    _, clip = decode(tmp_path / "a.mp3")
+    assert clip.duration_s == pytest.approx(seconds, abs=0.001)
+    assert clip.flaws == []
+
+
+@pytest.mark.parametrize("name", ["m4a", "webm"])
+def test_cut_files_of_the_fallback_are_reported(name, recordings, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(recordings.path(name).read_bytes())
+    if name == "m4a":  # the index comes last: write it first, as for streaming
+        options = {"movflags": "faststart"}
+        encode_av(music(SECONDS), "ipod", "aac", container_options=options, path=str(path))
+    os.truncate(path, path.stat().st_size * 6 // 10)
+    if name == "m4a":
+        with pytest.raises(AudioError, match=r"decoding failed at 4\.\d s") as caught:
+            decode(path)
+        assert caught.value.code == "damaged"
+        return
+    _, clip = decode(path)
+    assert [code for code, _ in clip.flaws] == ["truncated"]
+    assert 3 < clip.duration_s < 6
+
+
+def test_fallback_where_libsndfile_gives_up(recordings, monkeypatch):
+    assert recordings.whole("m4a")[1].decoder == "av"
+    with pytest.raises(AudioError, match=r"MP4/AAC needs the FFmpeg decoder"):
+        decode(recordings.path("m4a"), decoder="soundfile")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(AudioError, match=r"artist-features\[av\]"):
+        decode(recordings.path("wma"))
+
+
+@pytest.mark.parametrize("name", ["au", "w64"])
+def test_fallback_refuses_what_is_not_on_its_list(name, recordings):
+    with pytest.raises(AudioError, match=r"not on the list of FFmpeg formats"):
+        decode(recordings.path(name), decoder="av")
+
+
+def test_video_without_audio_is_unsupported(tmp_path):
+    with av.open(str(tmp_path / "silent film.mp4"), "w") as film:
+        pictures = film.add_stream("mpeg4", rate=25)
+        pictures.width = pictures.height = 32
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        for packet in [*pictures.encode(frame), *pictures.encode(None)]:
+            film.mux(packet)
+    with pytest.raises(AudioError, match=r"no audio track") as caught:
+        decode(tmp_path / "silent film.mp4")
+    assert caught.value.code == "unsupported"
+
+
+def test_unknown_decoder_is_refused(tiny_folder):
+    with pytest.raises(ValueError, match=r"decoder 'ffmpeg'; allowed are auto, soundfile, av"):
+        Extractor(tiny_folder, decoder="ffmpeg")

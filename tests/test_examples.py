@@ -1,0 +1,54 @@
+"""The examples and the README's one-liner run as a user would run them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import music, write_audio
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments, **options):
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, **options
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_extract_one_file(tmp_path):
+    song = write_audio(tmp_path / "song.mp3", music(10))
+    output = run(ROOT / "examples/extract_one_file.py", song)
+    assert "float32 (256,)" in output
+    assert "3 segments of 3 s" in output
+
+
+@pytest.mark.slow
+def test_fine_tune_learns_and_its_model_loads_in_plain_keras(tmp_path):
+    rows = ["file,quadrant"]
+    for number in range(8):
+        write_audio(tmp_path / f"{number}.wav", music(7, seed=number))
+        rows.append(f"{number}.wav,{number % 4}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows))
+    example = ROOT / "examples/fine_tune.py"
+    output = run(example, "clips.csv", "--epochs", "30", cwd=tmp_path)
+    assert float(re.search(r"training accuracy (\S+);", output)[1]) > 0.5
+    program = (
+        "import keras, artist_features\n"
+        "model = keras.saving.load_model('mood.keras', safe_mode=True)\n"
+        "print(model.output_shape)"
+    )
+    assert "(None, 4)" in run("-c", program, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_first_screen_of_the_readme(tmp_path):
+    write_audio(tmp_path / "song.mp3", music(7))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    assert "extract(" in block
+    run("-c", block + "\nassert embedding.shape == (256,)", cwd=tmp_path)

@@ -1,0 +1,129 @@
+"""Tables of results: what is written can be read back, continued, and is never half."""
+
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from artist_features.errors import OutputError
+from artist_features.extraction import outputs, tables
+from artist_features.extraction.outputs import open_output
+from artist_features.extraction.tables import Row
+
+MADE_WITH = {"weights_sha256": "ab" * 32, "offset_s": 0.0, "duration_s": None}
+NASTY = ["a.mp3", "new\nline.mp3", "tab\t'q\".mp3", os.fsdecode(b"caf\xe9.mp3"), "é.mp3", "é.mp3"]
+
+
+def row(path, seed=0, status="ok"):
+    vector = np.random.default_rng(seed).standard_normal(4).astype(np.float32)
+    failed = status not in tables.WITH_VECTOR
+    return Row(path, None if failed else vector, 2, 6.5, 44100, "soundfile", status, "")
+
+
+def write(path, rows, **options):
+    writer = open_output(path, dim=4, made_with=MADE_WITH, **options)
+    for index, item in enumerate(rows):
+        writer.write(index, item)
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("ending", [".npz", ".parquet"])
+def test_round_trip_of_any_file_name(tmp_path, ending):
+    rows = [row(path, seed) for seed, path in enumerate(NASTY)] + [row("x", 0, "damaged")]
+    path = write(tmp_path / f"t{ending}", rows)
+    reader = tables.from_npz if ending == ".npz" else tables.from_parquet
+    back, made_with = reader(path)
+    assert '"weights_sha256": "abab' in made_with
+    assert [os.fsencode(r.path) for r in back] == [os.fsencode(r.path) for r in rows]
+    for old, new in zip(rows[:-1], back[:-1], strict=True):
+        np.testing.assert_array_equal(old.embedding, new.embedding)
+        assert (new.n_segments, new.duration_s, new.sample_rate) == (2, 6.5, 44100)
+    assert back[-1].failed
+
+
+def test_rows_come_in_the_order_of_the_arguments(tmp_path):
+    writer = open_output(tmp_path / "t.npz", dim=4, made_with=MADE_WITH)
+    for index in (2, 0, 1):
+        writer.write(index, row(str(index), index))
+    writer.close()
+    assert np.load(tmp_path / "t.npz", allow_pickle=False)["paths"].tolist() == ["0", "1", "2"]
+
+
+def test_parquet_types(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(write(tmp_path / "t.parquet", [row("a"), row("b", 0, "empty")]))
+    assert str(table.schema.field("embedding").type) == "fixed_size_list<element: float>[4]"
+    assert table["embedding"].null_count == 1
+
+
+def test_folder_of_shards_is_continued(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "SHARD_ROWS", 2)
+    folder = tmp_path / "shards"
+    write(folder, [row(name) for name in NASTY])
+    names = sorted(p.name for p in folder.iterdir())
+    assert names == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+    writer = open_output(folder, dim=4, made_with=MADE_WITH)
+    assert set(writer.done) == set(NASTY)
+    writer.write(0, row("new", status="damaged"))
+    writer.close()
+    assert open_output(folder, dim=4, made_with=MADE_WITH).done["new"] == "damaged"
+
+
+@pytest.mark.parametrize("name", ["t.npz", "t.parquet", "shards"])
+def test_rows_of_another_model_are_refused(tmp_path, name):
+    write(tmp_path / name, [row("a")])
+    other = {**MADE_WITH, "weights_sha256": "cd" * 32}
+    with pytest.raises(OutputError, match=r"made with weights_sha256 = abab.*this run has cdcd"):
+        open_output(tmp_path / name, dim=4, made_with=other)
+
+
+@pytest.mark.parametrize("name", ["t.npz", "t.parquet", "shards/part-00000.parquet"])
+@pytest.mark.parametrize("keep", [0, 10, 0.5])
+def test_damaged_tables_are_named(tmp_path, name, keep):
+    target = tmp_path / (name.split("/")[0])
+    write(target, [row("a"), row("b")])
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: int(keep * len(data)) if keep < 1 else keep])
+    with pytest.raises(OutputError, match="damaged") as caught:
+        open_output(target, dim=4, made_with=MADE_WITH)
+    assert caught.value.code == "damaged"
+
+
+def test_npz_with_pickled_objects_is_refused(tmp_path):
+    path = tmp_path / "t.npz"
+    np.savez(path, status=np.array([{"a": 1}], object))
+    with pytest.raises(OutputError, match="not a table of this program"):
+        open_output(path, dim=4, made_with=MADE_WITH)
+
+
+def test_disk_full_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = write(tmp_path / "t.npz", [row("a")])
+    before = path.read_bytes()
+    writer = open_output(path, dim=4, made_with=MADE_WITH)
+    for index in range(4000):
+        writer.write(index, row(f"{index}.mp3", index))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OutputError, match="no space for") as caught:
+            writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.code == "no_space"
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["t.npz"]
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.npz").mkdir()
+    for name, text in [
+        ("file", "is a file"),
+        ("folder.npz", "is a folder"),
+        ("no/t.npz", "folder cannot be written to"),
+        ("t.csv", "ending '.csv'"),
+    ]:
+        with pytest.raises(OutputError, match=text):
+            open_output(tmp_path / name, dim=4, made_with=MADE_WITH)

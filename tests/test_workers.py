@@ -1,0 +1,186 @@
+"""Decoders that may die, hang or be stopped: a fault costs the file, nothing is left."""
+
+import itertools
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+from conftest import music, write_audio
+
+from artist_features.config import FrontEnd
+from artist_features.errors import AudioError
+from artist_features.extraction import workers
+from artist_features.extraction.decode import Source
+from artist_features.extraction.extractor import Extractor
+from artist_features.extraction.workers import DecodePool
+from artist_features.zoo.registry import load_model
+
+RATE = 22050
+VICTIM_RATE = 8000  # the mark of the one file that a sabotaged process trips over
+SABOTAGE = """
+import os, pathlib, signal, time
+import soundfile
+read, reads, flag = soundfile.SoundFile.read, [], pathlib.Path({flag!r})
+def sabotaged(self, *args, **kwargs):
+    reads.append(self.samplerate == {rate})
+    if reads.count(True) == 3 and reads[-1]:
+        {action}
+    return read(self, *args, **kwargs)
+soundfile.SoundFile.read = sabotaged
+"""
+DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+DIE_ONCE = f"flag.exists() or (flag.touch(), {DIE})"
+HANG = "time.sleep(600)"
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    return load_model(tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audio")
+    return [
+        Source(str(write_audio(folder / f"{n}.wav", music(seconds, RATE, 1, seed=n), RATE)))
+        for n, seconds in enumerate((3.5, 13.0, 7.2, 3.1, 22.0))
+    ]
+
+
+@pytest.fixture
+def victim(tmp_path):
+    return Source(str(write_audio(tmp_path / "v.wav", music(31, VICTIM_RATE, 1), VICTIM_RATE)))
+
+
+@pytest.fixture
+def sabotage(tmp_path, monkeypatch):
+    """Make each decode process take an action at the third read of the victim."""
+
+    def install(action):
+        flag = tmp_path / "flag"
+        flag.unlink(missing_ok=True)
+        text = SABOTAGE.format(flag=str(flag), rate=VICTIM_RATE, action=action)
+        (tmp_path / "sitecustomize.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return install
+
+
+@pytest.fixture
+def children(monkeypatch):
+    """Collect every process that is started."""
+    started, popen = [], subprocess.Popen
+
+    def recording(*args, **kwargs):
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", recording)
+    return started
+
+
+def decode_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decode-")]
+
+
+def extracted(sources, model, **settings):
+    """Return the `Result` of each source, in order."""
+    results = Extractor(model, **settings).results(sources)
+    return sorted(results, key=lambda result: result.index)
+
+
+def test_a_file_whose_process_dies_once_is_read_again(model, sources, victim, sabotage, children):
+    expected = [r.embedding for r in extracted([*sources, victim], model, isolated=False)]
+    sabotage(DIE_ONCE)
+    with DecodePool([victim], FrontEnd(), 1, isolated=True) as pool:
+        events = list(pool)
+    counts = [sum(e.attempt == n and e.segments is not None for e in events) for n in (0, 1)]
+    assert 0 < counts[0] < counts[1] == 10  # some were sent before it died
+    assert len(children) == 2
+    sabotage(DIE_ONCE)  # once more
+    found = extracted([*sources, victim], model, isolated=True, n_workers=2, batch_size=3)
+    assert [r.status for r in found] == ["ok"] * 6
+    np.testing.assert_allclose([r.embedding for r in found], expected, atol=1e-6)
+
+
+def test_a_file_whose_process_always_dies_costs_only_itself(model, sources, victim, sabotage):
+    sabotage(DIE)
+    found = extracted([victim, *sources], model, isolated=True, n_workers=1)
+    assert [r.status for r in found] == ["crashed"] + ["ok"] * 5
+    text = r"v\.wav: the decoder process died of signal 9 \(SIGKILL\)"
+    with pytest.raises(AudioError, match=text):
+        raise found[0].error
+
+
+@pytest.mark.slow
+def test_a_file_whose_process_hangs_costs_only_itself(
+    model, sources, victim, sabotage, children, monkeypatch
+):
+    sabotage(HANG)
+    monkeypatch.setattr(workers, "_SILENCE_LIMIT_S", 3.0)  # more than a process needs to start
+    found = extracted([victim, *sources], model, isolated=True, n_workers=1)
+    assert [r.status for r in found] == ["timeout"] + ["ok"] * 5
+    assert str(found[0].error).endswith("v.wav: the decoder sent nothing for 3 s and was stopped.")
+    assert len(children) == 3
+    assert all(child.poll() is not None for child in children)
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_fault_of_the_source_iterator_keeps_its_type(model, sources, isolated, children):
+    def faulty():
+        yield from sources
+        raise KeyError("the playlist broke")
+
+    with pytest.raises(KeyError, match="the playlist broke"):
+        list(Extractor(model, isolated=isolated, n_workers=2).results(faulty()))
+    assert not decode_threads()
+    assert all(child.poll() is not None for child in children)
+
+
+def test_a_process_that_cannot_start_is_told(model, sources, monkeypatch):
+    def no_process(*_, **__):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    with pytest.raises(OSError, match="no more processes"):
+        list(Extractor(model, isolated=True, n_workers=2).results(sources))
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_closing_early_leaves_nothing_behind(model, sources, isolated, children):
+    results = Extractor(model, isolated=isolated, batch_size=2, n_workers=2).results(
+        itertools.cycle(sources)
+    )
+    assert next(results).error is None
+    results.close()
+    assert not decode_threads()
+    assert all(child.poll() is not None for child in children)
+    assert len(children) == (2 if isolated else 0)
+
+
+def test_closing_early_does_not_wait_for_a_process_that_hangs(
+    model, sources, victim, sabotage, children
+):
+    sabotage(HANG)
+    results = Extractor(model, isolated=True, batch_size=1, n_workers=1).results(
+        [sources[0], victim]
+    )
+    next(results)
+    time.sleep(1)
+    started = time.monotonic()
+    results.close()
+    assert time.monotonic() - started < 5
+    assert not decode_threads()
+    assert all(child.poll() is not None for child in children)
+
+
+def test_a_reader_of_a_closed_pool_comes_to_an_end(victim, sabotage):
+    sabotage(HANG)
+    with DecodePool([victim], FrontEnd(), 1, isolated=True) as pool:
+        reader = threading.Thread(target=list, args=(pool,), daemon=True)
+        reader.start()
+        time.sleep(1)
+    reader.join(5)
+    assert not reader.is_alive()
