@@ -1,6 +1,6 @@
 """One recording in, one vector out.
 
-    python examples/extract_one_file.py song.mp3
+python examples/extract_one_file.py song.mp3
 """
 
 import sys

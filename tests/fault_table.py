@@ -223,6 +223,14 @@ def _name_rows():
         lambda good: good.mp3[:100_000] + encode(music(4.0, 48000, 1), "MP3", 48000),
         ("truncated", "damaged"),
     )
+    yield Fault(
+        33,
+        "mp3-of-another-format-behind",
+        ".mp3",
+        lambda good: good.mp3 + encode(music(4.0, 48000, 1), "MP3", 48000),
+        "damaged",
+        (r"format changes at 8\.0 s",),
+    )
     for n in (16_384, 70_000):
         yield Fault(
             34, f"junk-{n}-before", ".mp3", lambda good, n=n: noise(n) + good.mp3, "ok", like="mp3"

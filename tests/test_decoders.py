@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import SAMPLE_RATE, music
 from fault_bytes import encode, encode_av, flac_total, good_files, id3_tag, noise, xing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from artist_features.errors import AudioError
@@ -79,7 +79,11 @@ CASES += [(name, "av", 0) for name in ("mp3", "mp3-id3", "mp3-xing-10", "mp3-jun
 
 
 @pytest.mark.parametrize(("name", "decoder", "allowed"), CASES)
-@given(st.floats(0, 8.3), st.none() | st.floats(1e-3, 3))
+@example(offset=0.01, duration=None)
+@example(offset=7.9, duration=None)
+@example(offset=8.0, duration=None)
+@example(offset=8.25, duration=1.0)
+@given(offset=st.floats(0, 8.3), duration=st.none() | st.floats(1e-3, 3))
 @settings(
     deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -201,6 +205,43 @@ def test_video_without_audio_is_unsupported(tmp_path):
     with pytest.raises(AudioError, match=r"no audio track") as caught:
         decode(tmp_path / "silent film.mp4")
     assert caught.value.code == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("mov", "pcm_s24be"), ("mov", "alac"), ("matroska", "flac"), ("mp4", "ac3"), ("asf", "wmav1")],
+)
+def test_codecs_of_the_fallback(container, codec, tmp_path):
+    data = encode_av(music(2.0), container, codec, bit_rate=128_000)
+    (tmp_path / "a").write_bytes(data)
+    assert decode(tmp_path / "a")[1].duration_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_codec_off_the_list_is_refused(tmp_path):
+    data = encode_av(music(2.0, 8000, 1)[:, 0], "wav", "g726", 8000, bit_rate=32_000)
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(AudioError, match=r"audio codec is g726; convert it") as caught:
+        decode(tmp_path / "a", decoder="av")
+    assert caught.value.code == "unsupported"
+
+
+def test_film_with_sound_is_read(tmp_path):
+    with av.open(str(tmp_path / "film.mp4"), "w") as film:
+        pictures = film.add_stream("mpeg4", rate=25)
+        pictures.width = pictures.height = 32
+        sound = film.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
+        planar = np.ascontiguousarray(music(4.0).T)
+        audio = av.AudioFrame.from_ndarray(planar, format="fltp", layout="stereo")
+        audio.sample_rate, audio.pts = SAMPLE_RATE, 0
+        frames = [av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")] * 100
+        packets = [p for frame in frames for p in pictures.encode(frame)] + pictures.encode(None)
+        for packet in [*packets, *sound.encode(audio), *sound.encode(None)]:
+            film.mux(packet)
+    whole, clip = decode(tmp_path / "film.mp4")
+    assert clip.duration_s == pytest.approx(4.0, abs=0.05)
+    part, _ = decode(tmp_path / "film.mp4", Span(2.0))
+    assert len(part) == len(whole) - 2 * SAMPLE_RATE
+    assert np.abs(part - whole[2 * SAMPLE_RATE :]).max() < 0.05
 
 
 def test_unknown_decoder_is_refused(tiny_folder):

@@ -37,7 +37,7 @@ def test_names_and_cards(bundle):
 
 
 def test_every_model_of_the_checkout_is_whole():
-    """The folders that the wheel carries; none yet while the first weights train."""
+    """The folders that the wheel carries."""
     for name in registry.bundled_names():
         card, weights = registry.read_model(name)
         assert card.name == name

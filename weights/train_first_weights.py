@@ -274,7 +274,7 @@ def card_fields(kind, args, teacher, cache, train, batches, scores):
             "device": "2 CPU cores",
             "versions": {name: version(name) for name in ("tensorflow", "keras", "kapre", "numpy")},
             "command": command,
-            "limits": "little singing, no speech, few labelled artists: a first set, to be replaced",
+            "limits": "little singing, no speech, few artists: a first set, to be replaced",
         },
         "scores": scores,
     }

@@ -10,10 +10,10 @@ import os
 import sys
 
 import artist_features
-from artist_features.cli import extract, import_authors, models
+from artist_features.cli import extract, import_authors, models, pull
 from artist_features.errors import ArtistFeaturesError, ManifestError, OutputError
 
-_COMMANDS = (extract, models, import_authors)
+_COMMANDS = (extract, models, import_authors, pull)
 
 
 def build_parser():

@@ -149,7 +149,10 @@ class _Ledger:
             if event.segments is None:
                 del keys[event.index]
                 self.outcomes[key] = event
-                closed.append(key)
+                if event.error is not None and key not in owners:
+                    yield segments[:0], [], [key]  # told at once, not when a batch is full
+                else:
+                    closed.append(key)
                 continue
             for segment in event.segments:
                 segments[len(owners)] = segment

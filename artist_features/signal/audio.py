@@ -14,7 +14,7 @@ import numpy as np
 import soxr
 
 from artist_features.errors import AudioError
-from artist_features.signal import containers, decoders
+from artist_features.signal import containers, decoders, ffmpeg
 from artist_features.signal.decoders import WHOLE
 
 DECODERS = ("auto", "soundfile", "av")
@@ -158,11 +158,11 @@ def _decode(fd, container, path, span, decoder):
     if callable(decoder):
         return decoder(fd, container, path, span)
     if decoder == "av":
-        return decoders.decode_av(fd, container, path, span)
+        return ffmpeg.decode_av(fd, container, path, span)
     blocks = decoders.decode_soundfile(fd, container, path, span)
     if decoder == "soundfile":
         return blocks
-    fallback = decoders.decode_av(fd, container, path, span)
+    fallback = ffmpeg.decode_av(fd, container, path, span)
     return _with_fallback(blocks, fallback, container.kind)
 
 
@@ -171,7 +171,7 @@ def _with_fallback(blocks, fallback, kind):
         first = next(blocks)
     except AudioError as error:
         unreadable = error.code in ("unsupported", "damaged")
-        if not (unreadable and kind in decoders.AV_FORMATS and decoders.av_installed()):
+        if not (unreadable and kind in ffmpeg.AV_FORMATS and decoders.av_installed()):
             raise
         yield from fallback
         return

@@ -189,7 +189,8 @@ def _chunk_damage(fd, size, kind):
     if os.pread(fd, 4, 0) == b"RF64":
         return None
     if kind == "au":
-        sizes = [struct.unpack(">II", os.pread(fd, 8, 4))]
+        head = os.pread(fd, 8, 4)
+        sizes = [struct.unpack(">II", head)] if len(head) == 8 else []
     else:
         samples = _LAYOUTS[kind][-1]
         sizes = [chunk[1:] for chunk in _chunks(fd, kind) if chunk[0] == samples]
@@ -270,7 +271,7 @@ def _ogg_crc(data):
 
 
 def _ogg_damage(fd):
-    ended = False
+    ended, next_number = False, {}
     with open(os.dup(fd), "rb", buffering=1 << 20) as stream:
         stream.seek(0)
         position = 0
@@ -286,6 +287,10 @@ def _ogg_damage(fd):
             crc = int.from_bytes(head[22:26], "little")
             if crc != _ogg_crc(head[:22] + bytes(4) + head[26:] + lacing + body):
                 return "damaged", f"checksum of the Ogg page at byte {position} is wrong"
+            serial, number = struct.unpack_from("<II", head, 14)
+            if not head[5] & 2 and number != next_number.get(serial, number):
+                return "damaged", f"an Ogg page is missing at byte {position}"
+            next_number[serial] = number + 1
             ended = bool(head[5] & 4)
             position += 27 + len(lacing) + len(body)
     return None if ended else ("truncated", "the Ogg stream has no end page")

@@ -9,9 +9,10 @@ whole, not who made it.
 import importlib
 import json
 import re
+import shutil
 from pathlib import Path
 
-from artist_features.errors import WeightsError
+from artist_features.errors import OutputError, WeightsError
 from artist_features.zoo import folder as model_folder
 
 _HANDLE = re.compile(r"hf://([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
@@ -45,13 +46,50 @@ def load_verified(handle):
     Raises:
         WeightsError: `unavailable`, or what `zoo.folder` raises after a second fetch.
     """
+    return _verified(*parse_handle(handle))[1:]
+
+
+def pull(handle, out):
+    """Fetch the newest files of a model folder, verify them, and copy them to `out`.
+
+    Unlike `load_verified` this asks the Hub even if a copy is cached, and so refreshes
+    the cache where no revision is pinned.
+
+    Args:
+        handle: "hf://owner/name[@revision]".
+        out: folder to write; made if missing.
+
+    Returns:
+        The `ModelCard`.
+
+    Raises:
+        WeightsError: as `load_verified`.
+        OutputError: `out` cannot be written.
+    """
     repo_id, revision = parse_handle(handle)
+    if not _offline():
+        _download(repo_id, revision, force=False)
+    folder, card, _ = _verified(repo_id, revision)
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in model_folder.FILES:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, out / name)
+    except OSError as error:
+        text = f"cannot be written ({error.strerror}); choose another folder."
+        raise OutputError("not_writable", text, out) from None
+    return card
+
+
+def _verified(repo_id, revision):
+    """Return (snapshot folder, card, weights); see `load_verified`."""
     folder = _cached(repo_id, revision)
     fetched = folder is None
     if fetched:
         folder = _download(repo_id, revision, force=False)
     try:
-        return _read(folder)
+        return folder, *_read(folder)
     except WeightsError as error:
         if _offline() or (fetched and error.code == "incompatible"):
             raise
@@ -61,7 +99,7 @@ def load_verified(handle):
     except WeightsError as error:
         message = f"{flaw.message} Fetching it again failed: {error.message}"
         raise WeightsError(flaw.code, message, flaw.path) from None
-    return _read(folder)
+    return folder, *_read(folder)
 
 
 def _read(folder):
@@ -111,7 +149,7 @@ def _download(repo_id, revision, force):
         raise WeightsError(
             "unavailable",
             f"{_cause(error, constants.ENDPOINT)} Cache folder: {constants.HF_HUB_CACHE}. "
-            f"Fetch it once with network: artist-features pull {repo_id} DIR; "
+            f"Fetch it once with network: artist-features pull {repo_id} DIR, then load DIR; "
             "the bundled models need no network.",
             f"hf://{repo_id}" + (f"@{revision}" if revision else ""),
         ) from None

@@ -1,0 +1,268 @@
+"""Recognising files, and finding what is missing or wrong in them."""
+
+import os
+import struct
+import tempfile
+
+import numpy as np
+import pytest
+from conftest import music
+from fault_bytes import encode, encode_av, good_files, id3_tag, noise, put, wav
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from artist_features.errors import AudioError
+from artist_features.signal.containers import (
+    _ogg_crc,
+    check_format,
+    describe_head,
+    find_damage,
+    identify,
+)
+
+KINDS = {
+    "wav": "wav",
+    "flac": "flac",
+    "ogg": "ogg",
+    "opus": "ogg",
+    "mp3": "mp3",
+    "aiff": "aiff",
+    "au": "au",
+    "caf": "caf",
+    "w64": "w64",
+    "m4a": "mp4",
+}
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Function: bytes to a file descriptor."""
+    descriptors = []
+
+    def to_descriptor(data):
+        path = tmp_path / str(len(descriptors))
+        path.write_bytes(data)
+        descriptors.append(os.open(path, os.O_RDONLY))
+        return descriptors[-1]
+
+    yield to_descriptor
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def recognise(opened, data):
+    return identify(opened(data), len(data), "x")
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_good_files_are_recognised_and_whole(name, kind, opened):
+    data = getattr(good_files(), name)
+    container = recognise(opened, data)
+    assert (container.kind, container.start, container.end) == (kind, 0, None)
+    assert find_damage(opened(data), len(data), kind) is None
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "kind"),
+    [("webm", "libopus", "matroska"), ("asf", "wmav2", "asf"), ("adts", "aac", "aac")],
+)
+def test_files_of_the_fallback_are_recognised(container, codec, kind, opened):
+    data = encode_av(music(1.0, 48000), container, codec, 48000, bit_rate=64_000)
+    assert recognise(opened, data).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\xff\xd8\xff\xe1" + bytes(99), "a JPEG picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG picture"),
+        (b"GIF89a" + bytes(99), "a GIF picture"),
+        (b"%PDF-1.7\n" + bytes(99), "a PDF document"),
+        (b"PK\x03\x04" + bytes(99), "a ZIP archive"),
+        (b"\r\n  <!doctype HTML>", "HTML"),
+        (b"<HTML><body>", "HTML"),
+        (b"<?xml version='1.0'?>", "XML"),
+        (b"\x7fELF\2\1\1" + bytes(99), "a program"),
+        (b"[playlist]\nFile1=x", "a PLS playlist"),
+    ],
+)
+def test_other_things_are_called_by_their_name(data, name, opened):
+    with pytest.raises(AudioError, match=f"starts like {name}; an audio file is needed") as caught:
+        recognise(opened, data)
+    assert caught.value.code == "unsupported"
+
+
+def test_unknown_bytes_are_left_to_the_decoder(opened):
+    assert recognise(opened, b"just some words" * 9).kind == "unknown"
+    assert describe_head(opened(bytes(50))) == "only zero bytes"
+    assert describe_head(opened(b"RIFFx" + bytes(50))).startswith("'RIFFx")
+
+
+@given(st.binary(min_size=1, max_size=300))
+@settings(deadline=None, max_examples=300)
+def test_any_bytes_give_a_kind_or_a_named_error(data):
+    with tempfile.TemporaryFile() as file:
+        reader = file.fileno()
+        for start in (b"", b"ID3\x03\0\0\0\0\0\x05", b"RIFF\0\0\0\0WAVE", b"\xff\xfb\x90\x64"):
+            os.ftruncate(reader, 0)
+            os.pwrite(reader, start + data, 0)
+            size = len(start + data)
+            try:
+                container = identify(reader, size, "x")
+            except AudioError:
+                continue
+            for kind in (container.kind, "ogg", "wav", "aiff", "au", "caf", "w64"):
+                find_damage(reader, size, kind)
+
+
+# ---- chunks ----
+
+
+def chunk(name, body, order="<"):
+    return struct.pack(f"{order}4sI", name, len(body)) + body + b"\0" * (len(body) % 2)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_chunks_before_and_behind_the_samples(order, opened):
+    """Odd lengths, a list behind the samples, and RIFX, the big-endian WAV."""
+    fmt = struct.pack(f"{order}HHIIHH", 1, 1, 44100, 88200, 2, 16)
+    samples = bytes(4000)
+    body = chunk(b"bext", b"odd", order) + chunk(b"fmt ", fmt, order)
+    body += chunk(b"data", samples, order) + chunk(b"LIST", b"INFO!", order)
+    magic = b"RIFF" if order == "<" else b"RIFX"
+    data = struct.pack(f"{order}4sI4s", magic, 4 + len(body), b"WAVE") + body
+    assert recognise(opened, data).kind == "wav"
+    assert find_damage(opened(data), len(data), "wav") is None
+    cut = data[: data.index(b"data") + 8 + 1000]
+    code, text = find_damage(opened(cut), len(cut), "wav")
+    assert (code, text) == (
+        "truncated",
+        "header declares 4000 bytes of samples, the file holds 1000",
+    )
+
+
+@pytest.mark.parametrize("size", [0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFFFF0, 0xFFFF0000])
+def test_sizes_that_mean_until_the_end(size, opened):
+    data = wav(bytes(5000), size=size)
+    assert find_damage(opened(data), len(data), "wav") is None
+
+
+@pytest.mark.parametrize("size", [5001, 2**31 - 2**20, 2**31 + 5, 2**32 - 2**20])
+def test_sizes_that_mean_a_cut_file(size, opened):
+    data = wav(bytes(5000), size=size)
+    code, text = find_damage(opened(data), len(data), "wav")
+    assert code == "truncated"
+    assert f"{size} bytes" in text
+
+
+def test_caf_and_au_of_unknown_length_are_whole(opened):
+    caf, au = good_files().caf, good_files().au
+    caf = put(caf, caf.index(b"data") + 4, b"\xff" * 8)
+    au = put(au, 8, b"\xff" * 4)
+    assert find_damage(opened(caf), len(caf), "caf") is None
+    assert find_damage(opened(au), len(au), "au") is None
+
+
+def test_wav_without_format(opened):
+    data = b"RIFF\xff\0\0\0WAVE" + chunk(b"data", bytes(9000))
+    with pytest.raises(AudioError, match=r"without a format chunk") as caught:
+        recognise(opened, data)
+    assert caught.value.code == "damaged"
+
+
+@pytest.mark.parametrize("sample_rate", [3999, 384_001, 0, 2**32 - 1])
+def test_sample_rate_out_of_range(sample_rate):
+    with pytest.raises(AudioError, match=rf"{sample_rate} Hz; allowed is 4000 to 384000 Hz"):
+        check_format(sample_rate, 2, "x")
+
+
+@pytest.mark.parametrize("n_channels", [0, 33, 65535])
+def test_channels_out_of_range(n_channels):
+    with pytest.raises(AudioError, match=rf"{n_channels} channels; allowed is 1 to 32"):
+        check_format(44100, n_channels, "x")
+
+
+@pytest.mark.parametrize(("sample_rate", "n_channels"), [(4000, 1), (384_000, 32)])
+def test_edges_of_the_range_are_allowed(sample_rate, n_channels):
+    check_format(sample_rate, n_channels, "x")
+
+
+# ---- Ogg ----
+
+
+def pages(data):
+    """Yield (position, page) of a whole Ogg file."""
+    at = 0
+    while at < len(data):
+        n_segments = data[at + 26]
+        length = 27 + n_segments + sum(data[at + 27 : at + 27 + n_segments])
+        yield at, data[at : at + length]
+        at += length
+
+
+@pytest.mark.parametrize("name", ["ogg", "opus"])
+def test_checksum_is_that_of_libogg(name):
+    all_pages = list(pages(getattr(good_files(), name)))
+    assert len(all_pages) > 5
+    for _, page in all_pages:
+        assert _ogg_crc(put(page, 22, bytes(4))) == int.from_bytes(page[22:26], "little")
+
+
+def ogg_crc_slowly(data):
+    """The checksum bit by bit, as RFC 3533 tells it."""
+    register = 0
+    for byte in data:
+        register ^= byte << 24
+        for _ in range(8):
+            register = (register << 1) ^ (0x04C11DB7 if register & 0x80000000 else 0)
+            register &= 0xFFFFFFFF
+    return register
+
+
+@given(st.binary(max_size=200))
+@settings(deadline=None)
+def test_checksum_is_that_of_the_standard(data):
+    assert _ogg_crc(data) == ogg_crc_slowly(data)
+
+
+@pytest.mark.parametrize("name", ["ogg", "opus"])
+def test_any_flipped_bit_and_any_cut_of_an_ogg_is_found(name, opened):
+    data, rng = getattr(good_files(), name), np.random.default_rng(0)
+    for at in rng.integers(0, len(data), 25):
+        flipped = put(data, at, bytes([data[at] ^ 1 << rng.integers(8)]))
+        assert find_damage(opened(flipped), len(data), "ogg") is not None
+        cut = data[:at]
+        found = find_damage(opened(cut), len(cut), "ogg")
+        assert found is not None
+        assert found[0] == "truncated"
+
+
+def test_cut_between_two_pages_is_found(opened):
+    data = good_files().ogg
+    *_, (last, _) = pages(data)
+    found = find_damage(opened(data[:last]), last, "ogg")
+    assert found == ("truncated", "the Ogg stream has no end page")
+
+
+def test_lost_page_is_found_by_its_number(opened):
+    data = good_files().ogg
+    at, page = list(pages(data))[4]
+    lost = data[:at] + data[at + len(page) :]
+    code, text = find_damage(opened(lost), len(lost), "ogg")
+    assert (code, text) == ("damaged", f"an Ogg page is missing at byte {at}")
+
+
+def test_chained_streams_are_whole(opened):
+    chained = good_files().ogg + encode(music(2.0, seed=2), "OGG", subtype="VORBIS")
+    assert find_damage(opened(chained), len(chained), "ogg") is None
+
+
+# ---- ID3 in front ----
+
+
+def test_id3_tags_are_skipped(opened):
+    good = good_files()
+    for data, kind in ((good.mp3, "mp3"), (good.flac, "flac")):
+        assert recognise(opened, id3_tag(5000) + data).kind == kind
+    behind_padding = recognise(opened, id3_tag(100) + noise(50) + good.mp3)
+    assert (behind_padding.kind, behind_padding.start) == ("mp3", 160)
