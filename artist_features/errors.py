@@ -98,5 +98,8 @@ class AudioWarning(UserWarning):
 
 def display_path(path):
     """Return `path` as one printable line: no control characters, valid UTF-8."""
-    text = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # no name that the system gave
+        text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -80,6 +80,7 @@ CASES += [(name, "av", 0) for name in ("mp3", "mp3-id3", "mp3-xing-10", "mp3-jun
 
 @pytest.mark.parametrize(("name", "decoder", "allowed"), CASES)
 @example(offset=0.01, duration=None)
+@example(offset=1.25, duration=None)
 @example(offset=7.9, duration=None)
 @example(offset=8.0, duration=None)
 @example(offset=8.25, duration=1.0)

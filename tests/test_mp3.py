@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import tempfile
+import time
 
 import pytest
 import soundfile
@@ -166,6 +167,24 @@ def test_vbri_length_frame(opened):
         found = survey(opened, put(head, 36, vbri) + data[frame.n_bytes :])
         assert found.trusted == trusted
         assert found.declared_s == pytest.approx(8.0, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\xff\xfb\x90\x64", b"\xff", b"\0", b"\xff\xfb\x90\x64" + bytes(413)]
+)
+def test_hostile_file_does_not_keep_the_count_busy(junk, opened):
+    frames = good_files().mp3[:3000]  # some frames, again and again
+    data = (frames + junk * (40_000 // len(junk))) * 300
+    started = time.perf_counter()
+    survey(opened, data)
+    mp3.find_frames(opened(data), 3000)
+    assert time.perf_counter() - started < 10
+
+
+def test_count_gives_up_where_junk_is_everywhere(opened):
+    data = (good_files().mp3[:6000] + bytes(100)) * 1000
+    found = survey(opened, data)
+    assert found.end == len(data)
 
 
 # ---- finding the first frame ----

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artist_features.config import FrontEnd
-from artist_features.signal.segments import Segmenter, pool_segments
+from artist_features.signal.segments import Segmenter
 
 front_ends = st.integers(16, 40).flatmap(
     lambda n_fft: st.builds(
@@ -91,11 +91,3 @@ def test_memory_does_not_grow_with_the_clip():
 def test_no_samples_at_all():
     segmenter = Segmenter(FrontEnd())
     assert segmenter.push(np.empty(0, np.float32)).shape == (0, 66560)
-
-
-def test_pooling_is_the_mean_whatever_the_order():
-    rows = np.random.default_rng(0).normal(1e3, 1, (100_000, 4)).astype(np.float32)
-    pooled = pool_segments(rows)
-    assert pooled.dtype == np.float32
-    np.testing.assert_array_equal(pooled, pool_segments(rows[::-1]))
-    np.testing.assert_allclose(pooled, rows.astype(np.float64).mean(axis=0), rtol=1e-7)

@@ -232,10 +232,16 @@ class _Child:
             text = f"the decoder sent nothing for {_SILENCE_LIMIT_S:g} s and was stopped."
             return AudioError("timeout", text, source.path)
         if code < 0:
-            text = f"the decoder process died of signal {-code} ({_signal_name(-code)})."
+            text = (
+                f"the decoder process died of signal {-code} ({_signal_name(-code)}), twice. "
+                "The file is damaged or hostile."
+            )
         else:
-            text = f"the decoder process ended with status {code}."
-        return AudioError("crashed", f"{text} The file is damaged or hostile.", source.path)
+            text = (
+                f"the decoder process ended with status {code}, twice: a fault of this package. "
+                "Please report it with the file."
+            )
+        return AudioError("crashed", text, source.path)
 
     def kill_if_silent(self):
         """Stop the process if it has sent nothing for too long while it was asked to."""

@@ -5,6 +5,7 @@ and decoders stop where it says; without such a frame they guess from the bit ra
 the first frame, and stop there too. So the frames are counted, 0.3 ms for 30 s.
 """
 
+import functools
 import io
 import os
 import struct
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 _SEARCH_BYTES = 1 << 18  # junk allowed before, or between, frames
 _CHAIN = 3  # consecutive frame headers that are no coincidence
 _CHUNK_BYTES = 1 << 20
+_JUNK_BYTES = 1 << 22  # junk in all, and 8 kB for each place: more is not worth the search
 _ABSURD = 200  # a declared length so many times the real one is no download cut short
 
 _BITRATES = {  # kbit/s; key: (MPEG-1?, layer); ISO 11172-3 and 13818-3
@@ -145,11 +147,7 @@ class _Follower:
     def __init__(self, head, frame):
         self._second = head[1] & 0xFE  # without the protection bit
         self._mono = frame.n_channels == 1
-        self._n_bytes = [0] * 256  # by the third byte; 0 where that is another format
-        for third in range(256):
-            other = parse_frame(bytes((0xFF, head[1], third, head[3])))
-            if other and other.sample_rate == frame.sample_rate:
-                self._n_bytes[third] = other.n_bytes
+        self._n_bytes = _frame_sizes(self._second, frame.sample_rate)
 
     def n_bytes(self, data, at):
         """Length of the frame at `data[at]`; 0 if there is none that fits."""
@@ -163,11 +161,18 @@ class _Follower:
         return self._n_bytes[data[at + 2]]
 
 
+@functools.lru_cache
+def _frame_sizes(second, sample_rate):
+    """Return frame lengths by the third byte of the header; 0 for another sample rate."""
+    frames = [parse_frame(bytes((0xFF, second, third, 0))) for third in range(256)]
+    return [f.n_bytes if f and f.sample_rate == sample_rate else 0 for f in frames]
+
+
 def _count(fd, size, position, head, frame):
     """Return (whole frames, byte behind them, whether another format follows)."""
     follows = _Follower(head, frame)
-    n_frames, end = 0, position
-    while True:
+    n_frames, end, junk = 0, position, 0
+    while junk < _JUNK_BYTES:
         data, at = os.pread(fd, _CHUNK_BYTES, position), 0
         while (n_bytes := follows.n_bytes(data, at)) and position + at + n_bytes <= size:
             at += n_bytes
@@ -178,8 +183,10 @@ def _count(fd, size, position, head, frame):
         position = find_frames(fd, position + 1)
         if position is None:
             return n_frames, end, False
+        junk += position - end + 8192
         if not follows.n_bytes(os.pread(fd, 4, position), 0):
             return n_frames, end, True
+    return n_frames, size, False
 
 
 class CorrectedFile(io.RawIOBase):

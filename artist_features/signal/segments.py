@@ -1,4 +1,4 @@
-"""Blocks of one clip to fixed-length segments; segment vectors to one vector."""
+"""Blocks of one clip to fixed-length segments."""
 
 import numpy as np
 
@@ -66,12 +66,3 @@ class Segmenter:
         self._pending = self._pending[count * self._hop :]
         self.n_segments += count
         return segments
-
-
-def pool_segments(embeddings):
-    """Average segment embeddings `(n_segments, dim)` to one vector float32 `(dim,)`.
-
-    Source: authors' `encoding_cnn.py`. Summed in float64, so that the result does not
-    depend on how the segments arrived.
-    """
-    return np.mean(embeddings, axis=0, dtype=np.float64).astype(np.float32)
