@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
+MODELS = ("basic", "siamese")
 FILES = (
     "artist_features.json",
     "config.json",
@@ -22,11 +23,11 @@ class BuildWithWeights(build_py):
         super().run()
         if self.editable_mode:  # the source tree is used as it lies
             return
-        for card in sorted(Path("weights").glob("*/artist_features.json")):
-            target = Path(self.build_lib) / "artist_features" / "weights" / card.parent.name
+        for model in MODELS:  # a missing file stops the build: no wheel without weights
+            target = Path(self.build_lib) / "artist_features" / "weights" / model
             target.mkdir(parents=True, exist_ok=True)
             for name in FILES:
-                shutil.copyfile(card.parent / name, target / name)
+                shutil.copyfile(Path("weights") / model / name, target / name)
 
 
 setup(cmdclass={"build_py": BuildWithWeights})

@@ -123,11 +123,14 @@ def main(argv=None):
         yardstick = {"decode alone": lambda: paths.decode_alone(pool)}
         rounds = interleaved(yardstick | named, args.repeats)
     print(f"{device()}; model {model}; {len(files)} synthetic files\n")
-    print("| path | ms a file | / decoding alone | first call, s |\n|---|---|---|---|")
+    print("| path | ms a file | CPU ms a file | / decoding alone | first call, s |")
+    print("|---|---|---|---|---|")
     for name in rounds.times:
         each_ms = 1000 * rounds.median_s(name) / len(files)
+        cpu_ms = 1000 * rounds.median_cpu_s(name) / len(files)
+        over = rounds.ratio(name, "decode alone")
         first = f"{first_s[name]:.1f}" if name in first_s else ""
-        print(f"| {name} | {each_ms:.1f} | {rounds.ratio(name, 'decode alone'):.2f} | {first} |")
+        print(f"| {name} | {each_ms:.1f} | {cpu_ms:.1f} | {over:.2f} | {first} |")
     print(f"\n{rounds.remark()}")
 
 

@@ -56,15 +56,21 @@ class Rounds:
 
     Attributes:
         times: {name: seconds, one per round}.
+        cpu_times: {name: seconds of CPU that this process and its children used}.
         disturbance: share of the CPU that other programs took meanwhile, 0 to 1.
     """
 
     times: dict
+    cpu_times: dict
     disturbance: float
 
     def median_s(self, name):
         """Return the median seconds of one variant."""
         return statistics.median(self.times[name])
+
+    def median_cpu_s(self, name):
+        """Return the median CPU seconds of one variant: what other programs change little."""
+        return statistics.median(self.cpu_times[name])
 
     def remark(self):
         """Say how calm the machine was."""
@@ -104,36 +110,48 @@ def interleaved(variants, repeats, clock=time.perf_counter):
     """
     rounds = []
     for number in range(_MOST_ROUNDS * repeats + 1):
-        wall_s, elsewhere_s = time.perf_counter(), _busy_elsewhere_s()
-        elapsed = {name: seconds(function, clock) for name, function in variants.items()}
-        wall_s = time.perf_counter() - wall_s
-        disturbance = (_busy_elsewhere_s() - elsewhere_s) / (wall_s * os.cpu_count())
+        started, busy_s, own_s = time.perf_counter(), _busy_s(), _own_cpu_s()
+        elapsed, cpu = {}, {}
+        for name, function in variants.items():
+            before_s = _own_cpu_s()
+            elapsed[name] = seconds(function, clock)
+            cpu[name] = _own_cpu_s() - before_s
+        capacity_s = (time.perf_counter() - started) * os.cpu_count()
+        disturbance = (_busy_s() - busy_s - (_own_cpu_s() - own_s)) / capacity_s
         shown = ", ".join(f"{name} {value:.3f}" for name, value in elapsed.items())
         progress(f"  round {number}, others {disturbance:.0%} of the CPU: {shown}")
         if number:
-            rounds.append((disturbance, number, elapsed))
-        if sum(share <= _CALM for share, _, _ in rounds) >= repeats:
+            rounds.append((disturbance, number, elapsed, cpu))
+        if sum(kept[0] <= _CALM for kept in rounds) >= repeats:
             break
-    kept = sorted(rounds)[:repeats]
-    times = {name: [elapsed[name] for _, _, elapsed in kept] for name in variants}
-    return Rounds(times, statistics.median(share for share, _, _ in kept))
+    rounds = sorted(rounds)[:repeats]
+    return Rounds(
+        {name: [elapsed[name] for _, _, elapsed, _ in rounds] for name in variants},
+        {name: [cpu[name] for *_, cpu in rounds] for name in variants},
+        statistics.median(kept[0] for kept in rounds),
+    )
 
 
-def _busy_elsewhere_s():
-    """Return CPU seconds since the start that this process and its children did not use."""
+def _busy_s():
+    """Return CPU seconds that all programs have used since the machine started."""
     try:
         fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     except OSError:  # not Linux
         return 0.0
     user, nice, system, _, _, interrupts, soft_interrupts, stolen = map(int, fields[:8])
-    busy = user + nice + system + interrupts + soft_interrupts + stolen
-    own = 0
+    ticks = user + nice + system + interrupts + soft_interrupts + stolen
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _own_cpu_s():
+    """Return CPU seconds of this process and its children, living or waited for."""
+    ticks = 0
     for pid in _tree(os.getpid()):
         try:
-            own += sum(map(int, _status_fields(pid)[11:15]))  # with children waited for
+            ticks += sum(map(int, _status_fields(pid)[11:15]))
         except OSError:  # the process has ended
             continue
-    return (busy - own) / os.sysconf("SC_CLK_TCK")
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def fresh_process(program, folder=None):

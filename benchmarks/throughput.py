@@ -74,6 +74,7 @@ def over_decoding(files, model, repeats, n_workers=None):
     figures = []
     for kind in extractors:
         whole, alone = f"extract, {kind}", f"decode, {kind}"
+        cpu_ms = {name: 1000 * rounds.median_cpu_s(name) / len(paths) for name in (whole, alone)}
         each_ms = {name: 1000 * rounds.median_s(name) / len(paths) for name in (whole, alone)}
         figures.append(
             at_most(
@@ -83,7 +84,7 @@ def over_decoding(files, model, repeats, n_workers=None):
                 _LIMIT_OVER_DECODING,
                 f"{each_ms[whole]:.1f} / {each_ms[alone]:.1f} ms a file, {len(paths)} files, "
                 f"{n_workers} {kind}, {1000 / each_ms[whole]:.0f} files/s; "
-                f"{rounds.remark()}",
+                f"CPU {cpu_ms[whole]:.1f} / {cpu_ms[alone]:.1f} ms a file; {rounds.remark()}",
             )
         )
     return figures

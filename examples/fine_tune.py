@@ -59,9 +59,8 @@ def parse_args(argv):
 
 
 def fit(model, dataset, epochs, learning_rate):
-    model.compile(
-        keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", ["accuracy"]
-    )
+    optimizer = keras.optimizers.Adam(learning_rate)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model.fit(dataset, epochs=epochs, verbose=2)
 
 

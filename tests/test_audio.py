@@ -234,10 +234,10 @@ def test_span_of_an_array_is_a_slice(offset, duration):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((-0.1, None), r"offset is -0\.1 s; .*0 or more"),
+        ((-0.1, None), r"offset is -0\.1 s; .*from 0 to 1e[+]07"),
         ((float("nan"), None), r"offset is nan s"),
         ((float("inf"), None), r"offset is inf s"),
-        ((0, 0), r"duration is 0 s; .*above 0"),
+        ((0, 0), r"duration is 0 s; .*not 0"),
         ((0, -1), r"duration is -1 s"),
         ((0, float("nan")), r"duration is nan s"),
     ],

@@ -51,10 +51,18 @@ def authors_file(tmp_path):
 @pytest.mark.parametrize(
     ("file_name", "n_artists", "root", "first", "kind", "name", "artists"),
     [
-        ("model_siamese_500.h5", None, "model_weights", 1, "siamese", "model_siamese_500", 500),
+        (
+            "model_siamese_500.h5",
+            None,
+            "model_weights",
+            1,
+            "siamese",
+            "model_siamese_500",
+            "unknown",
+        ),
         ("model_basic_1000.h5", 700, "model_weights", 1, "basic", "model_basic_1000", 700),
         ("weights.h5", 2, "/", 8, "basic", "weights", 2),  # save_weights, second model built
-        ("_caf\u00e9 (1).h5", None, "/", 1, "siamese", "caf___1_", None),
+        ("_caf\u00e9 (1).h5", None, "/", 1, "siamese", "caf___1_", "unknown"),
     ],
 )
 def test_both_kinds_are_converted(tmp_path, file_name, n_artists, root, first, kind, name, artists):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,3 +186,23 @@ def test_ascii_locale_and_closed_standard_error(library, tiny_folder, tmp_path):
     )
     assert subprocess.run(command, shell=True, env=environment).returncode == 1
     assert len(np.load(tmp_path / "out.npz", allow_pickle=False)["paths"]) == 3
+
+
+def test_same_weights_in_another_graph_are_refused(library, tiny_folder, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_folder, other)
+    card = json.loads((other / "artist_features.json").read_text())
+    card["front_end"]["mean"] = 0.5
+    del card["graph_sha256"]
+    (other / "artist_features.json").write_text(json.dumps(card))
+    command = ["extract", str(library / "a b'c.wav"), "-o", str(tmp_path / "out.npz"), "--model"]
+    assert main([*command, str(tiny_folder)]) == 0
+    assert main([*command, str(other)]) == 2
+    assert "made with graph_sha256 = " in capsys.readouterr().err
+
+
+def test_import_into_a_place_that_cannot_be_written(reference, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    source = reference / "model_siamese_10000.h5"
+    assert main(["import-authors", str(source), str(tmp_path / "file")]) == 2
+    assert "cannot be written (File exists); choose another folder" in capsys.readouterr().err

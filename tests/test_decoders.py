@@ -192,7 +192,7 @@ def test_fallback_where_libsndfile_gives_up(recordings, monkeypatch):
 
 @pytest.mark.parametrize("name", ["au", "w64"])
 def test_fallback_refuses_what_is_not_on_its_list(name, recordings):
-    with pytest.raises(AudioError, match=r"not on the list of FFmpeg formats"):
+    with pytest.raises(AudioError, match=r"no FFmpeg format"):
         decode(recordings.path(name), decoder="av")
 
 
@@ -248,3 +248,34 @@ def test_film_with_sound_is_read(tmp_path):
 def test_unknown_decoder_is_refused(tiny_folder):
     with pytest.raises(ValueError, match=r"decoder 'ffmpeg'; allowed are auto, soundfile, av"):
         Extractor(tiny_folder, decoder="ffmpeg")
+
+
+def test_whole_aac_stream_is_not_called_truncated(tmp_path):
+    quiet = np.concatenate([np.zeros((10 * SAMPLE_RATE, 2), np.float32), music(5.0)])
+    (tmp_path / "a.aac").write_bytes(encode_av(quiet, "adts", "aac", bit_rate=128_000))
+    _, clip = decode(tmp_path / "a.aac")
+    assert clip.duration_s == pytest.approx(15.0, abs=0.2)
+    assert clip.flaws == []
+
+
+def test_damaged_m4a_is_damaged_where_ffmpeg_is_there(tmp_path):
+    whole = encode_av(music(10.0), "mp4", "aac", bit_rate=128_000)
+    (tmp_path / "a.m4a").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match=r"a\.m4a: the file starts like mp4 but cannot") as caught:
+        decode(tmp_path / "a.m4a")
+    assert caught.value.code == "damaged"
+
+
+@pytest.mark.parametrize(
+    ("span", "error", "text"),
+    [
+        ((1e300,), ValueError, "offset is 1e[+]300 s; allowed is a number of seconds from 0 to"),
+        ((float("nan"),), ValueError, "offset is nan s"),
+        ((0.0, 0), ValueError, "duration is 0 s; .*not 0"),
+        ((None,), TypeError, "offset is None; allowed is a number"),
+        (("1",), TypeError, "offset is '1'; allowed is a number"),
+    ],
+)
+def test_impossible_spans(span, error, text):
+    with pytest.raises(error, match=text):
+        Span(*span)

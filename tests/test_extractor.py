@@ -209,10 +209,10 @@ def test_a_bundled_name_is_loaded_once(tiny_folder, files, alone, monkeypatch):
     monkeypatch.setattr("artist_features.zoo.registry.bundled_folder", lambda: tiny_folder.parent)
     built = []
     monkeypatch.setattr(folder, "build", lambda *a, real=folder.build: built.append(1) or real(*a))
-    extractor_module._bundled_model.cache_clear()
+    extractor_module._BUILT.clear()
     for _ in range(3):
         same(af.extract(files[0], model="tiny"), alone[0])
-    extractor_module._bundled_model.cache_clear()
+    extractor_module._BUILT.clear()
     assert len(built) == 1
 
 
@@ -244,3 +244,39 @@ def test_wrong_settings(model, monkeypatch):
     monkeypatch.setattr(extractor_module, "av_installed", lambda: False)
     with pytest.raises(ImportError, match=r"decoder 'av' needs PyAV.*artist-features\[av\]"):
         Extractor(model, decoder="av")
+
+
+@pytest.mark.parametrize("audio", [None, {}, {1}, (n for n in ()), [[0.1, 0.2]], ["a.mp3", None]])
+def test_what_is_no_recording_is_refused_by_type(tiny_folder, audio):
+    with pytest.raises(TypeError, match="allowed are a path, an array of samples, or a list"):
+        Extractor(tiny_folder).extract(audio)
+
+
+def test_array_of_names_is_refused_by_dtype(tiny_folder):
+    with pytest.raises(TypeError, match="array of dtype <U5; allowed are floats"):
+        Extractor(tiny_folder).extract(np.array(["a.mp3"]))
+
+
+def test_batch_size_has_an_upper_limit(tiny_folder):
+    with pytest.raises(ValueError, match="batch_size is 5000 segments; allowed is 1 to 4096"):
+        Extractor(tiny_folder, batch_size=5000)
+
+
+def test_equal_weights_are_built_once_and_load_model_gives_a_fresh_one(tiny_folder):
+    first, second = Extractor(tiny_folder).model, Extractor(str(tiny_folder)).model
+    assert first is second
+    assert af.load_model(tiny_folder) is not first
+
+
+def test_many_files_are_compiled_and_agree_with_few(tmp_path, tiny_folder, monkeypatch):
+    paths = [write_audio(tmp_path / f"{n}.wav", music(4 + n, seed=n)) for n in range(4)]
+    few = Extractor(tiny_folder).extract(paths)
+    asked = []
+    real = extractor_module.inference_function
+    monkeypatch.setattr(extractor_module, "COMPILE_FROM", 4)
+    monkeypatch.setattr(
+        extractor_module, "inference_function", lambda m, n: asked.append(n) or real(m, n)
+    )
+    many = Extractor(tiny_folder, batch_size=3).extract(paths)
+    assert asked == [3]
+    np.testing.assert_allclose(many, few, atol=1e-4)

@@ -12,6 +12,7 @@ fourth artist with two or more tracks is held out and used for the check at the 
 
 import argparse
 import datetime
+import hashlib
 import shlex
 import sys
 import time
@@ -48,7 +49,9 @@ def main():
     teacher = tail(model_folder.build(card, weights))
 
     shared = models.backbone()
-    saved = args.cache / f"shared-{args.steps}-{args.seed}.weights.h5"
+    data = hashlib.sha256(args.manifest.read_bytes()).hexdigest()
+    run = f"{args.steps}-{args.seed}-{card.weights_sha256[:8]}-{data[:8]}"
+    saved = args.cache / f"shared-{run}.weights.h5"
     if saved.exists():  # an earlier run got this far
         shared.load_weights(saved)
     else:
@@ -238,7 +241,7 @@ def describe(results, kind, held_out):
         "authors_siamese_10000_artist_map": round(results["authors"], 3),
         "measured": (
             f"finding the other tracks of an artist among {len(held_out)} tracks of {n_artists} "
-            f"artists not trained on; {datetime.date.today()}, CPU, by the command above"
+            f"artists not labelled in training; {datetime.date.today()}, CPU, by the command above"
         ),
     }
 

@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 
+import artist_features
 from artist_features.errors import AudioError, display_path
 
 
@@ -24,8 +25,8 @@ def add_parser(commands):
         "-o",
         "--output",
         metavar="OUT",
-        help=".npz, .parquet, or a folder of Parquet shards; without it, JSON lines on "
-        "standard output",
+        help=".npz, .parquet, or a folder of Parquet shards (both need the extra [parquet]); "
+        "without it, JSON lines on standard output",
     )
     parser.add_argument(
         "--model", default="siamese", help="name, folder or hf://owner/name[@revision]"
@@ -44,7 +45,9 @@ def add_parser(commands):
         choices=("auto", "soundfile", "av", "tfio"),
         help="auto: libsndfile, then FFmpeg where the extra [av] is installed",
     )
-    parser.add_argument("--force", action="store_true", help="start an existing file anew")
+    parser.add_argument(
+        "--force", action="store_true", help="start an existing .npz or .parquet anew"
+    )
     parser.set_defaults(command=run)
 
 
@@ -61,6 +64,7 @@ def run(args):
         n_workers=args.workers,
         isolated=True,
         decoder=args.decoder,
+        on_loaded=lambda device: _write_line(f"model {args.model} on {device}"),
     )
     found = list(find_audio(args.paths))
     if not found:
@@ -70,7 +74,11 @@ def run(args):
     writer = _open_writer(args, extractor, span)
     counts = Counter()
     try:
-        _extract_all(found, extractor, span, writer, counts, args.model)
+        _extract_all(found, extractor, span, writer, counts)
+    except KeyboardInterrupt:
+        kept = f"{counts['embedded']} embedded, {counts['failed']} failed"
+        _write_line(f"{kept} before the interrupt; the same command goes on from there")
+        raise
     finally:
         writer.close()  # what is finished is kept, also when interrupted
     kept = Counter(writer.done[p] for p in found if isinstance(p, str) and p in writer.done)
@@ -83,7 +91,10 @@ def _open_writer(args, extractor, span):
     from artist_features.extraction.outputs import open_output
 
     made_with = {
+        "version": ".".join(artist_features.__version__.split(".")[:2]),
         "weights_sha256": extractor.card.weights_sha256,
+        "graph_sha256": extractor.card.graph_sha256,
+        "decoder": extractor.decoder,
         "offset_s": span.offset_s,
         "duration_s": span.duration_s,
     }
@@ -92,7 +103,7 @@ def _open_writer(args, extractor, span):
     )
 
 
-def _extract_all(found, extractor, span, writer, counts, model):
+def _extract_all(found, extractor, span, writer, counts):
     """Extract what the output does not hold yet; count rows by status."""
     from artist_features.extraction.decode import Source
     from artist_features.extraction.pipeline import Result
@@ -108,9 +119,7 @@ def _extract_all(found, extractor, span, writer, counts, model):
         return
     sources = [Source(path, None, span, extractor.decoder) for _, path in files]
     with _progress(len(sources)) as bar:
-        for number, result in enumerate(extractor.results(sources, n_sources=len(sources))):
-            if number == 0:
-                _write_line(f"model {model} on {extractor.device}")
+        for result in extractor.results(sources, n_sources=len(sources)):
             _keep(writer, files[result.index][0], Row.from_result(result), counts)
             bar.update()
 

@@ -14,10 +14,15 @@ from artist_features.extraction.pipeline import Result, embed_events, inference_
 from artist_features.extraction.workers import DecodePool
 from artist_features.signal.audio import DECODERS, check_array
 from artist_features.signal.decoders import Span, av_installed
+from artist_features.zoo.devices import configure_devices, usable_cores
 
 ALL_DECODERS = (*DECODERS, "tfio")
 _PATH = (str, bytes, os.PathLike)
 ISOLATE_FROM = 8  # files in a list from which processes pay for their start
+COMPILE_FROM = 64  # files from which compiling with XLA pays for itself (benchmarks/README.md)
+_MAX_BATCH = 4096  # segments; one takes 0.27 MB as samples and some 4 MB in the network
+_MODELS_KEPT = 4
+_BUILT = {}  # (weights_sha256, graph_sha256) -> keras.Model; never handed out for training
 
 
 class Extractor:
@@ -26,12 +31,13 @@ class Extractor:
     Args:
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
             `keras.Model` that takes waveform segments.
-        batch_size: segments in one model call, >= 1. The result does not depend on it.
+        batch_size: segments in one model call, 1 to 4096. The result does not depend on it.
         n_workers: decoders at once; None means the CPU cores this process may use.
         isolated: decode files in processes that may die without harm; None decides by
             the number of files (8 or more).
         decoder: "auto" (libsndfile, then FFmpeg where the extra `[av]` is installed),
             "soundfile", "av", or "tfio" (tensorflow-io, extra `[tfio]`).
+        on_loaded: called with the name of the device once the model is there.
 
     Attributes:
         front_end: `FrontEnd` of the model.
@@ -40,10 +46,19 @@ class Extractor:
     """
 
     def __init__(
-        self, model="siamese", *, batch_size=64, n_workers=None, isolated=None, decoder="auto"
+        self,
+        model="siamese",
+        *,
+        batch_size=64,
+        n_workers=None,
+        isolated=None,
+        decoder="auto",
+        on_loaded=None,
     ):
         self.batch_size = _positive("batch_size", batch_size)
-        self.n_workers = _positive("n_workers", _usable_cores() if n_workers is None else n_workers)
+        if batch_size > _MAX_BATCH:
+            raise ValueError(f"batch_size is {batch_size} segments; allowed is 1 to {_MAX_BATCH}.")
+        self.n_workers = _positive("n_workers", usable_cores() if n_workers is None else n_workers)
         self.isolated = isolated
         if decoder not in ALL_DECODERS:
             raise ValueError(f"decoder {decoder!r}; allowed are {', '.join(ALL_DECODERS)}.")
@@ -57,16 +72,22 @@ class Extractor:
             )
         self.decoder = decoder
         self.card, self.front_end, self._load = _prepare(model)
+        self._on_loaded = on_loaded
         self.timing = Counter()
         self.device = "not loaded"
 
     @functools.cached_property
     def model(self):
-        """The `keras.Model`, built when first needed: decoders start before TensorFlow."""
+        """The `keras.Model`, built when first needed: decoders start before TensorFlow.
+
+        Extractors of equal weights share it: to train a model, take `load_model`.
+        """
         started = time.perf_counter()
         self.device = configure_devices()
         model = self._load()
         self.timing["load_s"] += time.perf_counter() - started
+        if self._on_loaded is not None:
+            self._on_loaded(self.device)
         return model
 
     @property
@@ -101,7 +122,10 @@ class Extractor:
 
         started = time.perf_counter()
         with DecodePool(counted(), self.front_end, n_workers, isolated) as events:
-            embed = inference_function(self.model)
+            model = self.model
+            many = n_sources is None or n_sources >= COMPILE_FROM
+            compiled = many and self.device.startswith("CPU")  # not measured on a GPU
+            embed = inference_function(model, self.batch_size if compiled else None)
             for index, embedding, facts, error in embed_events(
                 events,
                 embed,
@@ -167,10 +191,10 @@ class Extractor:
                     "Leave it out."
                 )
             return Source(os.fspath(audio), None, span, self.decoder)
-        if isinstance(audio, (int, float)):
+        if not hasattr(audio, "__array__"):
             raise TypeError(
-                f"audio is {type(audio).__name__} {audio!r}; allowed are a path, an array of "
-                "samples, or a list of those."
+                f"audio is {type(audio).__name__} {repr(audio)[:80]}; allowed are a path, an "
+                "array of samples, or a list of those."
             )
         return Source(check_array(audio, sample_rate), int(sample_rate), span)
 
@@ -236,22 +260,6 @@ def extract(
     )
 
 
-def configure_devices():
-    """Let GPUs take memory as they need it; return the device the model will run on."""
-    import tensorflow as tf
-
-    gpus = tf.config.get_visible_devices("GPU")
-    for gpu in gpus:
-        try:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except (RuntimeError, ValueError):
-            break  # TensorFlow runs already, or the GPU is split: its owner has decided
-    if gpus:
-        name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-        return f"GPU 0 ({name})"
-    return f"CPU ({_usable_cores()} cores)"
-
-
 def _prepare(model):
     """Return (card or None, front end, function that gives the Keras model)."""
     if hasattr(model, "input_shape"):
@@ -260,21 +268,20 @@ def _prepare(model):
         return None, front_end_of(model), lambda: model
     from artist_features.zoo import registry
 
-    if isinstance(model, str) and model in registry.bundled_names():
-        card = registry.list_models()[model]
-        return card, card.front_end, functools.partial(_bundled_model, model)
     card, weights = registry.read_model(model)
+    return card, card.front_end, lambda: _built(card, weights)
+
+
+def _built(card, weights):
+    """Build a verified model, or take the equal one that was built before."""
     from artist_features.zoo import folder
 
-    return card, card.front_end, lambda: folder.build(card, weights)
-
-
-@functools.lru_cache(maxsize=4)
-def _bundled_model(name):
-    """Load a bundled model once: its weights do not change while the program runs."""
-    from artist_features.zoo.registry import load_model
-
-    return load_model(name)
+    key = card.weights_sha256, card.graph_sha256
+    if key not in _BUILT:
+        while len(_BUILT) >= _MODELS_KEPT:
+            del _BUILT[next(iter(_BUILT))]
+        _BUILT[key] = folder.build(card, weights)
+    return _BUILT[key]
 
 
 def _warn_of_flaws(result):
@@ -292,9 +299,3 @@ def _positive(name, value):
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} is {value!r}; allowed is an integer of 1 or more.")
     return int(value)
-
-
-def _usable_cores():
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

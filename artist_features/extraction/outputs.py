@@ -58,7 +58,7 @@ def open_output(path, *, dim, made_with, force=False):
 
 
 class _TableFile:
-    """Collect rows, then write one file in the order of the arguments."""
+    """Collect rows, then write one file: earlier rows, then in the order of arguments."""
 
     def __init__(self, path, dim, made_with, continued):
         self._path, self._dim, self._made_with = path, dim, made_with
@@ -92,7 +92,7 @@ class _ShardFolder:
         tables.require_pyarrow()
         self._path, self._dim, self._made_with = path, dim, made_with
         self._rows, self._number, self.done = [], 0, {}
-        for shard in sorted(path.glob("part-*.parquet")):
+        for shard in sorted(path.glob("part-[0-9][0-9][0-9][0-9][0-9]*.parquet")):
             rows, theirs = tables.read_table(shard, tables.from_parquet, with_embeddings=False)
             _check_same(theirs, made_with, shard)
             self.done |= {row.path: row.status for row in rows}
@@ -164,7 +164,7 @@ def _check_same(theirs, ours, path):
             raise OutputError(
                 "mismatch",
                 f"made with {name} = {str(theirs.get(name))[:16]}, this run has "
-                f"{str(ours.get(name))[:16]}; write to another place, or start a file anew with "
-                "--force.",
+                f"{str(ours.get(name))[:16]}; write to another place (--force starts a single "
+                "file anew).",
                 path,
             )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from artist_features.errors import ArtistFeaturesError, OutputError
+from artist_features.errors import OutputError
 
 WITH_VECTOR = ("ok", "truncated", "short", "silent")
 
@@ -146,7 +146,7 @@ def require_pyarrow():
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise ArtistFeaturesError(
+        raise ImportError(
             "Parquet output needs pyarrow; install it with "
             "`pip install 'artist-features[parquet]'`, or write .npz."
         ) from None
@@ -160,8 +160,8 @@ def read_table(path, reader, **options):
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise OutputError(
             "damaged",
-            f"not a table of this program, or damaged ({error}); move it away, or pass --force "
-            "to replace it.",
+            f"not a table of this program, or damaged ({type(error).__name__}); delete it or "
+            "move it away, and run again.",
             path,
         ) from None
 

@@ -275,6 +275,12 @@ def _note_damage(fd, size, container, clip, span):
 
 
 def check_array(samples, sample_rate):
+    samples = np.asarray(samples)
+    if samples.dtype.kind != "f" and samples.dtype.name not in ("int16", "int32", "uint8"):
+        raise TypeError(
+            f"array of dtype {samples.dtype}; allowed are floats in [-1, 1], and int16, int32 "
+            "and uint8, which are divided by their full scale."
+        )
     if sample_rate is None:
         raise ValueError("sample_rate is missing: an array needs its sample rate in Hz.")
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float, np.number)):
@@ -282,12 +288,6 @@ def check_array(samples, sample_rate):
     if not 4000 <= sample_rate <= 384_000 or sample_rate != int(sample_rate):
         raise ValueError(
             f"sample_rate is {sample_rate} Hz; allowed is a whole number from 4000 to 384000 Hz."
-        )
-    samples = np.asarray(samples)
-    if samples.dtype.kind != "f" and samples.dtype.name not in ("int16", "int32", "uint8"):
-        raise TypeError(
-            f"array of dtype {samples.dtype}; allowed are floats in [-1, 1], and int16, int32 "
-            "and uint8, which are divided by their full scale."
         )
     if samples.ndim not in (1, 2):
         raise ValueError(

@@ -18,6 +18,7 @@ from artist_features.signal.containers import HEADER_BYTES, check_format, descri
 from artist_features.signal.mp3 import CorrectedFile
 
 BLOCK_FRAMES = 65536
+MAX_SECONDS = 1e7  # 115 days; what is longer is a wrong unit
 _ONLY_AV = {
     "mp4": "MP4/AAC",
     "asf": "Windows Media (WMA)",
@@ -51,17 +52,15 @@ class Span:
     duration_s: float | None = None
 
     def __post_init__(self):
-        for name, value, least in (
-            ("offset", self.offset_s, 0),
-            ("duration", self.duration_s, None),
-        ):
-            if value is None:
+        for name, value in (("offset", self.offset_s), ("duration", self.duration_s)):
+            if name == "duration" and value is None:
                 continue
-            good = np.isfinite(value) and (value >= 0 if least == 0 else value > 0)
-            if not good:
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise TypeError(f"{name} is {value!r}; allowed is a number of seconds.")
+            if not (0 <= value <= MAX_SECONDS) or (name == "duration" and value == 0):
                 raise ValueError(
-                    f"{name} is {value} s; allowed is a finite number of seconds, "
-                    f"{'0 or more' if least == 0 else 'above 0'}."
+                    f"{name} is {value} s; allowed is a number of seconds from 0 to "
+                    f"{MAX_SECONDS:g}{', not 0' if name == 'duration' else ''}."
                 )
 
     @property
@@ -175,16 +174,16 @@ def _header_only(fd, path):
     return AudioError("empty", f"{size} bytes, no audio in them; the file is incomplete.", path)
 
 
-def open_error(fd, container, path, cause):
+def open_error(fd, container, path, cause, *, tried_ffmpeg=False):
+    """Return the error for a file that a decoder could not open, for the reason `cause`."""
     size = os.fstat(fd).st_size
     cause = cause.rstrip(".") or "no details"
-    if container.kind in _ONLY_AV:
-        return AudioError(
-            "unsupported",
-            f"{_ONLY_AV[container.kind]} needs the FFmpeg decoder; install it with "
-            "`pip install 'artist-features[av]'`.",
-            path,
-        )
+    if container.kind in _ONLY_AV and not tried_ffmpeg:
+        remedy = "install it with `pip install 'artist-features[av]'`"
+        if av_installed():
+            remedy = "pass decoder='auto'"
+        text = f"{_ONLY_AV[container.kind]} needs the FFmpeg decoder; {remedy}."
+        return AudioError("unsupported", text, path)
     if size < 12 or (container.kind != "unknown" and size <= HEADER_BYTES):
         return _header_only(fd, path)
     if container.kind == "unknown":

@@ -39,7 +39,7 @@ def decode_av(fd, container, path, span):
     import av
 
     if container.kind not in AV_FORMATS:
-        raise open_error(fd, container, path, "not on the list of FFmpeg formats")
+        raise open_error(fd, container, path, "no FFmpeg format", tried_ffmpeg=True)
     failed = (av.error.FFmpegError, ValueError, IndexError)
     with _from_start(fd, container) as stream:
         try:
@@ -49,7 +49,7 @@ def decode_av(fd, container, path, span):
                 options={"codec_whitelist": ",".join(_CODECS)},
             )
         except failed as error:
-            raise open_error(fd, container, path, _cause(error)) from None
+            raise open_error(fd, container, path, _cause(error), tried_ffmpeg=True) from None
         with source:
             if not source.streams.audio:
                 raise AudioError("unsupported", "the file has no audio track.", path)
@@ -60,6 +60,8 @@ def decode_av(fd, container, path, span):
                 raise AudioError("unsupported", text, path)
             check_format(track.rate or 0, track.channels or 0, path)
             declared = None if source.duration is None else source.duration / av.time_base
+            if container.kind in ("mp3", "aac"):  # FFmpeg guesses what the header leaves open
+                declared = container.declared_s
             yield Decoded(track.rate, track.channels, declared, "av")
             exact = container.kind in _EXACT_SEEK
             yield from _blocks(source, track, span, exact, path, failed)

@@ -34,7 +34,9 @@ class AudioCache:
         listing, data = folder / "tracks.txt", folder / "samples.int16"
         wanted = f"{sample_rate}\n" + "\n".join(str(path) for path in paths)
         failures = []
-        if not listing.exists() or listing.read_text() != wanted:
+        text = os.fsencode(wanted)
+        if not listing.exists() or listing.read_bytes() != text:
+            listing.unlink(missing_ok=True)  # written last: it says that the rest is whole
             starts = [0]
             with open(data, "wb") as out:
                 for path in tqdm(paths, desc="decode", unit="track"):
@@ -49,7 +51,7 @@ class AudioCache:
                 out.flush()
                 os.fsync(out.fileno())
             np.save(folder / "starts.npy", np.array(starts, np.int64))
-            listing.write_text(wanted)
+            listing.write_bytes(text)
         starts = np.load(folder / "starts.npy", allow_pickle=False)
         return cls(np.memmap(data, "<i2", mode="r"), starts, sample_rate, failures)
 

@@ -16,6 +16,9 @@ from artist_features.zoo import folder as model_folder
 from artist_features.zoo import tensors
 
 _MAX_BYTES = 1 << 30
+_RELEASED = {  # sha256 of a released file -> artists it was trained on (its name says so)
+    "3b3ad09c321786c8ea388269ee3c35ab540734ce5209f40a430f1c9b0a25f753": 10_000,  # siamese
+}
 _CONV = ("kernel:0", "bias:0")
 _NORM = ("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0")
 _LAYER = re.compile(r"(conv1d|batch_normalization|dense)_(\d+)")
@@ -115,23 +118,31 @@ def _dataset(root, layer, name, path):
 
 
 def _card_fields(kind, name, n_artists, digest):
-    trained_on = re.search(r"(\d{3,})", name)
-    artists = n_artists or (int(trained_on[1]) if trained_on else None)
+    known = _RELEASED.get(digest)
+    origin = (
+        "Its sha256 is that of a released file."
+        if known
+        else "The file is in the layout of that release, but its sha256 is not one that this "
+        "package knows: who made it is not verified."
+    )
+    training = {
+        "data": "Million Song Dataset, 30 s previews, 15 training tracks an artist",
+        "n_artists": known,
+        "recipe": "the paper's; see arXiv 1710.06648",
+    }
+    if not known:
+        training = {"data": "not verified", "n_artists": n_artists or "unknown"}
     return {
         "name": name,
         "kind": kind,
-        "description": "The authors' own released weights, converted; not trained by this package.",
+        "description": "Weights in the layout of the authors' release, converted; not trained by "
+        "this package.",
         "license": "MIT",
         "credit": (
             "Weights by Jongpil Lee, Jiyoung Park and co-authors, released with the code of "
             "Park et al., ISMIR 2018 (jongpillee/ismir2018-artist, MIT licence, Copyright (c) "
-            "2018 Jongpil Lee). The licence file does not mention the weights separately."
+            f"2018 Jongpil Lee). The licence file does not mention the weights separately. {origin}"
         ),
-        "training": {
-            "data": "Million Song Dataset, 30 s previews, 15 training tracks an artist",
-            "n_artists": artists,
-            "recipe": "the paper's; see arXiv 1710.06648",
-            "source_file_sha256": digest,
-            "converted_by": "artist-features import-authors",
-        },
+        "training": training
+        | {"source_file_sha256": digest, "converted_by": "artist-features import-authors"},
     }

@@ -4,12 +4,14 @@ import json
 
 from artist_features.errors import display_path
 
+_BUNDLED = ("basic", "siamese")
 _PAPER = "https://arxiv.org/abs/1710.06648"
 
 
 def model_card(card):
     """Return the Markdown text of a `ModelCard`, YAML metadata first."""
     front_end, network = card.front_end, card.network
+    handle = card.name if card.name in _BUNDLED else f"path/to/{card.name}"
     lines = [
         "---",
         "library_name: artist-features",
@@ -31,7 +33,7 @@ def model_card(card):
         "```python",
         "from artist_features import extract",
         "",
-        f'embedding = extract("song.mp3", model="{card.name}")',
+        f'embedding = extract("song.mp3", model="{handle}")',
         "```",
         "",
         "## Licence and credit",

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 from artist_features.config import SCHEMA_VERSION, ModelCard, shown
-from artist_features.errors import WeightsError
+from artist_features.errors import OutputError, WeightsError
 from artist_features.zoo import card_text, tensors
 
 CARD_FILE = "artist_features.json"
@@ -126,8 +126,9 @@ def build(card, weights):
     Returns:
         `keras.Model`, trainable, named after the card.
     """
-    from artist_features.zoo import models
+    from artist_features.zoo import devices, models
 
+    devices.configure_devices()
     model = models.backbone(front_end=card.front_end, network=card.network, name=card.name)
     for layer, arrays in weights.items():
         model.get_layer(layer).set_weights(arrays)
@@ -149,8 +150,19 @@ def write_folder(folder, model, card_fields):
 
     Returns:
         The `ModelCard` written.
+
+    Raises:
+        OutputError: the folder cannot be written.
     """
     folder = Path(folder)
+    try:
+        return _write_folder(folder, model, card_fields)
+    except OSError as error:
+        text = f"cannot be written ({error.strerror or error}); choose another folder."
+        raise OutputError("not_writable", text, folder) from None
+
+
+def _write_folder(folder, model, card_fields):
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / "model.partial.keras"
     try:

@@ -146,12 +146,13 @@ def _download(repo_id, revision, force):
             library_name="artist-features",
         )
     except _client_errors() as error:
+        name = repo_id + (f"@{revision}" if revision else "")
         raise WeightsError(
             "unavailable",
             f"{_cause(error, constants.ENDPOINT)} Cache folder: {constants.HF_HUB_CACHE}. "
-            f"Fetch it once with network: artist-features pull {repo_id} DIR, then load DIR; "
+            f"Fetch it once with network: artist-features pull {name} DIR, then load DIR; "
             "the bundled models need no network.",
-            f"hf://{repo_id}" + (f"@{revision}" if revision else ""),
+            f"hf://{name}",
         ) from None
     return Path(folder)
 
