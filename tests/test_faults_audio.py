@@ -162,6 +162,9 @@ class OpenedFiles:
             at += 16 + length
         return names - {""}
 
+    def close(self):
+        os.close(self._fd)
+
 
 @pytest.fixture
 def listener():
@@ -185,7 +188,9 @@ PLAYLISTS = {
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify is of Linux")
 @pytest.mark.parametrize("decoder", ["auto", "soundfile", "av"])
 @pytest.mark.parametrize("kind", PLAYLISTS)
-def test_row35_playlist_opens_no_other_file(kind, decoder, tiny_folder, tmp_path, listener):
+def test_row35_playlist_opens_no_other_file(
+    kind, decoder, tiny_folder, tmp_path, listener, request
+):
     folder, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()
@@ -194,6 +199,8 @@ def test_row35_playlist_opens_no_other_file(kind, decoder, tiny_folder, tmp_path
     text = PLAYLISTS[kind].format(secret=secret, port=listener.getsockname()[1])
     (folder / "list.mp3").write_text(text)
     here, there = OpenedFiles(folder), OpenedFiles(elsewhere)
+    request.addfinalizer(here.close)
+    request.addfinalizer(there.close)
     outcome = single(Extractor(tiny_folder, decoder=decoder), str(folder / "list.mp3"))
     assert outcome.status == "unsupported"
     assert here.names() == {"list.mp3"}
