@@ -117,7 +117,8 @@ def interleaved(variants, repeats, clock=time.perf_counter):
             elapsed[name] = seconds(function, clock)
             cpu[name] = _own_cpu_s() - before_s
         capacity_s = (time.perf_counter() - started) * os.cpu_count()
-        disturbance = (_busy_s() - busy_s - (_own_cpu_s() - own_s)) / capacity_s
+        elsewhere_s = _busy_s() - busy_s - (_own_cpu_s() - own_s)
+        disturbance = max(0.0, elsewhere_s) / capacity_s
         shown = ", ".join(f"{name} {value:.3f}" for name, value in elapsed.items())
         progress(f"  round {number}, others {disturbance:.0%} of the CPU: {shown}")
         if number:

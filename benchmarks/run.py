@@ -48,7 +48,7 @@ class Size:
     long_s: float
 
 
-FULL = Size(16, 8, 8, 9, 9, 180, 10_800)
+FULL = Size(16, 16, 8, 9, 9, 180, 10_800)
 QUICK = Size(4, 1, 1, 3, 3, 60, 600)
 PARTS = ("throughput", "by_hand", "startup", "memory", "stages")
 

@@ -93,6 +93,10 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
             tf.TensorSpec((None,), tf.int64),
         ),
     ).prefetch(_PREFETCH_BATCHES)
+    options = tf.data.Options()
+    # autotuning holds the generator back: 41 instead of 28 ms a file (benchmarks/README.md)
+    options.autotune.enabled = False
+    batches = batches.with_options(options)
     sums = {}
     clock = time.perf_counter()
     for segments, owners, closed in batches:
