@@ -312,7 +312,7 @@ def test_row65_no_network(home, handle):
     assert outcome.seconds < 10  # the client alone: 23 s for a commit
     assert outcome.message.startswith(f"{handle}: {endpoint}: ConnectError: ")
     assert f"Cache folder: {home}/hub." in outcome.message
-    assert "artist-features pull owner/name DIR" in outcome.message
+    assert "artist-features pull owner/name" in outcome.message
     assert "the bundled models need no network" in outcome.message
 
 
