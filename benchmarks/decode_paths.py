@@ -25,6 +25,7 @@ from artist_features.extraction.pipeline import embed_events, inference_function
 from artist_features.extraction.workers import DecodePool
 
 _BATCH_SIZES = (16, 64, 160)
+_PREFETCH_BATCHES = 2  # as the package
 _TOLERANCE = 1e-4  # between paths: batches of another size are summed in another order
 
 
@@ -35,11 +36,18 @@ class Paths:
         self._files = [str(path) for path in files]
         self._extractor = Extractor(model)
         self._front_end = self._extractor.front_end
-        self.model = self._extractor.model
+        self._model = self._extractor.model
+        self._compiled = {}
+
+    def _embed(self, n_rows=None):
+        # kept here: the package's own cache is too small for all variants
+        if n_rows not in self._compiled:
+            self._compiled[n_rows] = inference_function(self._model, n_rows)
+        return self._compiled[n_rows]
 
     def through_pool(self, isolated, n_workers, batch_size=64, xla=False):
         """The package's own path: decoders, a queue, batches, a compiled function."""
-        embed = inference_function(self.model, batch_size if xla else None)
+        embed = self._embed(batch_size if xla else None)
         sources = [Source(path) for path in self._files]
         rows = [None] * len(sources)
         with DecodePool(sources, self._front_end, n_workers, isolated) as events:
@@ -50,11 +58,11 @@ class Paths:
                 rows[index] = embedding
         return np.stack(rows)
 
-    def through_map(self, batch_size=64):
-        """`tf.data`: decode in a `map` of its own choice of threads, unbatch, batch again."""
+    def through_map(self, n_workers=None, batch_size=64):
+        """`tf.data`: decode in a `map`, unbatch, batch again; None lets it choose the threads."""
         import tensorflow as tf
 
-        embed = inference_function(self.model)
+        embed = self._embed()
         shape = (None, self._front_end.segment_samples)
 
         def decode(index):
@@ -64,11 +72,14 @@ class Paths:
 
         batches = (
             tf.data.Dataset.range(len(self._files))
-            .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+            .map(decode, num_parallel_calls=n_workers or tf.data.AUTOTUNE, deterministic=False)
             .unbatch()
             .batch(batch_size)
-            .prefetch(tf.data.AUTOTUNE)
+            .prefetch(_PREFETCH_BATCHES)
         )
+        options = tf.data.Options()
+        options.autotune.enabled = n_workers is None
+        batches = batches.with_options(options)
         sums = np.zeros((len(self._files), self._extractor.embedding_dim))
         counts = np.zeros((len(self._files), 1))
         for segments, owners in batches:
@@ -95,6 +106,7 @@ def variants(paths, most_workers):
         named[f"processes, {n}"] = lambda n=n: pool(True, n)
     n = most_workers
     named["tf.data map, AUTOTUNE"] = paths.through_map
+    named[f"tf.data map, {n}, no autotuning"] = lambda: paths.through_map(n)
     for size in _BATCH_SIZES:
         named[f"threads, {n}, batch {size}"] = lambda size=size: pool(False, n, size)
         named[f"threads, {n}, batch {size}, XLA"] = lambda size=size: pool(False, n, size, True)

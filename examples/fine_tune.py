@@ -24,6 +24,7 @@ N_QUADRANTS = 4
 
 def main(argv=None):
     args = parse_args(argv)
+    keras.utils.set_random_seed(0)  # the new layer's first weights, the order of the batches
     backbone = load_model("siamese")
     front_end = front_end_of(backbone)
     with open(args.clips, encoding="utf-8", newline="") as file:

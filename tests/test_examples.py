@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import music, write_audio
+from conftest import SAMPLE_RATE, music, write_audio
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,7 +32,10 @@ def test_extract_one_file(tmp_path):
 def test_fine_tune_learns_and_its_model_loads_in_plain_keras(tmp_path):
     rows = ["file,quadrant"]
     for number in range(8):
-        write_audio(tmp_path / f"{number}.wav", music(7, seed=number))
+        # a quadrant is a register, two octaves apart: something that can be heard
+        t = np.arange(7 * SAMPLE_RATE) / SAMPLE_RATE
+        tone = 0.3 * np.sin(2 * np.pi * (100 + 5 * number) * 4 ** (number % 4) * t)
+        write_audio(tmp_path / f"{number}.wav", music(7, seed=number) / 3 + tone[:, None])
         rows.append(f"{number}.wav,{number % 4}")
     (tmp_path / "clips.csv").write_text("\n".join(rows))
     example = ROOT / "examples/fine_tune.py"
