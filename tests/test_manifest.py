@@ -1,9 +1,15 @@
-"""The manifest: what it accepts, and row 45 of the fault table."""
+"""The manifest: what it accepts and writes, and row 45 of the fault table."""
+
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from artist_features.errors import ManifestError
-from artist_features.training.manifest import read_manifest
+from artist_features.errors import ManifestError, OutputError
+from artist_features.training.manifest import Track, read_manifest, require_files, write_manifest
 
 MANIFESTS = (
     ("bom-crlf-blank", "\ufefffile,artist,title\r\n\r\na.mp3,A,T\r\n , ,\r\n", None, None),
@@ -49,3 +55,82 @@ def test_row45_manifest_in_another_encoding(tmp_path):
         read_manifest(tmp_path / "gone.csv")
     with pytest.raises(ManifestError, match=r"cannot be read \(Is a directory"):
         read_manifest(tmp_path)
+
+
+def test_tracks_know_their_line_but_are_equal_without_it(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("file,artist,title\n\na.ogg,A,T\nb.ogg,,U\n")
+    tracks = read_manifest(path)
+    assert [track.line for track in tracks] == [3, 4]
+    assert tracks[0] == Track(tmp_path / "a.ogg", "A", "T")
+
+
+def test_missing_files_are_named_with_their_line(tmp_path):
+    path = tmp_path / "m.csv"
+    (tmp_path / "a.ogg").write_bytes(b"x")
+    (tmp_path / "b.ogg").mkdir()
+    path.write_text("file,artist,title\na.ogg,A,T\nb.ogg,,U\nc.ogg,,U\n")
+    tracks = read_manifest(path)
+    with pytest.raises(ManifestError, match=r"line 3: file b\.ogg is missing, 2 of 3 files are"):
+        require_files(path, tracks)
+    require_files(path, tracks[:1])
+
+
+NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0/"), max_size=9)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(NAMES, st.tuples(NAMES, NAMES, st.dictionaries(NAMES, NAMES, max_size=2))))
+def test_what_is_written_is_read_back(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.csv"
+        tracks = [
+            Track(Path(folder) / "sub" / f"{name}.ogg", artist.strip(), title.strip(), extra)
+            for name, (artist, title, extra) in rows.items()
+        ]
+        columns = {name for track in tracks for name in track.extra}
+        write_manifest(path, tracks)
+        read = read_manifest(path)
+        assert [track.path for track in read] == [track.path for track in tracks]
+        for found, track in zip(read, tracks, strict=True):
+            assert (found.artist, found.title) == (track.artist, track.title)
+            assert found.extra == dict.fromkeys(columns, "") | track.extra
+
+
+def test_writing_replaces_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("old")
+    write_manifest(path, [Track(tmp_path / "a" / "x.ogg", "A, B", "T", {"year": "1999"})])
+    assert path.read_bytes() == b'file,artist,title,year\na/x.ogg,"A, B",T,1999\n'
+    assert os.listdir(tmp_path) == ["m.csv"]
+
+
+def test_a_failed_write_leaves_the_old_manifest(tmp_path, monkeypatch):
+    path = tmp_path / "m.csv"
+    path.write_text("old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"m\.csv: No space left") as caught:
+        write_manifest(path, [Track(tmp_path / "x.ogg", "A", "T")])
+    assert caught.value.code == "not_writable"
+    assert os.listdir(tmp_path) == ["m.csv"]
+    assert path.read_text() == "old"
+
+
+def test_what_cannot_be_written(tmp_path):
+    path = tmp_path / "sub" / "m.csv"
+    inside = tmp_path / "sub" / "a.ogg"
+    for files, text in (
+        ([tmp_path / "a.ogg"], r"a\.ogg is not inside .*sub; put the manifest into"),
+        ([inside, tmp_path / "sub" / "x" / ".." / "a.ogg"], r"track 2: file 'a\.ogg' is track 1"),
+        ([tmp_path / "sub" / os.fsdecode(b"\xe9.ogg")], r"has a name that is not UTF-8; rename"),
+    ):
+        with pytest.raises(ManifestError, match=text):
+            write_manifest(path, [Track(file, "A", "T") for file in files])
+    with pytest.raises(ValueError, match="a further column is called 'title'"):
+        write_manifest(path, [Track(inside, "A", "T", {"title": "x"})])
+    with pytest.raises(OutputError, match="No such file or directory"):
+        write_manifest(path, [Track(inside, "A", "T")])

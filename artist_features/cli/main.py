@@ -10,10 +10,10 @@ import os
 import sys
 
 import artist_features
-from artist_features.cli import extract, import_authors, models, pull
+from artist_features.cli import evaluate, extract, import_authors, manifest, models, pull, train
 from artist_features.errors import ArtistFeaturesError, ManifestError, OutputError
 
-_COMMANDS = (extract, models, import_authors, pull)
+_COMMANDS = (extract, evaluate, models, import_authors, pull, manifest, train)
 
 
 def build_parser():

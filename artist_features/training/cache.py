@@ -1,68 +1,152 @@
-"""Prepared audio: decode a data set once, read crops from a memory map ever after."""
+"""Prepared audio: decode a track once, read crops from a memory map ever after.
 
+A cache folder holds `samples.int16`, all tracks one behind the other, and
+`tracks.jsonl`, one line a track, written after its samples. Both only grow: a build that
+was killed goes on, and another manifest adds its tracks to the same folder.
+"""
+
+import json
 import os
 from pathlib import Path
 
+import filelock
 import numpy as np
 from tqdm import tqdm
 
-from artist_features.errors import AudioError
+from artist_features.errors import AUDIO_CODES, AudioError
 from artist_features.signal.audio import Clip, read_file
 
 
 class AudioCache:
-    """Mono int16 samples of many tracks in one memory-mapped array.
+    """Mono int16 samples of a list of tracks in one memory-mapped array.
 
     Attributes:
-        samples: int16 `(n_samples,)`, all tracks one behind the other.
-        starts: int64 `(n_tracks + 1,)`, where each track begins.
+        samples: int16 `(n_samples,)`, everything in the folder.
+        starts, lengths: int64 `(n_tracks,)`, in samples, in the order of the list.
         sample_rate: in Hz.
-        failures: list of (path, `AudioError`) of tracks that hold no samples here.
+        failures: list of (path, `AudioError`) of tracks of length 0.
     """
 
-    def __init__(self, samples, starts, sample_rate, failures=()):
+    def __init__(self, samples, starts, lengths, sample_rate, failures=()):
         self.samples = samples
-        self.starts = starts
+        self.starts = np.asarray(starts, np.int64)
+        self.lengths = np.asarray(lengths, np.int64)
         self.sample_rate = sample_rate
         self.failures = list(failures)
 
     @classmethod
     def build(cls, paths, folder, sample_rate):
-        """Decode `paths` into `folder` (reused if it holds the same list), then map it."""
-        folder = Path(folder)
+        """Decode what `folder` does not hold yet, then map it.
+
+        A file whose size or time of change differs from what the folder holds is decoded
+        again. A file that cannot be decoded costs itself alone, see `failures`.
+
+        Args:
+            paths: audio files, in the order of the tracks.
+            folder: created if missing; one process writes at a time, others wait.
+            sample_rate: in Hz.
+
+        Returns:
+            `AudioCache`.
+        """
+        folder = Path(folder) / f"{sample_rate}hz"
         folder.mkdir(parents=True, exist_ok=True)
-        listing, data = folder / "tracks.txt", folder / "samples.int16"
-        wanted = f"{sample_rate}\n" + "\n".join(str(path) for path in paths)
-        failures = []
-        text = os.fsencode(wanted)
-        if not listing.exists() or listing.read_bytes() != text:
-            listing.unlink(missing_ok=True)  # written last: it says that the rest is whole
-            starts = [0]
-            with open(data, "wb") as out:
-                for path in tqdm(paths, desc="decode", unit="track"):
-                    try:
-                        blocks = list(read_file(path, Clip(), target_rate=sample_rate))
-                    except AudioError as error:
-                        failures.append((path, error))
-                        blocks = []
-                    for block in blocks:
-                        out.write(np.rint(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
-                    starts.append(starts[-1] + sum(len(block) for block in blocks))
-                out.flush()
-                os.fsync(out.fileno())
-            np.save(folder / "starts.npy", np.array(starts, np.int64))
-            listing.write_bytes(text)
-        starts = np.load(folder / "starts.npy", allow_pickle=False)
-        return cls(np.memmap(data, "<i2", mode="r"), starts, sample_rate, failures)
+        listing, data = folder / "tracks.jsonl", folder / "samples.int16"
+        with filelock.FileLock(folder / "lock"):
+            entries = _read_entries(listing, data)
+            keys = [_key(path) for path in paths]
+            missing = {k: p for k, p in zip(keys, paths, strict=True) if k not in entries}
+            if missing:
+                _append(missing, entries, listing, data, sample_rate)
+            n_samples = os.path.getsize(data) // 2 if data.exists() else 0
+        samples = np.memmap(data, "<i2", mode="r") if n_samples else np.zeros(0, "<i2")
+        found = [entries[key] for key in keys]
+        failures = [
+            (path, AudioError(entry["code"], entry["error"], path))
+            for path, entry in zip(paths, found, strict=True)
+            if entry["error"]
+        ]
+        starts, lengths = [e["start"] for e in found], [e["length"] for e in found]
+        return cls(samples, starts, lengths, sample_rate, failures)
 
-    def length(self, track):
-        """Return the number of samples of a track."""
-        return int(self.starts[track + 1] - self.starts[track])
+    def track(self, track):
+        """Return all samples of a track, int16 `(n_samples,)`, not copied."""
+        start = self.starts[track]
+        return self.samples[start : start + self.lengths[track]]
 
-    def crop(self, track, n_samples, rng):
-        """Return a random crop of a track, float32 `(n_samples,)`, zero-padded if short."""
-        length = self.length(track)
-        offset = int(rng.integers(0, max(1, length - n_samples + 1)))
-        start = int(self.starts[track]) + offset
-        crop = self.samples[start : start + min(n_samples, length)].astype(np.float32) / 32767
-        return np.pad(crop, (0, n_samples - len(crop)))
+    def read(self, track, position, n_samples):
+        """Read a crop of a track.
+
+        Args:
+            track: index.
+            position: in [0, 1), of all the places where the crop can begin.
+            n_samples: of the crop.
+
+        Returns:
+            int16 `(n_samples,)`, zeros behind the end of a track that is shorter.
+        """
+        length = int(self.lengths[track])
+        start = int(self.starts[track]) + int(position * max(1, length - n_samples + 1))
+        crop = self.samples[start : start + min(n_samples, length)]
+        return np.pad(crop, (0, n_samples - len(crop))) if len(crop) < n_samples else crop
+
+
+def _key(path):
+    path = os.path.abspath(path)
+    try:
+        state = os.stat(path)
+    except OSError:  # the decoder says what is wrong
+        return path, -1, -1
+    return path, state.st_size, state.st_mtime_ns
+
+
+def _read_entries(listing, data):
+    """Return {key: entry} of all whole lines whose samples are there."""
+    entries, end, whole = {}, 0, 0
+    n_samples = os.path.getsize(data) // 2 if data.exists() else 0
+    text = listing.read_bytes() if listing.exists() else b""
+    for line in text.splitlines(keepends=True):
+        try:
+            entry = json.loads(line)
+            key = (os.fsdecode(entry["path"].encode("latin-1")), *entry["state"])
+            end_of_track = entry["start"] + entry["length"]
+        except (ValueError, KeyError):
+            break
+        if end_of_track > n_samples or not line.endswith(b"\n"):
+            break
+        entries[key] = entry
+        end, whole = max(end, end_of_track), whole + len(line)
+    # what a killed build left behind the last whole track goes
+    if whole < len(text):
+        os.truncate(listing, whole)
+    if end < n_samples or (data.exists() and os.path.getsize(data) % 2):
+        os.truncate(data, 2 * end)
+    return entries
+
+
+def _append(missing, entries, listing, data, sample_rate):
+    with open(data, "ab") as samples, open(listing, "a", encoding="ascii") as lines:
+        for key, path in tqdm(missing.items(), desc="decode", unit="track", disable=None):
+            start, length, error = samples.tell() // 2, 0, None
+            try:
+                blocks = list(read_file(path, Clip(), target_rate=sample_rate))
+            except AudioError as failure:
+                error = failure
+            else:
+                length = sum(len(block) for block in blocks)
+                for block in blocks:
+                    samples.write(np.rint(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
+                samples.flush()
+            name, *state = key
+            entry = {
+                # any byte that a file system allows in a name
+                "path": os.fsencode(name).decode("latin-1"),
+                "state": state,
+                "start": start,
+                "length": length,
+                "code": error.code if error else AUDIO_CODES[0],
+                "error": error.message if error else "",
+            }
+            lines.write(json.dumps(entry) + "\n")
+            lines.flush()
+            entries[key] = entry

@@ -1,4 +1,4 @@
-"""Loss of the Siamese model.
+"""Losses of the Siamese model and of distillation.
 
 Source: Park et al., ISMIR 2018, equation 1; authors' `model.py`, `hinge_loss`.
 """
@@ -6,6 +6,8 @@ Source: Park et al., ISMIR 2018, equation 1; authors' `model.py`, `hinge_loss`.
 import keras
 
 MARGIN = 0.4  # P section 3.2, C `train.py`
+# of 1 - cosine beside the squared error; source: our trials of distillation
+_COSINE_WEIGHT = 2.0
 
 
 @keras.saving.register_keras_serializable(package="artist_features")
@@ -36,3 +38,55 @@ class SiameseHinge(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "margin": self.margin}
+
+
+def batch_hinge(anchors, positives, labels, others, other_labels, margin=MARGIN):
+    """Return each anchor's mean hinge over the batch's clips of other artists.
+
+    Args:
+        anchors, positives: float32 `(n, dim)`, embeddings, row by row a pair.
+        labels: int32 `(n,)`, artist index of each pair.
+        others: float32 `(m, dim)`, the clips that serve as negatives.
+        other_labels: int32 `(m,)`; clips of the anchor's own artist are left out.
+        margin: in units of cosine similarity.
+
+    Returns:
+        float32 `(n,)`; 0 for an anchor without a negative.
+
+    Example:
+        >>> a = keras.ops.array([[1.0, 0.0]])
+        >>> o = keras.ops.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+        >>> batch_hinge(a, a, keras.ops.array([0]), o, keras.ops.array([0, 1, 2])).numpy()
+        array([0.], dtype=float32)
+    """
+    ops = keras.ops
+    positive = ops.sum(unit(anchors) * unit(positives), axis=-1, keepdims=True)
+    similarity = ops.matmul(unit(anchors), ops.transpose(unit(others)))
+    differs = ops.cast(labels[:, None] != other_labels[None, :], "float32")
+    hinge = ops.maximum(0.0, margin - positive + similarity) * differs
+    return ops.sum(hinge, axis=-1) / ops.maximum(ops.sum(differs, axis=-1), 1.0)
+
+
+def distillation(embeddings, targets):
+    """Return each row's mean squared error + 2 (1 - cosine) to the teacher's embedding.
+
+    Args:
+        embeddings, targets: float32 `(n, dim)`.
+
+    Returns:
+        float32 `(n,)`.
+
+    Example:
+        >>> x = keras.ops.array([[1.0, 0.0]])
+        >>> y = keras.ops.array([[0.0, 1.0]])
+        >>> float(distillation(x, x)[0]), float(distillation(x, y)[0])
+        (0.0, 3.0)
+    """
+    squared = keras.ops.mean((embeddings - targets) ** 2, axis=-1)
+    cosine = keras.ops.sum(unit(embeddings) * unit(targets), axis=-1)
+    return squared + _COSINE_WEIGHT * (1.0 - cosine)
+
+
+def unit(embeddings):
+    """Scale rows to length 1."""
+    return keras.ops.normalize(embeddings, axis=-1, epsilon=1e-12)

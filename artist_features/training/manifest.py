@@ -1,11 +1,13 @@
-"""Read a manifest: the CSV that lists a data set's tracks and their artists."""
+"""Read and write a manifest: the CSV that lists tracks and their artists."""
 
+import contextlib
 import csv
 import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from artist_features.errors import ManifestError
+from artist_features.errors import ManifestError, OutputError, display_path
 
 _REQUIRED = ("file", "artist", "title")
 
@@ -19,12 +21,14 @@ class Track:
         artist: artist name, or "" for an unlabelled track.
         title: of the track.
         extra: any further columns, as text.
+        line: of the manifest it was read from, counted from 1; not part of what is equal.
     """
 
     path: Path
     artist: str
     title: str
     extra: dict = field(default_factory=dict)
+    line: int | None = field(default=None, compare=False)
 
 
 def read_manifest(path):
@@ -77,8 +81,109 @@ def read_manifest(path):
             )
         first_line[file] = line
         artist, title = record.pop("artist").strip(), record.pop("title").strip()
-        tracks.append(Track(Path(path).parent / file, artist, title, record))
+        tracks.append(Track(Path(path).parent / file, artist, title, record, line))
     return tracks
+
+
+def require_files(path, tracks):
+    """Raise unless every file of a manifest is there.
+
+    Args:
+        path: of the manifest, for messages.
+        tracks: list of `Track`.
+
+    Raises:
+        ManifestError: names the first missing file with its line, and how many there are.
+    """
+    missing = [track for track in tracks if not os.path.isfile(track.path)]
+    if missing:
+        raise ManifestError(
+            f"file {file_name(missing[0], path)} is missing, {len(missing)} of {len(tracks)} files "
+            "are; paths are relative to the manifest's folder. Bring the files back, or "
+            "remove their rows.",
+            path,
+            missing[0].line,
+        )
+
+
+def file_name(track, path):
+    """Return a track's file as the manifest names it, printable."""
+    try:
+        return display_path(track.path.relative_to(Path(path).parent))
+    except ValueError:
+        return display_path(track.path)
+
+
+def write_manifest(path, tracks):
+    """Write a manifest that `read_manifest` reads back, or nothing at all.
+
+    Args:
+        path: of the CSV, replaced if it exists; its folder must hold all the tracks.
+        tracks: list of `Track`. A further column that a track lacks is left blank.
+
+    Raises:
+        ManifestError: a file lies outside the folder, is listed twice, or has a name that
+            is not UTF-8.
+        OutputError: `not_writable`; nothing is left behind.
+        ValueError: a further column is called file, artist or title.
+    """
+    path = Path(path)
+    columns = list(dict.fromkeys(name for track in tracks for name in track.extra))
+    if taken := [name for name in columns if name in _REQUIRED]:
+        raise ValueError(f"a further column is called {taken[0]!r}; give it another name.")
+    lines, first_row = [_csv_line([*_REQUIRED, *columns])], {}
+    for row, track in enumerate(tracks, start=1):
+        file = _relative(track.path, path)
+        if file in first_row:
+            raise ManifestError(
+                f"track {row}: file {file!r} is track {first_row[file]} already; list each "
+                "track once.",
+                path,
+            )
+        first_row[file] = row
+        extra = [track.extra.get(name, "") for name in columns]
+        lines.append(_csv_line([file, track.artist, track.title, *extra]))
+    _write_atomically(path, "".join(lines).encode("utf-8", "backslashreplace"))
+
+
+def _csv_line(fields):
+    """Return one row that ends in a line feed; a carriage return inside is quoted too."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow(fields)
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _relative(file, path):
+    """Return a track's file as the manifest at `path` must name it."""
+    folder = os.path.abspath(path.parent)
+    try:
+        name = Path(os.path.abspath(file)).relative_to(folder).as_posix()
+        name.encode()
+    except UnicodeEncodeError:
+        text = f"file {display_path(file)} has a name that is not UTF-8; rename it."
+        raise ManifestError(text, path) from None
+    except ValueError:
+        raise ManifestError(
+            f"file {display_path(file)} is not inside {display_path(folder)}; put the manifest "
+            "into the folder of its tracks or above it.",
+            path,
+        ) from None
+    return name
+
+
+def _write_atomically(path, data):
+    """Write under a temporary name, force to disk, rename."""
+    partial = path.with_name(f".partial-{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OutputError("not_writable", f"{error.strerror or error}.", path) from None
 
 
 def _rows(text, path):

@@ -1,0 +1,104 @@
+"""`artist-features manifest`: a folder of tagged audio to a manifest, or check one."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from artist_features.errors import OutputError, display_path
+
+
+def add_parser(commands):
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "manifest",
+        help="a folder of tagged audio to a manifest for training, or check one",
+        description="List the audio files under FOLDER with artist and title from their tags "
+        "(needs the extra [train]). With --check, report missing and double files, spellings "
+        "of artists, and music in two splits: exit code 1 if files are missing or splits "
+        "share music.",
+    )
+    parser.add_argument("path", metavar="FOLDER|M.csv", help="folder, or a manifest to check")
+    parser.add_argument(
+        "-o", "--output", metavar="M.csv", help="manifest to write, in FOLDER or above it"
+    )
+    parser.add_argument(
+        "--split", choices=("artist", "track"), help="add a column that says train, valid or test"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the split (default 0)")
+    parser.add_argument("--check", action="store_true", help="print a report of the manifest")
+    parser.add_argument("--force", action="store_true", help="write over an existing manifest")
+    parser.set_defaults(command=run)
+
+
+def run(args):
+    """Write, check, report, and return the exit code."""
+    if os.path.isdir(args.path):
+        return _write(args)
+    if not args.check:
+        raise ValueError(
+            f"{display_path(args.path)} is not a folder; give a folder and -o, or --check and a "
+            "manifest."
+        )
+    if args.output is not None or args.split is not None:
+        raise ValueError("-o and --split belong to a folder; --check M.csv only reads.")
+    return _check(args.path)
+
+
+def _write(args):
+    from artist_features.training.manifest import write_manifest
+    from artist_features.training.scan import scan_folder
+    from artist_features.training.splits import splits_of
+
+    output = _checked_output(args)
+    tracks, problems = scan_folder(args.path)
+    for problem in problems:
+        _say(str(problem))
+    if not tracks:
+        _say(f"artist-features: no audio under {display_path(args.path)}")
+        return 1 if problems else 2
+    if args.split:
+        splits = splits_of(tracks, output, by=args.split, seed=args.seed)
+        tracks = [
+            replace(track, extra=track.extra | {"split": split})
+            for track, split in zip(tracks, splits, strict=True)
+        ]
+    write_manifest(output, tracks)
+    n_artists = len({track.artist for track in tracks} - {""})
+    n_unlabelled = sum(not track.artist for track in tracks)
+    _say(
+        f"{len(tracks)} tracks of {n_artists} artists, {n_unlabelled} without artist, "
+        f"{len(problems)} left out; written to {display_path(output)}"
+    )
+    code = _check(output) if args.check else 0
+    return max(code, int(bool(problems)))
+
+
+def _checked_output(args):
+    """Return the manifest's path; raise before anything is searched."""
+    if args.output is None:
+        raise ValueError("a folder needs -o M.csv, the manifest to write.")
+    folder, output = Path(os.path.abspath(args.path)), Path(os.path.abspath(args.output))
+    if output.parent != folder and output.parent not in folder.parents:
+        raise ValueError(
+            f"{display_path(args.output)} is not in {display_path(args.path)} or above it; a "
+            "manifest's paths lead down from its own folder. Choose another -o."
+        )
+    if os.path.lexists(output) and not args.force:
+        text = "exists already; choose another name, or --force to write over it."
+        raise OutputError("not_writable", text, args.output)
+    return output
+
+
+def _check(path):
+    from artist_features.training.checks import check_manifest, report_lines
+    from artist_features.training.manifest import read_manifest
+
+    report = check_manifest(read_manifest(path), path, strict=False)
+    for line in report_lines(report, path):
+        print(line)
+    return int(report.faulty)
+
+
+def _say(text):
+    print(text, file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Evaluation: embeddings of labelled tracks to scores."""

@@ -1,0 +1,218 @@
+"""One step of training: the student, its head, the teacher and the optimizer."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from artist_features.signal.frontend import front_end_of
+from artist_features.training import augment
+from artist_features.training.losses import SiameseHinge, batch_hinge, distillation, unit
+from artist_features.training.strategy import precision
+from artist_features.zoo import models
+
+_MEL = "drop_channel"  # the layer whose output is the mel spectrogram, before compression
+_REPLICA_SUM = tf.distribute.ReduceOp.SUM
+
+
+class Learner:
+    """What changes in training, and the function that changes it.
+
+    A step runs under `strategy.run`: Keras 3 cannot `fit` under every
+    `tf.distribute` strategy. Batch normalisation, gradients and in-batch negatives go
+    over all replicas, so that their number does not change the result.
+
+    Args:
+        kind: "basic" or "siamese".
+        recipe: `Recipe`.
+        n_artists: classes of the "basic" head.
+        weights: list of arrays of the backbone to start from, or None.
+        teacher: `keras.Model` to match, or None.
+        strategy: `tf.distribute.Strategy`.
+        dtype: "float32", "bfloat16" or "float16" (convolutions only).
+    """
+
+    def __init__(
+        self, kind, recipe, *, n_artists, weights=None, teacher=None, strategy, dtype="float32"
+    ):
+        self._kind, self._recipe, self._strategy = kind, recipe, strategy
+        self._n_replicas = strategy.num_replicas_in_sync
+        with strategy.scope():
+            with precision(dtype):
+                self.model = models.backbone(name=kind)
+            if weights is not None:
+                self.model.set_weights(weights)
+            for layer in self.model.layers:
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.synchronized = self._n_replicas > 1
+            self._front = keras.Model(self.model.input, self.model.get_layer(_MEL).output)
+            self._student = _behind_mel(self.model)
+            self._teacher = _behind_mel(teacher) if teacher else None
+            self._heads = self._build_heads(n_artists, teacher)
+            self.optimizer = _optimizer(recipe, dtype)
+            self.optimizer.build(self._trainable)
+        self._centres_hz = _mel_centres(front_end_of(self.model))
+        self._run = tf.function(self._distributed_step)
+
+    def _build_heads(self, n_artists, teacher):
+        heads, dim = {}, self.model.output_shape[-1]
+        if self._kind == "basic" and self._recipe.label_weight["basic"]:
+            heads["artist"] = keras.layers.Dense(n_artists, dtype="float32", name="artist")
+        if teacher and teacher.output_shape[-1] != dim:
+            # another size of embedding is matched through a layer that serves training only
+            heads["teacher"] = keras.layers.Dense(
+                teacher.output_shape[-1], dtype="float32", name="teacher"
+            )
+        for head in heads.values():
+            head.build((None, dim))
+        return heads
+
+    @property
+    def _trainable(self):
+        heads = [v for head in self._heads.values() for v in head.trainable_variables]
+        return self._student.trainable_variables + heads
+
+    def variables(self):
+        """Return {name: Keras variable} of all that a checkpoint must hold."""
+        groups = {"model": self.model.variables, "optimizer": self.optimizer.variables}
+        groups |= {name: head.variables for name, head in self._heads.items()}
+        return {f"{g}/{n:03d}": v for g, group in groups.items() for n, v in enumerate(group)}
+
+    def step(self, batch, learning_rate):
+        """Update the weights once.
+
+        Args:
+            batch: what `Batches.dataset` yields, distributed by the strategy.
+            learning_rate: of this step.
+
+        Returns:
+            dict of floats: `loss`, `label` and `cosine` (to the teacher), means over the
+            batch.
+        """
+        self.optimizer.learning_rate.assign(learning_rate)
+        return self._run(batch)
+
+    def _distributed_step(self, batch):
+        sums = self._strategy.run(self._replica_step, args=(batch,))
+        return {n: self._strategy.reduce(_REPLICA_SUM, v, axis=None) for n, v in sums.items()}
+
+    def _replica_step(self, batch):
+        crops, gain_db, eq_db, low_hz, high_hz, labels = batch
+        waveform = tf.cast(crops, tf.float32) / 32767 * 10 ** (gain_db / 20)[:, None]
+        clean = self._front(waveform[..., None], training=False)
+        curve = augment.mel_curve(eq_db, clean.shape[-1])
+        mel = clean * curve * augment.band_mask(low_hz, high_hz, self._centres_hz)
+        heard = clean if self._recipe.teacher_hears == "clean" else mel
+        target = self._teacher(heard, training=False) if self._teacher else None
+        n = labels.shape[0]
+        with tf.GradientTape() as tape:
+            embeddings = self._embed(mel, n)
+            label = self._label_loss(embeddings, labels)
+            match, cosine = self._teacher_loss(embeddings, target)
+            loss = self._recipe.label_weight[self._kind] * label
+            loss += self._recipe.teacher_weight * match
+            penalty = tf.add_n(self._student.losses) / self._n_replicas
+            total = loss + tf.cast(penalty, tf.float32)
+            scaled = total * self._loss_scale()
+        self._update(tape.gradient(scaled, self._trainable))
+        return {"loss": loss, "label": label, "cosine": cosine}
+
+    def _embed(self, mel, n):
+        if self._recipe.negatives == "in_batch" or self._kind == "basic":
+            return self._student(mel, training=True)
+        # as the authors' towers: batch statistics of anchors, of positives, of each
+        # column of negatives are kept apart (C `model.py`)
+        towers = 2 + self._recipe.n_negatives
+        parts = tf.split(mel, [n] * towers + [mel.shape[0] - n * towers])
+        parts = [part for part in parts if part.shape[0]]
+        return tf.concat([self._student(part, training=True) for part in parts], 0)
+
+    def _label_loss(self, embeddings, labels):
+        n = labels.shape[0]
+        if not n or not self._recipe.label_weight[self._kind]:
+            return tf.constant(0.0)
+        n_global = n * self._n_replicas
+        if self._kind == "basic":
+            logits = self._heads["artist"](embeddings[:n])
+            entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            return tf.reduce_sum(entropy) / n_global
+        anchors, positives = embeddings[:n], embeddings[n : 2 * n]
+        if self._recipe.negatives == "in_batch":
+            others, names = self._gather(positives), self._gather(labels)
+            hinge = batch_hinge(anchors, positives, labels, others, names)
+            return self._recipe.n_negatives * tf.reduce_sum(hinge) / n_global
+        towers = embeddings[n : n * (2 + self._recipe.n_negatives)]
+        others = tf.reshape(towers, (1 + self._recipe.n_negatives, n, -1))
+        similarity = tf.einsum("nd,knd->nk", unit(anchors), unit(others))
+        return SiameseHinge()(tf.zeros((n, 1)), similarity)
+
+    def _teacher_loss(self, embeddings, target):
+        if target is None:
+            return tf.constant(0.0), tf.constant(0.0)
+        if "teacher" in self._heads:
+            embeddings = self._heads["teacher"](embeddings)
+        n_global = tf.cast(tf.shape(target)[0] * self._n_replicas, tf.float32)
+        cosine = tf.reduce_sum(unit(embeddings) * unit(target)) / n_global
+        return tf.reduce_sum(distillation(embeddings, target)) / n_global, cosine
+
+    def _gather(self, values):
+        if self._n_replicas == 1:
+            return values
+        # a sum of each replica's rows in its own place: `all_gather` fails where a process
+        # has one device ("destinations can not be empty", TensorFlow 2.20)
+        context = tf.distribute.get_replica_context()
+        place = tf.one_hot(context.replica_id_in_sync_group, self._n_replicas, dtype=values.dtype)
+        spread = tf.tensordot(place, values, 0)
+        spread = tf.reshape(spread, (-1, *values.shape[1:]))
+        return context.all_reduce(_REPLICA_SUM, spread)
+
+    def _loss_scale(self):
+        is_scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        return tf.convert_to_tensor(self.optimizer.dynamic_scale) if is_scaled else 1.0
+
+    def _update(self, gradients):
+        if self._n_replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(_REPLICA_SUM, gradients)
+        if self._recipe.clip_norm:
+            limit = self._recipe.clip_norm * self._loss_scale()
+            gradients, _ = tf.clip_by_global_norm(gradients, limit)
+        # the optimizer sums over the replicas once more
+        gradients = [gradient / self._n_replicas for gradient in gradients]
+        self.optimizer.apply(gradients, self._trainable)
+
+    def logits(self, embeddings):
+        """Return the classifier's logits of embeddings, float32 `(n, n_artists)`."""
+        return np.asarray(self._heads["artist"](tf.constant(embeddings)))
+
+
+def _behind_mel(model):
+    return keras.Model(model.get_layer(_MEL).output, model.output)
+
+
+def _optimizer(recipe, dtype):
+    if recipe.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(
+            recipe.learning_rate, momentum=recipe.momentum, nesterov=True
+        )
+    else:
+        optimizer = keras.optimizers.Adam(recipe.learning_rate)
+    return keras.optimizers.LossScaleOptimizer(optimizer) if dtype == "float16" else optimizer
+
+
+def _mel_centres(front_end):
+    """Return the centre of each mel band in Hz, float32 `(n_mels,)` (Slaney scale)."""
+    import kapre
+
+    bank = np.asarray(
+        kapre.backend.filterbank_mel(
+            front_end.sample_rate,
+            front_end.n_fft // 2 + 1,
+            front_end.n_mels,
+            front_end.f_min_hz,
+            front_end.f_max_hz,
+            htk=False,
+            norm="slaney",
+        )
+    )
+    frequencies = np.linspace(0, front_end.sample_rate / 2, len(bank))
+    return (frequencies @ bank / np.maximum(bank.sum(0), 1e-12)).astype(np.float32)

@@ -1,0 +1,176 @@
+"""Split tracks into train, valid and test: by track, by artist, or as a manifest says.
+
+Every split is a function of the seed and the tracks' names, not of their order.
+"""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from fractions import Fraction
+
+import numpy as np
+
+from artist_features.errors import ManifestError
+from artist_features.training.names import artist_groups
+
+SPLITS = ("train", "valid", "test")
+TRACK_COUNTS = (15, 3, 2)  # Source: Park et al., ISMIR 2018: 20 tracks an artist
+ARTIST_FRACTIONS = (0.7, 0.1, 0.2)
+
+
+def splits_of(tracks, path="manifest", *, by="track", seed=0):
+    """Return each track's split: that of the manifest's column, else a drawn one.
+
+    Args:
+        tracks: list of `Track`.
+        path: of the manifest, for messages.
+        by: "track" or "artist", how to split where the tracks have no `split` column.
+        seed: of the draw, an integer >= 0.
+
+    Returns:
+        list of "train", "valid" or "test", one for each track.
+
+    Raises:
+        ManifestError: the column is there, and a row says something else.
+        ValueError: `by` or `seed` is none of those.
+    """
+    if by not in ("track", "artist"):
+        raise ValueError(f"by is {by!r}; allowed are 'track' and 'artist'.")
+    draw = split_by_track if by == "track" else split_by_artist
+    return column_of_splits(tracks, path) or draw(tracks, seed=seed)
+
+
+def column_of_splits(tracks, path="manifest"):
+    """Return the manifest's `split` column, or None where there is none or it is blank.
+
+    Raises:
+        ManifestError: with the line of the first value that is no split.
+    """
+    values = [track.extra.get("split", "").strip() for track in tracks]
+    if not any(values):
+        return None
+    for track, value in zip(tracks, values, strict=True):
+        if value not in SPLITS:
+            raise ManifestError(
+                f"split is {value!r}; allowed are {', '.join(SPLITS)}, in every row or in none.",
+                path,
+                track.line,
+            )
+    return values
+
+
+def split_by_track(tracks, counts=TRACK_COUNTS, seed=0):
+    """Split each artist's tracks, so that every split knows the same artists.
+
+    With the paper's 20 tracks an artist gives exactly `counts`. Other numbers of tracks are
+    divided in the same proportions by largest remainder (a tie goes to the earlier split),
+    with at least one track for training: 1 gives 1/0/0, 3 give 2/1/0, 6 give 4/1/1. An
+    artist's split does not depend on the other artists.
+
+    Args:
+        tracks: list of `Track`; those without artist all go to train.
+        counts: tracks of one artist for train, valid and test.
+        seed: of the draw, an integer >= 0.
+
+    Returns:
+        list of "train", "valid" or "test", one for each track.
+
+    Raises:
+        ValueError: `counts` or `seed` cannot be used.
+    """
+    weights = _weights(counts, "counts")
+    positions = defaultdict(list)
+    for position, track in enumerate(tracks):
+        positions[track.artist].append(position)
+    splits = ["train"] * len(tracks)
+    for artist, own in positions.items():
+        if artist:
+            own.sort(key=lambda position: _order(tracks[position]))
+            _deal(splits, [[position] for position in own], weights, _rng(seed, artist))
+    return splits
+
+
+def split_by_artist(tracks, fractions=ARTIST_FRACTIONS, seed=0):
+    """Split whole artists, so that no artist is in two splits.
+
+    Names that may be one artist (spelling, a close name, one MusicBrainz id) stay
+    together. Only artists with a name that has two or more tracks are drawn, as the others
+    give no positive pair: they go to train, and so do tracks without artist.
+
+    Args:
+        tracks: list of `Track`.
+        fractions: of the artists drawn, for train, valid and test; they sum to 1. At least
+            one artist goes to train.
+        seed: of the draw, an integer >= 0.
+
+    Returns:
+        list of "train", "valid" or "test", one for each track.
+
+    Raises:
+        ValueError: `fractions` or `seed` cannot be used.
+    """
+    weights = _weights(fractions, "fractions")
+    if not math.isclose(sum(weights), 1, abs_tol=1e-6):
+        raise ValueError(f"fractions are {fractions!r}, sum {float(sum(weights))}; it must be 1.")
+    first_name = artist_groups(tracks)
+    n_tracks = Counter(track.artist for track in tracks)
+    positions = defaultdict(list)
+    for position, track in enumerate(tracks):
+        if track.artist:
+            positions[first_name[track.artist]].append(position)
+    drawn = [
+        positions[first]
+        for first in sorted(positions)
+        if any(n_tracks[tracks[position].artist] > 1 for position in positions[first])
+    ]
+    splits = ["train"] * len(tracks)
+    _deal(splits, drawn, weights, _rng(seed, ""))
+    return splits
+
+
+def _deal(splits, groups, weights, rng):
+    """Write a split for every position of every group, in an order that `rng` draws."""
+    order = rng.permutation(len(groups))
+    names = np.repeat(SPLITS, _shares(len(groups), weights)).tolist()
+    for index, split in zip(order.tolist(), names, strict=True):
+        for position in groups[index]:
+            splits[position] = split
+
+
+def _shares(n, weights):
+    """Divide n in proportion to `weights` by largest remainder, the first gets >= 1."""
+    exact = [n * weight / sum(weights) for weight in weights]
+    shares = [math.floor(share) for share in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (shares[i] - exact[i], i))
+    for i in by_remainder[: n - sum(shares)]:
+        shares[i] += 1
+    if n and not shares[0]:
+        largest = max(range(len(shares)), key=lambda i: (shares[i], i))
+        shares[largest] -= 1
+        shares[0] = 1
+    return shares
+
+
+def _weights(numbers, name):
+    """Return three exact numbers >= 0, the first > 0."""
+    try:
+        weights = [Fraction(str(number)) for number in numbers]
+    except (ValueError, TypeError):
+        weights = []
+    if len(weights) != len(SPLITS) or min(weights) < 0 or not weights[0]:
+        raise ValueError(
+            f"{name} is {numbers!r}; three numbers >= 0 are needed, for train, valid and test, "
+            "the first > 0."
+        )
+    return weights
+
+
+def _rng(seed, artist):
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; an integer >= 0 is needed.")
+    digest = hashlib.sha256(artist.encode("utf-8", "surrogatepass")).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+
+
+def _order(track):
+    return track.path.as_posix(), track.title

@@ -1,0 +1,135 @@
+"""`artist-features manifest`: what it writes where, and its exit codes."""
+
+import os
+import shutil
+
+import mutagen
+import pytest
+from conftest import music, write_audio
+
+from artist_features.cli.main import main
+from artist_features.training.manifest import read_manifest
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A folder of six tagged tracks of three artists."""
+    folder = tmp_path / "library"
+    for number in range(6):
+        path = folder / f"artist{number // 2}" / f"{number}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_audio(path, music(0.3, seed=number))
+        file = mutagen.File(path)
+        file["artist"], file["title"] = f"Name {'xyz'[number // 2] * 3}", f"Song {number}"
+        file.save()
+    return folder
+
+
+def test_folder_to_manifest(library, capsys):
+    out = library / "m.csv"
+    assert main(["manifest", str(library), "-o", str(out)]) == 0
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert f"6 tracks of 3 artists, 0 without artist, 0 left out; written to {out}" in stderr
+    assert out.read_text().splitlines()[:2] == [
+        "file,artist,title,album,musicbrainz_artistid",
+        "artist0/0.flac,Name xxx,Song 0,,",
+    ]
+
+
+def test_manifest_above_the_folder_from_elsewhere(library, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(library)
+    assert main(["manifest", ".", "-o", "../m.csv"]) == 0
+    tracks = read_manifest(tmp_path / "m.csv")
+    assert tracks[0].path == library / "artist0" / "0.flac"
+    assert main(["manifest", "--check", "../m.csv"]) == 0
+    assert "missing files: 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("out", ["beside/m.csv", "library/artist0/m.csv"])
+def test_manifest_beside_or_below_the_folder_is_refused(library, tmp_path, out, capsys):
+    (tmp_path / "beside").mkdir()
+    assert main(["manifest", str(library), "-o", str(tmp_path / out)]) == 2
+    stderr = capsys.readouterr().err
+    assert f"{tmp_path / out} is not in {library} or above it" in stderr
+    assert not (tmp_path / out).exists()
+
+
+def test_nothing_is_overwritten_without_force(library, capsys):
+    out = library / "m.csv"
+    out.write_text("mine")
+    assert main(["manifest", str(library), "-o", str(out)]) == 2
+    assert "m.csv: exists already; choose another name, or --force" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    assert main(["manifest", str(library), "-o", str(out), "--force"]) == 0
+    assert len(read_manifest(out)) == 6
+
+
+def test_splits_are_written_and_checked(library, capsys):
+    out, command = library / "m.csv", ["manifest", str(library), "--force", "--check"]
+    assert main([*command, "-o", str(out), "--split", "artist", "--seed", "3"]) == 0
+    stdout, stderr = capsys.readouterr()
+    assert stdout.startswith("6 tracks of 3 artists (3 with two or more tracks), 0 without artist")
+    assert "artists in two splits: 0" in stdout
+    assert "6 tracks" in stderr
+    by_artist = [track.extra["split"] for track in read_manifest(out)]
+    assert by_artist[::2] == by_artist[1::2]
+    assert set(by_artist) >= {"train", "test"}
+    assert main([*command, "-o", str(out), "--split", "track"]) == 0
+    assert {track.extra["split"] for track in read_manifest(out)} == {"train"}
+
+
+def test_seeds_give_other_splits(library):
+    found = set()
+    for seed in range(8):
+        out = library / f"{seed}.csv"
+        command = ["manifest", str(library), "-o", str(out), "--split", "artist"]
+        assert main([*command, "--seed", str(seed)]) == 0
+        found.add(tuple(track.extra["split"] for track in read_manifest(out)))
+    assert len(found) > 1
+
+
+def test_damaged_files_are_named_and_left_out(library, capsys):
+    (library / "bad.mp3").write_text("words")
+    assert main(["manifest", str(library), "-o", str(library / "m.csv")]) == 1
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert f"{library / 'bad.mp3'}: " in stderr
+    assert "6 tracks of 3 artists, 0 without artist, 1 left out" in stderr
+    assert len(read_manifest(library / "m.csv")) == 6
+
+
+def test_check_exits_with_1_if_training_must_not_begin(library, capsys):
+    out = library / "m.csv"
+    assert main(["manifest", str(library), "-o", str(out), "--split", "artist"]) == 0
+    tracks = read_manifest(out)
+    train = next(track for track in tracks if track.extra["split"] == "train")
+    test = next(track for track in tracks if track.extra["split"] != "train")
+    shutil.copy(train.path, test.path)
+    capsys.readouterr()
+    assert main(["manifest", "--check", str(out)]) == 1
+    assert "recordings in two splits: 1\n  line " in capsys.readouterr().out
+    os.unlink(test.path)
+    assert main(["manifest", "--check", str(out)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "missing files: 1" in lines
+    assert f"  line {test.line} {test.path.relative_to(library)}" in lines
+
+
+def test_wrong_usage(library, tmp_path, capsys):
+    csv = tmp_path / "bad.csv"
+    csv.write_text("file,artist\n")
+    (tmp_path / "none").mkdir()
+    for arguments, text in (
+        ([library], "a folder needs -o M.csv, the manifest to write"),
+        ([csv], "is not a folder; give a folder and -o, or --check and a manifest"),
+        (["--check", csv, "-o", tmp_path / "x.csv"], "-o and --split belong to a folder"),
+        (["--check", csv, "--split", "track"], "-o and --split belong to a folder"),
+        (["--check", csv], "bad.csv line 1: column 'title' is missing"),
+        (["--check", tmp_path / "no.csv"], "no.csv: cannot be read (No such file"),
+        ([library, "-o", library / "m.csv", "--split", "track", "--seed", "-1"], "seed is -1"),
+        ([tmp_path / "none", "-o", tmp_path / "x.csv"], "no audio under"),
+    ):
+        assert main(["manifest", *map(str, arguments)]) == 2
+        assert text in capsys.readouterr().err
+    assert not (library / "m.csv").exists()

@@ -1,0 +1,65 @@
+"""Loss terms against values worked by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+from artist_features.training.losses import SiameseHinge, batch_hinge, distillation
+
+
+def at(*degrees):
+    """Unit vectors at angles in the plane, times 3: length must not matter."""
+    radians = np.radians(degrees)
+    return 3 * np.stack([np.cos(radians), np.sin(radians)], 1).astype(np.float32)
+
+
+def test_hinge_is_summed_over_negatives_and_batch():
+    similarity = np.array([[0.9, 0.7, 0.1], [0.2, 0.5, -0.5]], np.float32)
+    # row 1: max(0, .4-.9+.7) = .2 and max(0, .4-.9+.1) = 0
+    # row 2: max(0, .4-.2+.5) = .7 and max(0, .4-.2-.5) = 0
+    loss = SiameseHinge()(np.zeros((2, 1), np.float32), similarity)
+    assert float(loss) == pytest.approx(0.9, abs=1e-6)
+
+
+def test_batch_hinge_is_the_mean_over_clips_of_other_artists():
+    anchors, positives = at(0, 90), at(60, 90)
+    labels = np.array([0, 1], np.int32)
+    others, names = at(0, 60, 90), np.array([0, 1, 2], np.int32)
+    # anchor 0, s_pos cos 60 = .5; others of artist 1 (cos 60 = .5) and 2 (cos 90 = 0):
+    #   max(0, .4 - .5 + .5) = .4 and max(0, .4 - .5 + 0) = 0, mean .2
+    # anchor 1, s_pos 1; others of artist 0 (cos 90 = 0) and 2 (cos 0 = 1):
+    #   max(0, .4 - 1) = 0 and max(0, .4 - 1 + 1) = .4, mean .2
+    hinge = np.asarray(batch_hinge(anchors, positives, labels, others, names))
+    np.testing.assert_allclose(hinge, [0.2, 0.2], atol=1e-6)
+
+
+def test_batch_hinge_of_a_batch_of_one_artist_is_zero():
+    vectors, labels = at(0, 90), np.array([3, 3], np.int32)
+    hinge = np.asarray(batch_hinge(vectors, at(180, 0), labels, vectors, labels))
+    assert hinge.tolist() == [0.0, 0.0]
+
+
+def test_batch_hinge_has_a_gradient():
+    import tensorflow as tf
+
+    anchors = tf.Variable(at(0, 80))
+    labels = tf.constant([0, 1])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(batch_hinge(anchors, at(50, 100), labels, at(30, 70), labels))
+    gradient = np.asarray(tape.gradient(loss, anchors))
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
+
+
+def test_distillation_is_squared_error_and_twice_the_missing_cosine():
+    ours = np.array([[3.0, 4.0], [1.0, 0.0]], np.float32)
+    theirs = np.array([[3.0, 4.0], [0.0, 2.0]], np.float32)
+    # row 2: mean of 1 and 4 is 2.5; cosine 0 costs 2
+    np.testing.assert_allclose(np.asarray(distillation(ours, theirs)), [0.0, 4.5], atol=1e-6)
+
+
+def test_silent_clips_give_finite_losses():
+    zeros = np.zeros((2, 4), np.float32)
+    labels = np.array([0, 1], np.int32)
+    for loss in (distillation(zeros, zeros), batch_hinge(zeros, zeros, labels, zeros, labels)):
+        assert np.isfinite(np.asarray(keras.ops.convert_to_numpy(loss))).all()

@@ -1,0 +1,245 @@
+"""Training as a user runs it: real files, real processes, real kills."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from training_data import SPLITS, write_data_set
+
+from artist_features.errors import OutputError
+from artist_features.zoo import folder as model_folder
+from artist_features.zoo.registry import read_model
+
+pytestmark = pytest.mark.slow
+SMALL = ("n_steps=6", "check_every=2", "n_warmup=1", "n_free=4", "n_anchors=4")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return write_data_set(tmp_path_factory.mktemp("music"), splits=SPLITS)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def command(kind, manifest, out, *options, changes=SMALL):
+    words = [sys.executable, "-m", "artist_features.cli.main", "train", kind, manifest]
+    words += ["--out", out, *options]
+    return [str(word) for word in words] + [w for c in changes for w in ("--set", c)]
+
+
+def train(*args, code=0, env=None, **options):
+    done = subprocess.run(
+        command(*args, **options), capture_output=True, text=True, env={**os.environ, **(env or {})}
+    )
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+def weights(folder):
+    return read_model(str(folder))[1]
+
+
+def log(folder):
+    with open(folder / "log.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_weights(a, b, atol):
+    for layer, arrays in weights(a).items():
+        for mine, theirs in zip(arrays, weights(b)[layer], strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=atol, err_msg=layer)
+
+
+@pytest.fixture(scope="module")
+def unbroken(manifest, cache, tmp_path_factory):
+    """A Siamese run with a teacher that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "unbroken"
+    train("siamese", manifest, out, "--cache", cache, "--teacher", "siamese")
+    return out
+
+
+def test_run_folder_holds_everything_and_is_a_model_folder(unbroken, manifest):
+    rows = log(unbroken)
+    assert [row["step"] for row in rows] == ["2", "4", "6"]
+    for name in ("train_loss", "train_cosine", "valid_loss", "valid_map", "valid_cosine"):
+        assert all(np.isfinite(float(row[name])) for row in rows), name
+    record = json.loads((unbroken / "run.json").read_text())
+    assert record["settings"]["recipe"]["n_steps"] == 6
+    assert record["versions"]["tensorflow"]
+    assert record["command"].startswith("artist-features train siamese manifest.csv --out")
+    assert list((unbroken / "tensorboard").glob("events*"))
+    assert (unbroken / "checkpoints" / "best.npz").exists()
+    card = model_folder.read_card(unbroken)
+    assert (card.kind, card.training["n_artists"], card.training["steps"]) == ("siamese", 4, 6)
+    # 4 artists of 3 tracks and 2 unlabelled ones, 5 s each
+    assert card.training["n_tracks"] == 14
+    assert card.training["hours"] == pytest.approx(14 * 5 / 3600, abs=0.005)
+    assert card.training["data_sha256"] == record["settings"]["data_sha256"]
+    assert weights(unbroken)["block1_conv"][0].shape == (4, 128, 128)
+
+
+def test_killed_run_goes_on_and_ends_as_an_unbroken_one(unbroken, manifest, cache, tmp_path):
+    out = tmp_path / "killed"
+    words = command("siamese", manifest, out, "--cache", cache, "--teacher", "siamese")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 200
+    while not (out / "checkpoints" / "last.npz").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (out / "artist_features.json").exists()
+    said = train("siamese", manifest, out, "--cache", cache, "--teacher", "siamese")
+    assert "going on from step" in said
+    assert [row["step"] for row in log(out)] == ["2", "4", "6"]
+    assert_same_weights(out, unbroken, atol=1e-5)
+    # and a finished run stays as it is
+    before = (out / "model.weights.h5").read_bytes()
+    train("siamese", manifest, out, "--cache", cache, "--teacher", "siamese")
+    assert (out / "model.weights.h5").read_bytes() == before
+
+
+def test_termination_keeps_the_last_checkpoint(manifest, cache, tmp_path):
+    out = tmp_path / "terminated"
+    words = command("basic", manifest, out, "--cache", cache, changes=(*SMALL, "n_steps=100000"))
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while not (out / "checkpoints" / "last.npz").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+
+
+def test_training_lowers_the_loss_and_basic_learns_its_artists(manifest, cache, tmp_path):
+    changes = ("n_steps=60", "check_every=20", "n_warmup=5", "n_anchors=12", "label_weight=1")
+    train("basic", manifest, tmp_path / "run", "--cache", cache, changes=changes)
+    rows = log(tmp_path / "run")
+    assert float(rows[-1]["train_label"]) < 0.5 * float(rows[0]["train_label"])
+    assert float(rows[-1]["train_label"]) < np.log(4) / 2  # chance is log 4
+
+
+@pytest.mark.parametrize("kind", ["siamese", "basic"])
+def test_paper_recipe_runs(kind, manifest, cache, tmp_path):
+    changes = ("n_steps=4", "check_every=2", "n_anchors=3")
+    train(kind, manifest, tmp_path / "run", "--recipe", "paper", "--cache", cache, changes=changes)
+    assert model_folder.read_card(tmp_path / "run").training["recipe"] == "paper"
+    assert [float(row["learning_rate"]) for row in log(tmp_path / "run")] == pytest.approx(
+        [0.1, 0.1], rel=1e-4
+    )
+
+
+MIRRORED = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from artist_features.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("recipe", [("siamese", "in_batch"), ("siamese", "drawn"), ("basic", None)])
+def test_two_devices_give_what_one_gives(recipe, manifest, cache, tmp_path):
+    kind, negatives = recipe
+    changes = (*SMALL, f"negatives={negatives}") if negatives else SMALL
+    options = ("--cache", cache, "--teacher", "siamese")
+    train(kind, manifest, tmp_path / "one", *options, changes=changes)
+    words = command(
+        kind, manifest, tmp_path / "two", *options, "--strategy", "mirrored", changes=changes
+    )
+    words[1:3] = ["-c", MIRRORED]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_same_weights(tmp_path / "one", tmp_path / "two", atol=2e-4)
+    assert model_folder.read_card(tmp_path / "two").training["device"].startswith("2 x")
+
+
+def free_ports(n):
+    sockets = [socket.socket() for _ in range(n)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def test_two_processes_give_what_one_gives(unbroken, manifest, cache, tmp_path):
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    out = tmp_path / "run"
+    words = command(
+        "siamese", manifest, out, "--cache", cache, "--teacher", "siamese",
+        "--strategy", "multiworker",
+    )  # fmt: skip
+    processes = []
+    for index in range(2):
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        env = {**os.environ, "TF_CONFIG": json.dumps(task)}
+        processes.append(subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True))
+    try:
+        for process in processes:
+            _, said = process.communicate(timeout=250)
+            assert process.returncode == 0, said
+    finally:
+        for process in processes:
+            process.kill()
+    assert_same_weights(out, unbroken, atol=2e-4)
+
+
+def test_mixed_precision_trains_and_saves_float32(manifest, cache, tmp_path):
+    out = tmp_path / "run"
+    train("siamese", manifest, out, "--cache", cache, "--mixed-precision", "bfloat16")
+    assert "bfloat16" not in (out / "config.json").read_text()
+    assert all(np.isfinite(a).all() for arrays in weights(out).values() for a in arrays)
+
+
+def test_another_command_in_the_same_folder_is_refused(unbroken, manifest, cache):
+    said = train(
+        "siamese", manifest, unbroken, "--cache", cache, "--teacher", "siamese", "--seed", "1",
+        code=2,
+    )  # fmt: skip
+    assert "the run in this folder has another seed" in said
+
+
+def test_second_process_is_kept_out(unbroken):
+    from artist_features.training.runfolder import RunFolder
+
+    first, second = RunFolder(unbroken), RunFolder(unbroken)
+    first.lock()
+    try:
+        with pytest.raises(OutputError, match="another run is writing here"):
+            second.lock()
+    finally:
+        first.release()
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "message"),
+    [
+        (("--artists", "1"), SMALL, "1 artists to train on; needed are 2"),
+        ((), (*SMALL, "label_weight=0"), "nothing to learn from: no teacher"),
+        ((), ("n_step=3",), "--set n_step=3: FIELD=VALUE is needed; fields are"),
+        ((), ("n_steps=many",), "'many'; allowed is a value of type int"),
+        (("--device", "gpu"), SMALL, "TensorFlow sees no GPU"),
+    ],
+)
+def test_wrong_use_is_named(options, changes, message, manifest, cache, tmp_path):
+    said = train(
+        "siamese", manifest, tmp_path / "run", "--cache", cache, *options, changes=changes, code=2
+    )
+    assert message in said
+    assert "Traceback" not in said
