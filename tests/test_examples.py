@@ -56,3 +56,14 @@ def test_first_screen_of_the_readme(tmp_path):
     block = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     assert "extract(" in block
     run("-c", block + "\nassert embedding.shape == (256,)", cwd=tmp_path)
+
+
+def test_table_of_models_in_the_readme_is_that_of_the_cards():
+    sys.path.insert(0, str(ROOT / "weights"))
+    try:
+        import update_readme
+    finally:
+        sys.path.pop(0)
+    text = update_readme.README.read_text(encoding="utf-8")
+    assert update_readme.with_table(text) == text
+    assert "| `siamese` |" in text

@@ -3,16 +3,18 @@
     artist-features import-authors model_siamese_10000.h5 teacher
     python weights/train_weights.py MANIFEST [MORE...] --teacher teacher --runs RUNS
 
-MANIFEST has the artist names (its artists are divided into train, valid and test by the
-seed); MORE adds unlabelled music. Every stage is an `artist-features train` of its own
-in a folder of RUNS, so that the whole goes on where it was stopped:
+MANIFEST has the artist names that are divided into train, valid and test by the seed; MORE
+adds music to train on, with or without artists (column split: train). Every stage is an
+`artist-features train` of its own in a folder of RUNS, so that the whole goes on where it
+was stopped:
 
     distilled       the teacher's term alone
     siamese, basic  from there on, with the artist loss beside the teacher's term
     siamese_labels, basic_labels    the artist loss alone, from random weights
 
-At the end all of them, the teacher, MFCCs and chance find the test artists' tracks; the
-scores go into the two cards and into docs/training.md.
+At the end all of them, the teacher, MFCCs and chance find the test artists' tracks, as
+they are and as 16 kHz and 8 kHz (telephone) recordings of them; the scores go into the two
+cards and into docs/training.md.
 """
 
 import argparse
@@ -23,10 +25,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import soundfile
+
+from artist_features.evaluation.artists import select_tracks
+from artist_features.signal.audio import Clip, read_file
+from artist_features.training.manifest import Track, read_manifest, write_manifest
 from artist_features.zoo import card_text
 from artist_features.zoo import folder as model_folder
 
 ROOT = Path(__file__).resolve().parents[1]
+NARROW_HZ = (16000, 8000)
 CREDIT = (
     "Trained by artist_features on freely licensed music (CC BY, CC BY-SA, CC0, GPL, public "
     "domain). Teacher: the weights of Park et al., ISMIR 2018 (jongpillee/ismir2018-artist, MIT, "
@@ -56,12 +65,17 @@ def main():
     for kind in ("siamese", "basic"):
         train(args, kind, kind, args.manifests, args.label_steps, teacher=True, init="distilled")
     for kind in ("siamese", "basic"):
-        labels = args.manifests[:1]
-        train(args, f"{kind}_labels", kind, labels, args.label_only_steps, "label_weight=1")
-    scores = evaluate(args)
+        name, steps = f"{kind}_labels", args.label_only_steps
+        train(args, name, kind, args.manifests, steps, "label_weight=1")
+    manifest = args.manifests[0]
+    scores = evaluate(args, manifest, args.runs / "scores.json")
+    narrow = {}
+    for rate in NARROW_HZ:
+        copies = resampled(manifest, args.runs / f"{rate}hz", rate)
+        narrow[rate] = evaluate(args, copies, args.runs / f"scores_{rate}hz.json")
     for kind in ("siamese", "basic"):
         ship(runs / kind, args.out / kind, kind, scores)
-    args.table.write_text(report(args, scores), encoding="utf-8")
+    args.table.write_text(report(args, scores, narrow), encoding="utf-8")
     print(f"weights in {args.out}, scores in {args.table}")
 
 
@@ -97,10 +111,26 @@ def train(args, name, kind, manifests, steps, *changes, teacher=False, init=None
     command("train", *words)
 
 
-def evaluate(args):
+def resampled(manifest, folder, sample_rate):
+    """Write the test tracks at a low sample rate; return their manifest."""
+    target = folder / "manifest.csv"
+    if target.exists():
+        return target
+    tracks = select_tracks(read_manifest(manifest), manifest, split="test")
+    folder.mkdir(parents=True, exist_ok=True)
+    copies = []
+    for number, track in enumerate(tracks):
+        blocks = list(read_file(track.path, Clip(), target_rate=sample_rate))
+        path = folder / f"{number:04d}.flac"
+        soundfile.write(path, np.concatenate(blocks).clip(-1, 1), sample_rate)
+        copies.append(Track(path, track.artist, track.title, {"split": "test"}))
+    write_manifest(target, copies)
+    return target
+
+
+def evaluate(args, manifest, record):
     """Score everything on the test artists; return the record."""
-    record = args.runs / "scores.json"
-    words = ["artists", args.manifests[0], "--split", "test", "--json", record, "--force"]
+    words = ["artists", manifest, "--split", "test", "--json", record, "--force"]
     models = [args.runs / n for n in ROWS if (args.runs / n).is_dir()] + [args.teacher]
     for model in models:
         words += ["--model", model]
@@ -154,7 +184,7 @@ def interval(value):
     return f"{value['low']:.3f} to {value['high']:.3f}"
 
 
-def report(args, scores):
+def report(args, scores, narrow):
     """Return the text of docs/training.md."""
     lines = [
         "# What each step of training contributed",
@@ -162,10 +192,11 @@ def report(args, scores):
         f"Written by `python weights/train_weights.py` on {datetime.date.today()}, two CPU cores. "
         f"Artist retrieval among {scores['n_tracks']} tracks of {scores['n_artists']} artists that "
         "no run has seen (split by artist, seed 0); 95 % bootstrap intervals over artists. The "
-        "cosine to the teacher is the mean over 3 s segments of the tracks that check each run.",
+        "cosine to the teacher is the mean over 3 s segments of the tracks that check each run. "
+        "In the last columns all tracks are recordings of that sample rate.",
         "",
-        "| model | steps | minutes | MAP | P@1 | cosine to the teacher |",
-        "|---|---|---|---|---|---|",
+        "| model | steps | minutes | MAP | P@1 | cosine to the teacher | MAP, 16 kHz | 8 kHz |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, title in ROWS.items():
         row, steps, minutes, cosine = scores["rows"].get(name), "", "", ""
@@ -180,7 +211,8 @@ def report(args, scores):
             f"{row[m]['estimate']:.3f} ({interval(row[m])})"
             for m in ("mean_average_precision", "precision_at_1")
         ]
-        lines.append(f"| {title} | {steps} | {minutes} | {' | '.join(cells)} | {cosine} |")
+        cells += [cosine, *(f"{map_of(narrow[rate], name)['estimate']:.3f}" for rate in NARROW_HZ)]
+        lines.append(f"| {title} | {steps} | {minutes} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 

@@ -1,6 +1,6 @@
 """Write the README's table of models from the cards of the bundled weights.
 
-    python weights/update_readme.py
+python weights/update_readme.py
 """
 
 from pathlib import Path

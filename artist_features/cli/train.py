@@ -124,7 +124,8 @@ def _command():
 
     # paths by their last part: where a user keeps files is nobody's business
     words = [
-        os.path.basename(w.rstrip("/")) if "/" in w and "://" not in w else w for w in sys.argv[1:]
+        os.path.basename(word.rstrip("/")) if os.path.isdir(os.path.dirname(word)) else word
+        for word in sys.argv[1:]
     ]
     return shlex.join(["artist-features", *words])
 

@@ -101,6 +101,7 @@ def train(kind, manifests, out, options=None, *, say=print):
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}; allowed are {', '.join(KINDS)}.")
     strategy.choose_device(options.device)
+    devices.configure_devices()
     distributed = strategy.make_strategy(options.strategy)  # before any other TensorFlow call
     run = runfolder.RunFolder(out)
     chief = strategy.is_chief(distributed)
@@ -310,6 +311,11 @@ class _Run:
         model_folder.write_folder(self._run.path, model, self._card_fields(row))
         self._say(f"step {row['step']} of {self._recipe.n_steps}; model in {self._run.path}")
 
+    def _changes(self):
+        """Return what of the recipe was changed, as plain data."""
+        named, used = RECIPES[self._options.recipe_name].record(), self._recipe.record()
+        return {name: value for name, value in used.items() if value != named[name]}
+
     def _card_fields(self, row):
         options, found = self._options, self._data
         training = {
@@ -319,7 +325,7 @@ class _Run:
             "n_tracks": len(found.free),
             "n_artists": len(found.artists),
             "recipe": options.recipe_name,
-            "recipe_changes": options.changes,
+            "recipe_changes": self._changes(),
             "steps": row["step"],
             "teacher": _describe(self._teacher_card),
             "init": _describe(self._init_card),
