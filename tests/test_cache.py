@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import music, write_audio
 
+from artist_features.errors import AudioError
 from artist_features.training.cache import AudioCache
 
 RATE = 22050
@@ -45,11 +46,23 @@ def test_tracks_keep_their_order_and_bad_ones_are_empty(paths, folder):
 
 
 def test_second_build_decodes_nothing(paths, folder, monkeypatch):
-    first = AudioCache.build(paths, folder, RATE)
+    first = AudioCache.build(paths[::2], folder, RATE)
     monkeypatch.setattr("artist_features.training.cache.read_file", None)
-    again = AudioCache.build(paths, folder, RATE)
+    again = AudioCache.build(paths[::2], folder, RATE)
     np.testing.assert_array_equal(first.samples, again.samples)
-    assert [error.code for _, error in again.failures] == ["unsupported"]
+
+
+def test_what_failed_is_tried_again(paths, folder, monkeypatch):
+    def no_memory(path, *_, **__):
+        raise AudioError("out_of_memory", "no memory just now.", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("artist_features.training.cache.read_file", no_memory)
+        cache = AudioCache.build(paths, folder, RATE)
+        assert [error.code for _, error in cache.failures] == ["out_of_memory"] * 3
+    cache = AudioCache.build(paths, folder, RATE)
+    assert [error.code for _, error in cache.failures] == ["unsupported"]
+    assert cache.lengths.tolist() == [4 * RATE, 0, 5 * RATE]
 
 
 def test_new_and_changed_files_are_added(paths, folder, tmp_path):

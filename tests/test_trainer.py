@@ -14,6 +14,7 @@ import pytest
 from training_data import SPLITS, write_data_set
 
 from artist_features.errors import OutputError
+from artist_features.training import checkpoints
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
 
@@ -124,6 +125,7 @@ def test_termination_keeps_the_last_checkpoint(manifest, cache, tmp_path):
     assert process.returncode == 130
     assert "interrupted" in said
     assert "Traceback" not in said
+    assert checkpoints.load(out / "checkpoints" / "last.npz")[1]["row"]["step"] >= 2
 
 
 def test_training_lowers_the_loss_and_basic_learns_its_artists(manifest, cache, tmp_path):
@@ -134,14 +136,63 @@ def test_training_lowers_the_loss_and_basic_learns_its_artists(manifest, cache, 
     assert float(rows[-1]["train_label"]) < np.log(4) / 2  # chance is log 4
 
 
+@pytest.fixture(scope="module")
+def by_track(tmp_path_factory):
+    """The paper's kind of split: other tracks of the trained artists check."""
+    folder = tmp_path_factory.mktemp("by_track")
+    path = write_data_set(folder, n_artists=3, n_tracks=5, splits=["train"] * 3, unlabelled=0)
+    text = path.read_text()
+    for number in (3, 4):
+        text = text.replace(f"Tune {number},train", f"Tune {number},valid")
+    path.write_text(text)
+    return path
+
+
 @pytest.mark.parametrize("kind", ["siamese", "basic"])
-def test_paper_recipe_runs(kind, manifest, cache, tmp_path):
-    changes = ("n_steps=4", "check_every=2", "n_anchors=3")
-    train(kind, manifest, tmp_path / "run", "--recipe", "paper", "--cache", cache, changes=changes)
-    assert model_folder.read_card(tmp_path / "run").training["recipe"] == "paper"
-    assert [float(row["learning_rate"]) for row in log(tmp_path / "run")] == pytest.approx(
-        [0.1, 0.1], rel=1e-4
+def test_paper_recipe_checks_and_lowers_its_rate(kind, by_track, cache, tmp_path):
+    changes = ("n_steps=8", "check_every=1", "n_anchors=3", "plateau_patience=1")
+    out = tmp_path / "run"
+    train(kind, by_track, out, "--recipe", "paper", "--cache", cache, changes=changes)
+    assert model_folder.read_card(out).training["recipe"] == "paper"
+    rows = log(out)
+    losses = [float(row["valid_loss"]) for row in rows]
+    assert all(row["valid_map"] for row in rows)
+    # the rate falls by 0.2 after each check that was not the best so far
+    n_worse = sum(loss >= min(losses[:n]) for n, loss in enumerate(losses[:-1]) if n)
+    assert float(rows[-1]["learning_rate"]) == pytest.approx(0.1 * 0.2**n_worse, rel=1e-3)
+    assert (out / "checkpoints" / "best.npz").exists()
+    # the result is the best check's
+    assert model_folder.read_card(out).training["steps"] == int(np.argmin(losses)) + 1
+
+
+def test_recipe_that_needs_a_check_refuses_to_run_without(tmp_path, cache):
+    manifest = write_data_set(tmp_path / "music", n_artists=3, n_tracks=2, unlabelled=0)
+    out = tmp_path / "run"
+    said = train("siamese", manifest, out, "--recipe", "paper", "--cache", cache, code=2)
+    assert "no tracks to validate with" in said
+    # the other recipe does without, and says so; the failed start does not hold the folder
+    assert "warning: no tracks to validate with" in train(
+        "siamese", manifest, out, "--cache", cache
     )
+
+
+def test_folder_with_something_else_in_it_is_left_alone(manifest, cache, tmp_path):
+    (tmp_path / "README.md").write_text("precious")
+    said = train("siamese", manifest, tmp_path, "--cache", cache, code=2)
+    assert "holds 'README.md' but no run" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_cache_that_cannot_be_written_is_named(manifest, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    said = train("siamese", manifest, tmp_path / "run", "--cache", tmp_path / "file", code=2)
+    assert "cannot be written" in said
+    assert "Traceback" not in said
+
+
+def test_start_model_with_another_front_end_is_refused(manifest, cache, tmp_path, tiny_folder):
+    said = train("siamese", manifest, tmp_path / "run", "--init", tiny_folder, code=2)
+    assert "start model tiny: another front end or network" in said
 
 
 MIRRORED = """
@@ -221,7 +272,7 @@ def test_another_command_in_the_same_folder_is_refused(unbroken, manifest, cache
         "siamese", manifest, unbroken, "--cache", cache, "--teacher", "siamese", "--seed", "1",
         code=2,
     )  # fmt: skip
-    assert "the run in this folder has another seed" in said
+    assert "the run in this folder has another seed; repeat its command" in said
 
 
 def test_second_process_is_kept_out(unbroken):
@@ -239,10 +290,12 @@ def test_second_process_is_kept_out(unbroken):
 @pytest.mark.parametrize(
     ("options", "changes", "message"),
     [
-        (("--artists", "1"), SMALL, "1 artists to train on; needed are 2"),
+        (("--artists", "1"), SMALL, "1 artists; needed are 2 or more"),
         ((), (*SMALL, "label_weight=0"), "nothing to learn from: no teacher"),
         ((), ("n_step=3",), "--set n_step=3: FIELD=VALUE is needed; fields are"),
-        ((), ("n_steps=many",), "'many'; allowed is a value of type int"),
+        ((), ("n_steps=many",), "recipe: n_steps = 'many'; allowed are whole numbers"),
+        ((), (*SMALL, "check_every=0"), "recipe: check_every = 0"),
+        (("--name", "my model"), SMALL, "name 'my model'; allowed are up to 100 letters"),
         (("--device", "gpu"), SMALL, "TensorFlow sees no GPU"),
     ],
 )

@@ -31,7 +31,7 @@ def write_data_set(folder, n_artists=6, n_tracks=3, seconds=5.0, splits=None, un
         for track in range(n_tracks):
             name = f"{artist}_{track}.wav"
             write_audio(folder / name, artist_track(artist, track, seconds), 22050)
-            row = [name, f"Band {'ABCDEFGHIJKL'[artist] * 3}", f"Tune {track}"]
+            row = [name, f"Band {'ABCDEFGHIJKLMNOPQRST'[artist] * 3}", f"Tune {track}"]
             rows.append(row + ([splits[artist]] if splits else []))
     for number in range(unlabelled):
         name = f"unlabelled_{number}.wav"

@@ -4,7 +4,7 @@
 
 The paper (section 5) compares the classifier, which needs a fixed set of labels, with the
 Siamese network, which needs only pairs. Here both train from random weights, with labels
-alone, on 10, 20, 40 and all artists; all the music is heard the same number of times.
+alone, on the music of 10, 20, 40 and all artists, for the same number of steps.
 Writes docs/number_of_artists.md and .png; a run that was stopped goes on.
 """
 
@@ -55,6 +55,7 @@ def point(args, kind, n_artists):
     found = json.loads(scores.read_text(encoding="utf-8"))
     score = found["models"][0]["mean_average_precision"]
     tracks = {"n_test_tracks": found["n_tracks"], "n_test_artists": found["n_artists"]}
+    tracks["device"] = found["device"]
     return {"n_artists": card["training"]["n_artists"], **score, **tracks}
 
 
@@ -98,7 +99,7 @@ def report(args, points):
         "# How many artists?",
         "",
         f"Written by `python weights/number_of_artists.py MANIFEST --runs RUNS --steps "
-        f"{args.steps}` on {datetime.date.today()}, two CPU cores. Labels alone, from random "
+        f"{args.steps}` on {datetime.date.today()}, {test['device']}. Labels alone, from random "
         f"weights, {args.steps} steps; MAP of finding an artist's other tracks among "
         f"{test['n_test_tracks']} tracks of {test['n_test_artists']} held-out artists, 95 % "
         "bootstrap intervals over artists.",

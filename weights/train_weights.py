@@ -189,8 +189,9 @@ def report(args, scores, narrow):
     lines = [
         "# What each step of training contributed",
         "",
-        f"Written by `python weights/train_weights.py` on {datetime.date.today()}, two CPU cores. "
-        f"Artist retrieval among {scores['n_tracks']} tracks of {scores['n_artists']} artists that "
+        f"Written by `python weights/train_weights.py` on {datetime.date.today()}, "
+        f"{scores['device']}. Artist retrieval among {scores['n_tracks']} tracks of "
+        f"{scores['n_artists']} artists that "
         "no run has seen (split by artist, seed 0); 95 % bootstrap intervals over artists. The "
         "cosine to the teacher is the mean over 3 s segments of the tracks that check each run. "
         "In the last columns all tracks are recordings of that sample rate.",

@@ -14,6 +14,10 @@ BEGIN, END = "<!-- models: written by weights/update_readme.py -->\n", "<!-- end
 
 def with_table(text):
     """Return the README's text with the current table between its two marks."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise SystemExit(
+            f"{README}: the marks {BEGIN.strip()} and {END.strip()} must be there once."
+        )
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}{models_table(list_models().values())}\n{END}{after}"

@@ -2,10 +2,15 @@
 
 import ast
 import contextlib
+import dataclasses
+import os
+import shlex
 import signal
 import sys
 
-_RECIPES = ("default", "paper")
+from artist_features.training.options import KINDS, Options
+from artist_features.training.recipes import RECIPES, Augmentation
+from artist_features.training.strategy import DEVICES, PRECISIONS, STRATEGIES
 
 
 def add_parser(commands):
@@ -17,10 +22,10 @@ def add_parser(commands):
         "manifest`). RUN becomes a model folder. Killed at any moment, the same command goes on "
         "from the last checkpoint and ends with the same weights.",
     )
-    parser.add_argument("kind", choices=("basic", "siamese"))
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="CSV: file,artist,title")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder")
-    parser.add_argument("--recipe", default="default", choices=_RECIPES)
+    parser.add_argument("--recipe", default="default", choices=tuple(RECIPES))
     parser.add_argument(
         "--set",
         action="append",
@@ -36,21 +41,21 @@ def add_parser(commands):
     parser.add_argument("--seed", type=int, default=0, help="of weights, draws, augmentation")
     parser.add_argument("--split-seed", type=int, default=0, help="of the held-out artists")
     parser.add_argument("--cache", metavar="DIR", help="prepared audio (default: RUN/cache)")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--device", default="auto", choices=DEVICES)
     parser.add_argument(
         "--strategy",
         default="none",
-        choices=("none", "mirrored", "multiworker"),
+        choices=STRATEGIES,
         help="mirrored: all devices of this machine; multiworker: all of TF_CONFIG",
     )
     parser.add_argument(
         "--mixed-precision",
         dest="dtype",
         default="float32",
-        choices=("float32", "bfloat16", "float16"),
+        choices=PRECISIONS,
         help="type of the convolutions",
     )
-    parser.add_argument("--name", help="of the model in its card (default: its kind)")
+    parser.add_argument("--name", default="", help="of the model in its card (default: RUN's)")
     parser.add_argument("--license", default="unknown", help="of the weights, an SPDX id")
     parser.add_argument("--data", default="", help="a few words on the music, for the card")
     parser.add_argument("--description", default="", help="one sentence, for the card")
@@ -60,10 +65,8 @@ def add_parser(commands):
 
 def run(args):
     """Train and return the exit code."""
-    from artist_features.training import trainer
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    options = trainer.Options(
+    options = Options(
         recipe_name=args.recipe,
         changes=_changes(args),
         seed=args.seed,
@@ -83,45 +86,37 @@ def run(args):
     )
     if args.credit:
         options.credit = args.credit
+    from artist_features.training import trainer  # imports TensorFlow
+
     trainer.train(args.kind, args.manifests, args.out, options, say=_say)
     return 0
 
 
 def _changes(args):
-    """Parse `--set`; numbers, strings and, for fields by kind, one number for this kind."""
-    import dataclasses
-
-    from artist_features.training.recipes import RECIPES, Augmentation
-
+    """Parse `--set`: fields of the recipe, or of its augmentation; see `Recipe`."""
     recipe = RECIPES[args.recipe]
-    allowed = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}
+    fields = {f.name for f in dataclasses.fields(recipe)} - {"augmentation"}
     sounds = {f.name for f in dataclasses.fields(Augmentation)}
     changes, augmentation = {}, {}
     for text in args.set:
         name, _, value = text.partition("=")
-        if name not in allowed.keys() | sounds or name == "augmentation" or not value:
-            fields = ", ".join(sorted((allowed.keys() | sounds) - {"augmentation"}))
-            raise ValueError(f"--set {text}: FIELD=VALUE is needed; fields are {fields}.")
+        if name not in fields | sounds or not value:
+            allowed = ", ".join(sorted(fields | sounds))
+            raise ValueError(f"--set {text}: FIELD=VALUE is needed; fields are {allowed}.")
         with contextlib.suppress(ValueError, SyntaxError):  # else it is a word
             value = ast.literal_eval(value)
         if name in sounds:
             augmentation[name] = value
-            continue
-        if isinstance(allowed[name], dict):
-            value = {**allowed[name], args.kind: value}
-        if not isinstance(value, (type(allowed[name]), int if allowed[name] != "" else str)):
-            kind = type(allowed[name]).__name__
-            raise ValueError(f"--set {text}: {value!r}; allowed is a value of type {kind}.")
-        changes[name] = value
+        elif name in ("n_anchors", "label_weight"):  # one for each kind
+            changes[name] = getattr(recipe, name) | {args.kind: value}
+        else:
+            changes[name] = value
     if augmentation:
         changes["augmentation"] = dataclasses.replace(recipe.augmentation, **augmentation)
     return changes
 
 
 def _command():
-    import os
-    import shlex
-
     # paths by their last part: where a user keeps files is nobody's business
     words = [
         os.path.basename(word.rstrip("/")) if os.path.isdir(os.path.dirname(word)) else word

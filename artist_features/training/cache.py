@@ -55,7 +55,12 @@ class AudioCache:
         with filelock.FileLock(folder / "lock"):
             entries = _read_entries(listing, data)
             keys = [_key(path) for path in paths]
-            missing = {k: p for k, p in zip(keys, paths, strict=True) if k not in entries}
+            # what failed may succeed now: more memory, a decoder that was installed
+            missing = {
+                key: path
+                for key, path in zip(keys, paths, strict=True)
+                if key not in entries or entries[key]["error"]
+            }
             if missing:
                 _append(missing, entries, listing, data, sample_rate)
             n_samples = os.path.getsize(data) // 2 if data.exists() else 0

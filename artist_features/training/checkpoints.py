@@ -1,5 +1,6 @@
 """Checkpoints: all that a run needs to go on, in one file that is whole or absent."""
 
+import errno
 import json
 import os
 import zipfile
@@ -33,7 +34,8 @@ def save(path, arrays, state):
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        code = "no_space" if error.errno == 28 else "not_writable"
+        partial.unlink(missing_ok=True)
+        code = "no_space" if error.errno == errno.ENOSPC else "not_writable"
         text = (
             f"checkpoint cannot be written ({error.strerror}); the run goes on from the last one."
         )

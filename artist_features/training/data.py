@@ -1,6 +1,7 @@
 """A training set: which tracks train, which check, and who made them."""
 
 import hashlib
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,10 @@ class TrainingSet:
         free: int array, every training track, labelled or not.
         known: int array, tracks of trained artists kept for the check.
         known_labels: int array, their artist indices.
-        held_out: int array, tracks of artists that are not trained on, for the check.
+        held_out: int array, tracks of artists that are not trained on, for the check;
+            where there are none, those of `known` whose artist has several.
         held_out_labels: int array, which of these artists.
+        whole_artists: whether `held_out` are artists that are not trained on.
         sha256: of the manifests.
         short: number of tracks left out because they are shorter than a segment.
     """
@@ -44,6 +47,7 @@ class TrainingSet:
     known_labels: np.ndarray
     held_out: np.ndarray
     held_out_labels: np.ndarray
+    whole_artists: bool
     sha256: str
     short: int
 
@@ -87,26 +91,59 @@ def load(manifests, cache_folder, front_end, *, n_artists=None, split_seed=0):
     usable = cache.lengths >= front_end.segment_samples
     labels = _labels(tracks, (splits == "train") & usable, n_artists, split_seed)
     known = _known(tracks, splits, labels, usable, split_seed)
+    held = _several(tracks, np.flatnonzero((splits == "valid") & usable & ~known))
+    whole = len({tracks[row].artist for row in held}) > 1
+    if not whole:  # the split goes by track: kept tracks of trained artists have to do
+        held = _several(tracks, np.flatnonzero(known))
     training = (splits == "train") & usable & ~known
-    names = sorted(set(labels[labels != ""]))
-    held = (splits == "valid") & usable & ~known & (np.array([t.artist for t in tracks]) != "")
-    held_names = [t.artist for t, kept in zip(tracks, held, strict=True) if kept]
-    several = sorted({name for name in held_names if held_names.count(name) > 1})
-    held_out = np.array([i for i in np.flatnonzero(held) if tracks[i].artist in several], int)
-    text = b"".join(Path(manifest).read_bytes() for manifest in manifests)
+    names, by_artist = _numbered(labels, training)
+    index = {name: number for number, name in enumerate(names)}
+    _, held_labels = np.unique([tracks[row].artist for row in held], return_inverse=True)
     return TrainingSet(
         tracks=tracks,
         cache=cache,
         artists=names,
-        by_artist=[np.flatnonzero(training & (labels == name)) for name in names],
+        by_artist=by_artist,
         free=np.flatnonzero(training),
         known=np.flatnonzero(known),
-        known_labels=np.array([names.index(labels[i]) for i in np.flatnonzero(known)], int),
-        held_out=held_out,
-        held_out_labels=np.array([several.index(tracks[i].artist) for i in held_out], int),
-        sha256=hashlib.sha256(text).hexdigest(),
+        known_labels=np.array([index[labels[row]] for row in np.flatnonzero(known)], int),
+        held_out=held,
+        held_out_labels=held_labels.astype(int),
+        whole_artists=whole,
+        sha256=manifests_sha256(manifests),
         short=int(((cache.lengths > 0) & ~usable).sum()),
     )
+
+
+def _numbered(labels, training):
+    """Return the artists' names in the order of their index, and the tracks of each."""
+    names = sorted(set(labels[training]) - {""})
+    rows = {name: [] for name in names}
+    for row in np.flatnonzero(training & (labels != "")):
+        rows[labels[row]].append(row)
+    return names, [np.array(tracks, int) for tracks in rows.values()]
+
+
+def manifests_sha256(manifests):
+    """Return the hash of the manifests' bytes.
+
+    Raises:
+        ManifestError: one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for manifest in manifests:
+        try:
+            digest.update(Path(manifest).read_bytes())
+        except OSError as error:
+            raise ManifestError(f"cannot be read ({error.strerror}).", manifest) from None
+    return digest.hexdigest()
+
+
+def _several(tracks, rows):
+    """Return the rows whose artist has two or more of them."""
+    counts = Counter(tracks[row].artist for row in rows)
+    kept = [row for row in rows if tracks[row].artist and counts[tracks[row].artist] > 1]
+    return np.array(kept, int)
 
 
 def _refuse_twice(tracks, manifests):
@@ -124,14 +161,12 @@ def _without_held_out(tracks, splits, sources):
     Within one manifest an artist may be in several splits: its owner's split goes by track.
     """
     group = artist_groups(tracks)
-    held = {
-        (group[track.artist], source)
-        for track, split, source in zip(tracks, splits, sources, strict=True)
-        if track.artist and split != "train"
-    }
+    held = defaultdict(set)
+    for track, split, source in zip(tracks, splits, sources, strict=True):
+        if track.artist and split != "train":
+            held[group[track.artist]].add(source)
     for row, (track, source) in enumerate(zip(tracks, sources, strict=True)):
-        elsewhere = {s for name, s in held if name == group.get(track.artist)} - {source}
-        if splits[row] == "train" and elsewhere:
+        if splits[row] == "train" and held.get(group.get(track.artist), set()) - {source}:
             splits[row] = "left out"
     return np.array(splits, dtype=object)
 

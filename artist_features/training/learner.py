@@ -85,8 +85,8 @@ class Learner:
             learning_rate: of this step.
 
         Returns:
-            dict of floats: `loss`, `label` and `cosine` (to the teacher), means over the
-            batch.
+            dict of floats: `loss`, `label` (per anchor) and `cosine` (to the teacher, mean
+            over the batch).
         """
         self.optimizer.learning_rate.assign(learning_rate)
         return self._run(batch)
@@ -114,10 +114,16 @@ class Learner:
             total = loss + tf.cast(penalty, tf.float32)
             scaled = total * self._loss_scale()
         self._update(tape.gradient(scaled, self._trainable))
-        return {"loss": loss, "label": label, "cosine": cosine}
+        per_anchor = label / (n * self._n_replicas) if self._sums and n else label
+        return {"loss": loss, "label": per_anchor, "cosine": cosine}
+
+    @property
+    def _sums(self):
+        """Whether the label loss is the authors' sum, not a mean over anchors."""
+        return self._kind == "siamese" and self._recipe.negatives == "drawn"
 
     def _embed(self, mel, n):
-        if self._recipe.negatives == "in_batch" or self._kind == "basic":
+        if not self._sums:
             return self._student(mel, training=True)
         # as the authors' towers: batch statistics of anchors, of positives, of each
         # column of negatives are kept apart (C `model.py`)

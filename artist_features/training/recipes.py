@@ -1,6 +1,7 @@
 """Recipes: everything that decides a training run besides the data and the seed."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 
@@ -26,6 +27,15 @@ class Augmentation:
     codec: float = 0.0
     equaliser: float = 0.0
     band_limit: float = 0.0
+
+    def __post_init__(self):
+        for name in ("mixing", "noise", "speed", "codec", "equaliser", "band_limit"):
+            _check_number(self, name, 0, 1)
+        gain = self.gain_db
+        if not (_is_pair(gain) and -120 <= gain[0] <= gain[1] <= 120):
+            raise ValueError(
+                f"recipe: gain_db = {gain!r}; allowed is (lowest, highest) within -120 to 120 dB."
+            )
 
 
 @dataclass(frozen=True)
@@ -80,9 +90,69 @@ class Recipe:
     keep: str = "last"
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def record(self):
-        """Return the recipe as plain data for JSON."""
-        return dataclasses.asdict(self)
+    def __post_init__(self):
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                values = " or ".join(map(repr, allowed))
+                raise ValueError(f"recipe: {name} = {getattr(self, name)!r}; allowed is {values}.")
+        for name in ("n_steps", "n_negatives", "check_every", "plateau_patience"):
+            _check_count(name, getattr(self, name), 1)
+        for name in ("n_free", "n_warmup", "stop_patience"):
+            _check_count(name, getattr(self, name), 0)
+        for value in self.n_anchors.values():
+            _check_count("n_anchors", value, 2)
+        for name, high in _HIGHEST.items():
+            _check_number(self, name, 0, high)
+        for value in self.label_weight.values():
+            if not _is_number(value) or not 0 <= value < math.inf:
+                raise ValueError(f"recipe: label_weight = {value!r}; allowed are numbers from 0.")
+
+    @property
+    def needs_check(self):
+        """Whether the recipe cannot run without a validation loss."""
+        return self.schedule == "plateau" or bool(self.stop_patience) or self.keep == "best"
+
+    def record(self, kind):
+        """Return the recipe of a kind as plain data for JSON."""
+        record = dataclasses.asdict(self)
+        return record | {name: record[name][kind] for name in ("n_anchors", "label_weight")}
+
+
+_CHOICES = {
+    "negatives": ("drawn", "in_batch"),
+    "optimizer": ("sgd", "adam"),
+    "schedule": ("plateau", "cosine"),
+    "teacher_hears": ("clean", "same"),
+    "keep": ("best", "last"),
+}
+_HIGHEST = {
+    "learning_rate": 100,
+    "momentum": 1,
+    "decay": 1,
+    "plateau_factor": 1,
+    "clip_norm": 1e6,
+    "teacher_weight": 1e6,
+}
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_pair(value):
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _check_number(recipe, name, low, high):
+    value = getattr(recipe, name)
+    if not _is_number(value) or not low <= value <= high:
+        raise ValueError(f"recipe: {name} = {value!r}; allowed are numbers {low} to {high:g}.")
+    object.__setattr__(recipe, name, float(value))
+
+
+def _check_count(name, value, least):
+    if type(value) is not int or value < least:
+        raise ValueError(f"recipe: {name} = {value!r}; allowed are whole numbers from {least}.")
 
 
 # Source: P section 3.3 and C `train.py`: random crops, batch 15, SGD at 0.1 with Nesterov
@@ -119,7 +189,7 @@ DEFAULT = Recipe(
     schedule="cosine",
     n_warmup=200,
     clip_norm=1.0,
-    label_weight={"basic": 0.1, "siamese": 0.1},
+    label_weight={"basic": 0.5, "siamese": 0.5},
     teacher_hears="clean",
     check_every=200,
     augmentation=Augmentation(

@@ -27,6 +27,14 @@ _COLUMNS = (
     "valid_cosine",
     "seconds",
 )
+_BEFORE_THE_FIRST_STEP = {"lock", "cache", "checkpoints"}
+_IN_WORDS = {
+    "data_sha256": "manifest",
+    "audio_sha256": "set of readable audio",
+    "teacher_sha256": "teacher",
+    "init_sha256": "start model",
+    "dtype": "precision",
+}
 _PACKAGES = ("artist-features", "tensorflow", "keras", "kapre", "numpy")
 
 
@@ -40,7 +48,8 @@ class Settings:
         seed, split_seed: of the draws, and of the division into splits.
         n_artists: how many artists carry labels, or None for all.
         data_sha256: of the manifests.
-        teacher_sha256, init_sha256: weights of the teacher and of the start, or "".
+        audio_sha256: of the tracks' lengths, 0 for what cannot be read; "" before decoding.
+        teacher_sha256, init_sha256: of the graph and weights of teacher and start, or "".
         dtype: of the convolutions.
     """
 
@@ -51,6 +60,7 @@ class Settings:
     split_seed: int
     n_artists: int | None
     data_sha256: str
+    audio_sha256: str
     teacher_sha256: str
     init_sha256: str
     dtype: str
@@ -58,6 +68,8 @@ class Settings:
     def differences(self, other):
         """Return the names of the settings in which a stored record differs."""
         mine = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.audio_sha256:
+            del mine["audio_sha256"]  # not known yet
         return sorted(name for name in mine if mine[name] != other.get(name))
 
 
@@ -65,10 +77,7 @@ class RunFolder:
     """Files of one run.
 
     Args:
-        path: folder, created if missing.
-
-    Raises:
-        OutputError: `not_writable`, `locked`, `mismatch` or `damaged`.
+        path: folder; made by `lock`.
     """
 
     def __init__(self, path):
@@ -76,46 +85,72 @@ class RunFolder:
         self.last = self.path / "checkpoints" / "last.npz"
         self.best = self.path / "checkpoints" / "best.npz"
         self.tensorboard = self.path / "tensorboard"
-        try:
-            self.last.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            text = f"run folder cannot be made ({error.strerror}); choose another --out."
-            raise OutputError("not_writable", text, self.path) from None
         self._lock = filelock.FileLock(self.path / "lock")
 
-    def lock(self):
-        """Keep other runs out of the folder; the lock ends with the process."""
+    def check(self, settings):
+        """Refuse a folder that holds something else, before anything is made or decoded.
+
+        A run that never came to a checkpoint may be started with other settings.
+
+        Raises:
+            OutputError: `mismatch` or `damaged`.
+        """
         try:
+            found = set(os.listdir(self.path)) - _BEFORE_THE_FIRST_STEP
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            text = f"cannot be a run folder ({error.strerror}); choose another --out."
+            raise OutputError("not_writable", text, self.path) from None
+        if SETTINGS_FILE not in found:
+            if found:
+                text = f"holds {sorted(found)[0]!r} but no run; choose a new folder as --out."
+                raise OutputError("mismatch", text, self.path)
+        elif self.last.exists():
+            self._compare(settings)
+
+    def _compare(self, settings):
+        path = self.path / SETTINGS_FILE
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        except (ValueError, KeyError, TypeError) as error:
+            text = f"not the settings of a run ({error}); choose another --out."
+            raise OutputError("damaged", text, path) from None
+        if odd := settings.differences(stored):
+            names = ", ".join(_IN_WORDS.get(name, name) for name in odd)
+            text = (
+                f"the run in this folder has another {names}; repeat its command with the same "
+                "data to go on with it, or choose another --out."
+            )
+            raise OutputError("mismatch", text, path)
+
+    def lock(self):
+        """Make the folder and keep other runs out; the lock ends with the process.
+
+        Raises:
+            OutputError: `not_writable` or `locked`.
+        """
+        try:
+            self.last.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
             text = "another run is writing here; wait for it, or choose another --out."
             raise OutputError("locked", text, self.path) from None
+        except OSError as error:
+            text = f"run folder cannot be written ({error.strerror}); choose another --out."
+            raise OutputError("not_writable", text, self.path) from None
 
     def release(self):
         """Give the lock back."""
         self._lock.release()
 
     def claim(self, settings, command):
-        """Write the settings of a new run, or compare them with the run that is here."""
-        path = self.path / SETTINGS_FILE
-        if path.exists():
-            try:
-                stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
-            except (ValueError, KeyError, TypeError) as error:
-                text = f"not the settings of a run ({error}); choose another --out."
-                raise OutputError("damaged", text, path) from None
-            if odd := settings.differences(stored):
-                text = (
-                    f"the run in this folder has another {', '.join(odd)}; repeat its command to "
-                    "go on with it, or choose another --out."
-                )
-                raise OutputError("mismatch", text, path)
-            return
-        if any(self.path.glob("*.h5")):
-            text = "holds a model but no run; choose another --out."
-            raise OutputError("mismatch", text, self.path)
+        """Compare with the run that is here, or write the settings of a new one."""
+        if self.last.exists():
+            return self._compare(settings)
         record = {"settings": dataclasses.asdict(settings), "command": command}
         record |= {"versions": versions(), "platform": platform.platform()}
+        path = self.path / SETTINGS_FILE
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         os.replace(partial, path)

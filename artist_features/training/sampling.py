@@ -69,8 +69,8 @@ class Sampler:
         fewest = min((len(tracks) for tracks in self._by_artist), default=0)
         if n_anchors and len(self._by_artist) < 2:
             raise ValueError(
-                f"{len(self._by_artist)} artists to train on; needed are 2 or more with "
-                f"{'two tracks' if positives else 'a track'} each."
+                f"{len(self._by_artist)} artists to train on; needed are 2 or more artists with "
+                "two or more readable tracks each in the split 'train'."
             )
         if n_anchors and positives and fewest < 2:
             raise ValueError(f"an artist with {fewest} tracks; a positive needs 2 or more.")

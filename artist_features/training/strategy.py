@@ -2,6 +2,7 @@
 
 import contextlib
 
+DEVICES = ("auto", "cpu", "gpu")
 STRATEGIES = ("none", "mirrored", "multiworker")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -53,7 +54,12 @@ def make_strategy(name):
 def is_chief(strategy):
     """Return whether this process is the one that writes files."""
     resolver = strategy.cluster_resolver
-    return resolver is None or resolver.task_type is None or resolver.task_id == 0
+    if resolver is None or resolver.task_type is None:
+        return True
+    if resolver.task_type == "chief":
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "worker" and resolver.task_id == 0 and not has_chief
 
 
 @contextlib.contextmanager

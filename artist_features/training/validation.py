@@ -1,38 +1,46 @@
-"""Validation during training: loss, artist retrieval and likeness to the teacher."""
+"""Validation during training: loss, artist retrieval and likeness to the teacher.
+
+Bounded: at most 2,000 tracks of 8 crops, whatever the library.
+"""
 
 import numpy as np
 
 from artist_features import metrics
-from artist_features.signal.segments import Segmenter
 from artist_features.training.losses import MARGIN
 from artist_features.training.sampling import Sampler
 
 _BATCH = 128
+_MAX_CROPS = 8  # of a track
+_MAX_TRACKS = 1000  # of each kind
 _N_PLANS = 20
 _N_ANCHORS = 64
 _SEED = 0  # the same draws at every check of every run
 
 
 class Validation:
-    """The check of a run: the same tracks and draws each time.
+    """The check of a run: the same crops and draws each time.
 
     Tracks of held-out artists give the Siamese loss and the artist-retrieval MAP; kept
-    tracks of trained artists give the classifier's loss.
+    tracks of trained artists give the classifier's loss. Of each track at most 8 crops, at
+    equal distances, are read from the cache at each check.
 
     Args:
         data: `TrainingSet`.
         kind: "basic" or "siamese".
         recipe: `Recipe`.
-        front_end: `FrontEnd`.
+        n_samples: of a crop.
         teacher: function of waveforms like `embed` of `check`, or None.
     """
 
-    def __init__(self, data, kind, recipe, front_end, teacher=None):
-        self._data, self._kind, self._recipe = data, kind, recipe
-        self._tracks = np.concatenate([data.held_out, data.known])
-        self._segments = [_segments(data.cache.track(track), front_end) for track in self._tracks]
+    def __init__(self, data, kind, recipe, n_samples, teacher=None):
+        self._cache, self._kind, self._recipe = data.cache, kind, recipe
+        self._n_samples = n_samples
+        held = _some(data.held_out_labels)
+        known = _some(np.arange(len(data.known)))
+        self._held, self._held_labels = data.held_out[held], data.held_out_labels[held]
+        self._known, self._known_labels = data.known[known], data.known_labels[known]
         self._targets = self._embed_all(teacher) if teacher else None
-        by_artist = [np.flatnonzero(data.held_out_labels == n) for n in set(data.held_out_labels)]
+        by_artist = [np.flatnonzero(self._held_labels == n) for n in set(self._held_labels)]
         self._sampler = None
         if len(by_artist) > 1:
             self._sampler = Sampler(
@@ -42,6 +50,15 @@ class Validation:
                 n_negatives=recipe.n_negatives,
                 seed=_SEED,
             )
+
+    @property
+    def has_loss(self):
+        """Whether a check gives a loss that a schedule can watch."""
+        if self._recipe.label_weight[self._kind]:
+            found = len(self._known) if self._kind == "basic" else self._sampler
+        else:
+            found = len(self._held) + len(self._known)
+        return bool(found)
 
     def check(self, embed, logits):
         """Measure a model.
@@ -54,22 +71,20 @@ class Validation:
             dict of floats: `map` (held-out artists), `label` (the kind's own loss),
             `accuracy` (classifier, per track), `cosine` (to the teacher); each only
             where the data allow it. `loss` is what the schedule watches: the label
-            loss, or 1 - cosine where labels do not train.
+            loss, or 1 - cosine where there is none.
         """
         by_track = self._embed_all(embed)
-        n_held = len(self._data.held_out)
+        n_held = len(self._held)
         found = {}
         if self._sampler:
             means = np.stack([rows.mean(0) for rows in by_track[:n_held]])
-            found["map"] = metrics.retrieval(
-                means, self._data.held_out_labels
-            ).mean_average_precision
+            found["map"] = metrics.retrieval(means, self._held_labels).mean_average_precision
         if self._targets:
             found["cosine"] = float(
                 np.mean([_cosine(a, b) for a, b in zip(by_track, self._targets, strict=True)])
             )
         if self._recipe.label_weight[self._kind]:
-            if self._kind == "basic" and len(self._data.known):
+            if self._kind == "basic" and len(self._known):
                 found |= self._entropy(by_track[n_held:], logits)
             if self._kind == "siamese" and self._sampler:
                 found["label"] = self._hinge(by_track[:n_held])
@@ -80,12 +95,16 @@ class Validation:
         return found
 
     def _embed_all(self, embed):
-        counts = [len(rows) for rows in self._segments]
-        rows = [row for rows in self._segments for row in rows]
-        out = [
-            np.asarray(embed(np.stack(rows[n : n + _BATCH]).astype(np.float32)[..., None] / 32767))
-            for n in range(0, len(rows), _BATCH)
-        ]
+        """Return one array `(n_crops, dim)` for each track, held-out ones first."""
+        places, counts = [], []
+        for track in [*self._held, *self._known]:
+            count = min(_MAX_CROPS, int(self._cache.lengths[track]) // self._n_samples)
+            places += [(track, (n + 0.5) / count) for n in range(count)]
+            counts.append(count)
+        out = []
+        for start in range(0, len(places), _BATCH):
+            crops = [self._cache.read(*p, self._n_samples) for p in places[start : start + _BATCH]]
+            out.append(np.asarray(embed(np.stack(crops).astype(np.float32)[..., None] / 32767)))
         return np.split(np.concatenate(out), np.cumsum(counts)[:-1]) if out else []
 
     def _hinge(self, by_track):
@@ -107,7 +126,7 @@ class Validation:
 
     def _entropy(self, by_track, logits):
         losses, right = [], []
-        for rows, label in zip(by_track, self._data.known_labels, strict=True):
+        for rows, label in zip(by_track, self._known_labels, strict=True):
             scores = logits(rows)
             scores = scores - scores.max(-1, keepdims=True)
             log_p = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
@@ -116,11 +135,12 @@ class Validation:
         return {"label": float(np.mean(losses)), "accuracy": float(np.mean(right))}
 
 
-def _segments(samples, front_end):
-    """Cut int16 samples; the scale does not matter to the padding."""
-    segmenter = Segmenter(front_end)
-    parts = [segmenter.push(samples.astype(np.float32)), segmenter.finish()]
-    return np.concatenate(parts).astype(np.int16)
+def _some(groups):
+    """Return the rows of as many whole groups, drawn once for all, as make 1,000 tracks."""
+    names, sizes = np.unique(groups, return_counts=True)
+    order = np.random.default_rng(_SEED).permutation(len(names))
+    enough = order[np.cumsum(sizes[order]) <= _MAX_TRACKS]
+    return np.flatnonzero(np.isin(groups, names[enough]))
 
 
 def _cosine(a, b):

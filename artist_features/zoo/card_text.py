@@ -68,6 +68,7 @@ def models_table(cards):
         training = card.training
         hours = f"{training['hours']} h, " if "hours" in training else ""
         score = card.scores.get("held_out_artist_map", "not measured")
+        score = f"{score:.3f}" if isinstance(score, float) else score
         lines.append(
             f"| `{card.name}` | {card.kind} | {card.embedding_dim} | "
             f"{hours}{training.get('data', 'unknown')} | {training.get('n_artists', '?')} | "

@@ -1,0 +1,99 @@
+"""Recipes refuse what would quietly train something else."""
+
+import dataclasses
+
+import pytest
+
+from artist_features.training.options import Options
+from artist_features.training.recipes import DEFAULT, PAPER, RECIPES, Augmentation
+
+
+def test_the_papers_numbers():
+    assert PAPER.n_anchors == {"basic": 15, "siamese": 15}
+    assert (PAPER.n_negatives, PAPER.learning_rate, PAPER.momentum) == (4, 0.1, 0.9)
+    assert (PAPER.decay, PAPER.plateau_factor) == (1e-6, 0.2)
+    assert PAPER.needs_check
+    assert not DEFAULT.needs_check
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "SGD"}, "optimizer = 'SGD'; allowed is 'sgd' or 'adam'"),
+        ({"optimizer": 5}, "optimizer = 5; allowed"),
+        ({"schedule": "constant"}, "schedule = 'constant'; allowed is 'plateau' or 'cosine'"),
+        ({"keep": "bset"}, "keep = 'bset'"),
+        ({"negatives": "hard"}, "negatives = 'hard'"),
+        ({"teacher_hears": "all"}, "teacher_hears = 'all'"),
+        ({"check_every": 0}, "check_every = 0; allowed are whole numbers from 1"),
+        ({"check_every": -1}, "check_every = -1"),
+        ({"n_steps": 0}, "n_steps = 0"),
+        ({"n_steps": "many"}, "n_steps = 'many'"),
+        ({"n_steps": 1.5}, "n_steps = 1.5"),
+        ({"stop_patience": -1}, "stop_patience = -1; allowed are whole numbers from 0"),
+        ({"n_anchors": {"siamese": "many"}}, "n_anchors = 'many'"),
+        ({"n_anchors": {"siamese": 1}}, "n_anchors = 1; allowed are whole numbers from 2"),
+        ({"label_weight": {"basic": float("nan")}}, "label_weight = nan"),
+        ({"label_weight": {"basic": float("inf")}}, "label_weight = inf"),
+        ({"label_weight": {"basic": -1}}, "label_weight = -1"),
+        ({"learning_rate": float("nan")}, "learning_rate = nan; allowed are numbers 0 to 100"),
+        ({"learning_rate": True}, "learning_rate = True"),
+        ({"momentum": 2}, "momentum = 2; allowed are numbers 0 to 1"),
+    ],
+)
+def test_wrong_value_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(DEFAULT, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mixing": 7}, "mixing = 7; allowed are numbers 0 to 1"),
+        ({"mixing": "lots"}, "mixing = 'lots'"),
+        ({"noise": None}, "noise = None"),
+        ({"gain_db": 3}, "gain_db = 3; allowed is"),
+        ({"gain_db": (3, -3)}, r"gain_db = \(3, -3\)"),
+    ],
+)
+def test_wrong_augmentation_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Augmentation(**changes)
+
+
+def test_whole_numbers_serve_as_numbers():
+    assert dataclasses.replace(DEFAULT, learning_rate=1).learning_rate == 1.0
+    assert type(dataclasses.replace(DEFAULT, learning_rate=1).learning_rate) is float
+
+
+def test_record_has_one_value_of_each_field_for_the_kind():
+    for recipe in RECIPES.values():
+        for kind in ("basic", "siamese"):
+            record = recipe.record(kind)
+            assert record["n_anchors"] == recipe.n_anchors[kind]
+            assert record["label_weight"] == recipe.label_weight[kind]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"n_artists": -1}, "-1 artists; needed are 2 or more"),
+        ({"n_artists": 1}, "1 artists"),
+        ({"seed": -1}, "seed is -1; allowed are numbers from 0"),
+        ({"strategy": "many"}, "strategy is 'many'; allowed are none, mirrored, multiworker"),
+        ({"dtype": "float8"}, "dtype is 'float8'"),
+        ({"recipe_name": "mine"}, "recipe_name is 'mine'; allowed are paper, default"),
+    ],
+)
+def test_wrong_option_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        Options(**values)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("run1", "run1"), ("my run (2)", "my_run_2_"), ("Ölberg", "lberg"), ("...", "model")],
+)
+def test_model_is_named_after_its_folder(folder, name, tmp_path):
+    assert Options().model_name(tmp_path / folder) == name
+    assert Options(name="mine").model_name(tmp_path / folder) == "mine"
