@@ -5,9 +5,15 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import hypothesis
 import numpy as np
 import pytest
 import soundfile
+
+# the same examples at every run of CI; new ones at a developer's
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 SAMPLE_RATE = 44100

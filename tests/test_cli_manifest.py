@@ -1,6 +1,7 @@
 """`artist-features manifest`: what it writes where, and its exit codes."""
 
 import os
+import pickle
 import shutil
 
 import mutagen
@@ -133,3 +134,28 @@ def test_wrong_usage(library, tmp_path, capsys):
         assert main(["manifest", *map(str, arguments)]) == 2
         assert text in capsys.readouterr().err
     assert not (library / "m.csv").exists()
+
+
+def test_the_papers_split_of_the_million_songs(tmp_path, capsys):
+    audio = tmp_path / "previews"
+    for number in range(3):
+        path = audio / str(number) / f"{number}01.flac"
+        path.parent.mkdir(parents=True)
+        write_audio(path, music(0.3, seed=number))
+    split = tmp_path / "split.pkl"
+    split.write_bytes(pickle.dumps(["001/7/1", "101/7/16", "201/9/20", "901/9/2"]))
+    words = ["manifest", str(audio), "-o", str(tmp_path / "m.csv"), "--msd", str(split)]
+    assert main([*words, "--pattern", "{audio_id[0]}/{audio_id}.flac"]) == 1
+    assert f"{audio}/9/901.flac: no such file" in capsys.readouterr().err
+    tracks = read_manifest(tmp_path / "m.csv")
+    found = [(track.artist, track.title, track.extra["split"]) for track in tracks]
+    assert found == [("7", "001", "train"), ("7", "101", "valid"), ("9", "201", "test")]
+    assert main([*words, "--split", "track"]) == 2
+
+
+def test_pickle_that_wants_to_run_something_is_refused(tmp_path, capsys):
+    (tmp_path / "split.pkl").write_bytes(pickle.dumps(print))
+    words = ["manifest", str(tmp_path), "-o", str(tmp_path / "m.csv")]
+    assert main([*words, "--msd", str(tmp_path / "split.pkl")]) == 2
+    assert "split.pkl" in capsys.readouterr().err
+    assert not (tmp_path / "m.csv").exists()

@@ -352,3 +352,22 @@ def test_table_shows_signs_and_no_control_characters():
         "(split test), 1 left out, 1 queries without positives; 95 % bootstrap "
         "intervals over artists; 2026-01-02."
     )
+
+
+@pytest.mark.parametrize(
+    ("split", "seed", "warned"), [("test", 0, False), ("test", 1, True), (None, 1, False)]
+)
+def test_model_of_another_split_seed_is_warned_of(split, seed, warned, capsys):
+    from types import SimpleNamespace
+
+    from artist_features.cli.evaluate import _warn_of_other_splits
+
+    extractors = {
+        "run": SimpleNamespace(card=SimpleNamespace(training={"split_seed": 0})),
+        "authors": SimpleNamespace(card=SimpleNamespace(training={})),
+        "loaded": SimpleNamespace(card=None),
+    }
+    _warn_of_other_splits(SimpleNamespace(split=split, split_seed=seed), extractors)
+    said = capsys.readouterr().err
+    assert ("run was trained with --split-seed 0" in said) is warned
+    assert "authors" not in said

@@ -255,15 +255,16 @@ def test_two_processes_give_what_one_gives(manifest, cache, tmp_path):
     assert_same_weights(out, tmp_path / "one", atol=1e-5)
 
 
-def test_mixed_precision_trains_and_saves_float32(manifest, cache, tmp_path):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_trains_and_saves_float32(dtype, manifest, cache, tmp_path):
     out = tmp_path / "run"
-    options = ("--cache", cache, "--mixed-precision", "bfloat16")
+    options = ("--cache", cache, "--mixed-precision", dtype)
     train("siamese", manifest, out, *options, changes=(*SMALL, "mixing=0.5"))
     changes = model_folder.read_card(out).training["recipe_changes"]
     assert changes["augmentation"]["mixing"] == 0.5
     assert changes["n_steps"] == 6
     assert "negatives" not in changes
-    assert "bfloat16" not in (out / "config.json").read_text()
+    assert "float16" not in (out / "config.json").read_text()
     assert all(np.isfinite(a).all() for arrays in weights(out).values() for a in arrays)
 
 

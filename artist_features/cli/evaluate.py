@@ -94,6 +94,7 @@ def run_artists(args):
         text = "column 'album' is missing; --exclude-album needs it."
         raise ManifestError(text, args.manifest, line=1)
     extractors = {name: _extractor(name) for name in names if name not in args.baseline}
+    _warn_of_other_splits(args, extractors)
     found = artists.extract_tracks(tracks, extractors, args.baseline)
     _tell_remarks(found)
     _check_enough(found.tracks, args.manifest, f"after {len(found.left_out)} were left out")
@@ -150,6 +151,17 @@ def _extractor(name):
     return Extractor(
         name, isolated=True, on_loaded=lambda device: _say(f"model {name} on {device}")
     )
+
+
+def _warn_of_other_splits(args, extractors):
+    """Say so where a model may have been trained on what it is asked to find."""
+    for name, extractor in extractors.items():
+        seed = extractor.card.training.get("split_seed") if extractor.card else None
+        if args.split and seed is not None and seed != args.split_seed:
+            _say(
+                f"warning: {name} was trained with --split-seed {seed}, this is the split of "
+                f"{args.split_seed}: its training may have heard these artists"
+            )
 
 
 def _album(track):

@@ -26,6 +26,17 @@ def add_parser(commands):
         "--split", choices=("artist", "track"), help="add a column that says train, valid or test"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the split (default 0)")
+    parser.add_argument(
+        "--msd",
+        metavar="SPLIT.pkl",
+        help="the paper's Million Song Dataset split: a pickle of 'audio_id/artist/song' strings; "
+        "FOLDER holds the audio. Gives the artist indices and the paper's split",
+    )
+    parser.add_argument(
+        "--pattern",
+        default="{audio_id}.mp3",
+        help="of the audio files of --msd, with audio_id, artist_index and song_index in braces",
+    )
     parser.add_argument("--check", action="store_true", help="print a report of the manifest")
     parser.add_argument("--force", action="store_true", help="write over an existing manifest")
     parser.set_defaults(command=run)
@@ -40,18 +51,17 @@ def run(args):
             f"{display_path(args.path)} is not a folder; give a folder and -o, or --check and a "
             "manifest."
         )
-    if args.output is not None or args.split is not None:
-        raise ValueError("-o and --split belong to a folder; --check M.csv only reads.")
+    if args.output is not None or args.split is not None or args.msd is not None:
+        raise ValueError("-o, --split and --msd belong to a folder; --check M.csv only reads.")
     return _check(args.path)
 
 
 def _write(args):
     from artist_features.training.manifest import write_manifest
-    from artist_features.training.scan import scan_folder
     from artist_features.training.splits import splits_of
 
     output = _checked_output(args)
-    tracks, problems = scan_folder(args.path)
+    tracks, problems = _found(args)
     for problem in problems:
         _say(str(problem))
     if not tracks:
@@ -72,6 +82,20 @@ def _write(args):
     )
     code = _check(output) if args.check else 0
     return max(code, int(bool(problems)))
+
+
+def _found(args):
+    """Return the tracks, and what is to be said about those left out."""
+    if args.msd is None:
+        from artist_features.training.scan import scan_folder
+
+        return scan_folder(args.path)
+    if args.split:
+        raise ValueError("--msd brings the paper's own split; leave --split out.")
+    from artist_features.training.msd import msd_tracks, read_msd_split
+
+    tracks, missing = msd_tracks(read_msd_split(args.msd), args.path, args.pattern)
+    return tracks, [f"{display_path(path)}: no such file" for path in missing]
 
 
 def _checked_output(args):

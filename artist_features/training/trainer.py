@@ -112,7 +112,7 @@ class _Loop:
             found = self._ready.validation.check(self._ready.embed, self._ready.learner.logits)
             row |= {f"valid_{name}": value for name, value in found.items()}
             row["seconds"] = seconds + time.monotonic() - start
-            better = "loss" in found and self._schedule.check(found["loss"], step)
+            better = "loss" in found and self._schedule.check(self._agreed(found["loss"]), step)
             if self._chief:
                 self._keep(row, better)
                 log.write(row)
@@ -155,6 +155,13 @@ class _Loop:
                 "rate or use float32. The last checkpoint is from before."
             )
         return means
+
+    def _agreed(self, loss):
+        """Return the processes' mean: on unlike machines they would part ways at the next check."""
+        if self._distributed.num_replicas_in_sync == 1:
+            return loss
+        values = self._distributed.run(lambda: tf.constant(loss, tf.float64))
+        return float(self._distributed.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
 
     def _keep(self, row, better):
         """Write the checkpoints and say how the run is doing."""
