@@ -124,8 +124,8 @@ def test_wrong_usage(library, tmp_path, capsys):
     for arguments, text in (
         ([library], "a folder needs -o M.csv, the manifest to write"),
         ([csv], "is not a folder; give a folder and -o, or --check and a manifest"),
-        (["--check", csv, "-o", tmp_path / "x.csv"], "-o and --split belong to a folder"),
-        (["--check", csv, "--split", "track"], "-o and --split belong to a folder"),
+        (["--check", csv, "-o", tmp_path / "x.csv"], "-o, --split and --msd belong to a folder"),
+        (["--check", csv, "--split", "track"], "-o, --split and --msd belong to a folder"),
         (["--check", csv], "bad.csv line 1: column 'title' is missing"),
         (["--check", tmp_path / "no.csv"], "no.csv: cannot be read (No such file"),
         ([library, "-o", library / "m.csv", "--split", "track", "--seed", "-1"], "seed is -1"),
