@@ -21,21 +21,22 @@ def test_hinge_is_summed_over_negatives_and_batch():
     assert float(loss) == pytest.approx(0.9, abs=1e-6)
 
 
-def test_batch_hinge_is_the_mean_over_clips_of_other_artists():
+def test_batch_hinge_sums_over_the_nearest_clips_of_other_artists():
     anchors, positives = at(0, 90), at(60, 90)
     labels = np.array([0, 1], np.int32)
-    others, names = at(0, 60, 90), np.array([0, 1, 2], np.int32)
-    # anchor 0, s_pos cos 60 = .5; others of artist 1 (cos 60 = .5) and 2 (cos 90 = 0):
-    #   max(0, .4 - .5 + .5) = .4 and max(0, .4 - .5 + 0) = 0, mean .2
-    # anchor 1, s_pos 1; others of artist 0 (cos 90 = 0) and 2 (cos 0 = 1):
-    #   max(0, .4 - 1) = 0 and max(0, .4 - 1 + 1) = .4, mean .2
-    hinge = np.asarray(batch_hinge(anchors, positives, labels, others, names))
-    np.testing.assert_allclose(hinge, [0.2, 0.2], atol=1e-6)
+    others, names = at(0, 60, 90, 75), np.array([0, 1, 2, 2], np.int32)
+    # anchor 0, s_pos cos 60 = .5; others of artist 1 (cos 60 = .5) and 2 (cos 90 = 0,
+    #   cos 75 = .259): .4, 0 and .159; its own artist's clip (cos 0 = 1) does not count
+    # anchor 1, s_pos 1; others of artist 0 (cos 90 = 0) and 2 (cos 0 = 1, cos 15 = .966):
+    #   0, .4 and .366
+    for n_negatives, expected in ((1, [0.4, 0.4]), (2, [0.559, 0.766]), (9, [0.559, 0.766])):
+        hinge = batch_hinge(anchors, positives, labels, others, names, n_negatives)
+        np.testing.assert_allclose(np.asarray(hinge), expected, atol=1e-3)
 
 
 def test_batch_hinge_of_a_batch_of_one_artist_is_zero():
     vectors, labels = at(0, 90), np.array([3, 3], np.int32)
-    hinge = np.asarray(batch_hinge(vectors, at(180, 0), labels, vectors, labels))
+    hinge = np.asarray(batch_hinge(vectors, at(180, 0), labels, vectors, labels, 4))
     assert hinge.tolist() == [0.0, 0.0]
 
 
@@ -45,7 +46,7 @@ def test_batch_hinge_has_a_gradient():
     anchors = tf.Variable(at(0, 80))
     labels = tf.constant([0, 1])
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(batch_hinge(anchors, at(50, 100), labels, at(30, 70), labels))
+        loss = tf.reduce_sum(batch_hinge(anchors, at(50, 100), labels, at(30, 70), labels, 4))
     gradient = np.asarray(tape.gradient(loss, anchors))
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
@@ -61,5 +62,5 @@ def test_distillation_is_squared_error_and_twice_the_missing_cosine():
 def test_silent_clips_give_finite_losses():
     zeros = np.zeros((2, 4), np.float32)
     labels = np.array([0, 1], np.int32)
-    for loss in (distillation(zeros, zeros), batch_hinge(zeros, zeros, labels, zeros, labels)):
+    for loss in (distillation(zeros, zeros), batch_hinge(zeros, zeros, labels, zeros, labels, 1)):
         assert np.isfinite(np.asarray(keras.ops.convert_to_numpy(loss))).all()

@@ -1,7 +1,9 @@
 """Train the bundled weights, `weights/siamese` and `weights/basic`, and their ablation.
 
     artist-features import-authors model_siamese_10000.h5 teacher
-    python weights/train_weights.py MANIFEST [MORE...] --teacher teacher --runs RUNS
+    python weights/musicnn_vectors.py musicnn.whl MANIFEST [MORE...] -o musicnn.npz
+    python weights/train_weights.py MANIFEST [MORE...] --teacher teacher --targets musicnn.npz \
+        --runs RUNS
 
 MANIFEST has the artist names that are divided into train, valid and test by the seed; MORE
 adds music to train on, with or without artists (column split: train). Every stage is an
@@ -9,7 +11,8 @@ adds music to train on, with or without artists (column split: train). Every sta
 was stopped:
 
     distilled       the teacher's term alone
-    siamese, basic  from there on, with the artist loss beside the teacher's term
+    siamese, basic  from there on, the artist loss, the teacher's term and musicnn's
+    siamese_one_teacher, basic_one_teacher    the same without musicnn
     siamese_labels, basic_labels    the artist loss alone, from random weights
 
 At the end all of them, the teacher, MFCCs and chance find the test artists' tracks, as
@@ -35,20 +38,27 @@ from artist_features.zoo import card_text
 from artist_features.zoo import folder as model_folder
 
 ROOT = Path(__file__).resolve().parents[1]
+KINDS = ("siamese", "basic")
 NARROW_HZ = (16000, 8000)
 CREDIT = (
     "Trained by artist_features on freely licensed music (CC BY, CC BY-SA, CC0, GPL, public "
-    "domain). Teacher: the weights of Park et al., ISMIR 2018 (jongpillee/ismir2018-artist, MIT, "
-    "Copyright (c) 2018 Jongpil Lee)."
+    "domain). Teachers: the weights of Park et al., ISMIR 2018 (jongpillee/ismir2018-artist, MIT, "
+    "Copyright (c) 2018 Jongpil Lee), and, through a layer that served training only, those of "
+    "musicnn 0.1.0 (MSD_musicnn, ISC, Copyright (c) 2019 Music Technology Group, Universitat "
+    "Pompeu Fabra, developed by Jordi Pons)."
 )
 DESCRIPTIONS = {
-    "siamese": "Siamese network: hinge over artists and the authors' embeddings as teacher.",
-    "basic": "Artist classifier: softmax over artists and the authors' embeddings as teacher.",
+    "siamese": "Siamese network: hinge over artists, with the authors' model and musicnn as "
+    "teachers.",
+    "basic": "Artist classifier: softmax over artists, with the authors' model and musicnn as "
+    "teachers.",
 }
 ROWS = {
-    "siamese": "siamese: labels and teacher (shipped)",
-    "basic": "basic: labels and teacher (shipped)",
-    "distilled": "teacher alone",
+    "siamese": "siamese: labels, both teachers (shipped)",
+    "basic": "basic: labels, both teachers (shipped)",
+    "siamese_one_teacher": "siamese: labels and the authors' model",
+    "basic_one_teacher": "basic: labels and the authors' model",
+    "distilled": "the authors' model as teacher alone",
     "siamese_labels": "siamese: labels alone",
     "basic_labels": "basic: labels alone",
     "teacher": "the authors' Siamese-10000",
@@ -60,22 +70,25 @@ ROWS = {
 def main():
     args = parse_args()
     runs = args.runs
-    distil = [args.manifests[0], *(args.distil or args.manifests[1:])]
-    train(args, "distilled", "siamese", distil, args.steps, "label_weight=0", teacher=True)
-    for kind in ("siamese", "basic"):
-        train(args, kind, kind, args.manifests, args.label_steps, teacher=True, init="distilled")
-    for kind in ("siamese", "basic"):
-        name, steps = f"{kind}_labels", args.label_only_steps
-        train(args, name, kind, args.manifests, steps, "label_weight=1")
+    both = ["--teacher", args.teacher, "--targets", args.targets]
+    train(args, "distilled", "siamese", args.steps, "--teacher", args.teacher, label_weight=0)
+    for kind in KINDS:
+        train(args, kind, kind, args.label_steps, *both, init="distilled")
+    for kind in KINDS:
+        name = f"{kind}_one_teacher"
+        train(args, name, kind, args.ablation_steps, *both[:2], init="distilled")
+    for kind in KINDS:
+        train(args, f"{kind}_labels", kind, args.ablation_steps, label_weight=1)
     manifest = args.manifests[0]
-    scores = evaluate(args, manifest, args.runs / "scores.json")
+    scores = evaluate(args, manifest, runs / "scores.json")
+    standardised = evaluate(args, manifest, runs / "scores_standardised.json", "--standardise")
     narrow = {}
     for rate in NARROW_HZ:
-        copies = resampled(manifest, args.runs / f"{rate}hz", rate)
-        narrow[rate] = evaluate(args, copies, args.runs / f"scores_{rate}hz.json")
-    for kind in ("siamese", "basic"):
+        copies = resampled(manifest, runs / f"{rate}hz", rate)
+        narrow[rate] = evaluate(args, copies, runs / f"scores_{rate}hz.json")
+    for kind in KINDS:
         ship(runs / kind, args.out / kind, kind, scores)
-    args.table.write_text(report(args, scores, narrow), encoding="utf-8")
+    args.table.write_text(report(args, scores, standardised, narrow), encoding="utf-8")
     print(f"weights in {args.out}, scores in {args.table}")
 
 
@@ -83,32 +96,30 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
     parser.add_argument("--teacher", type=Path, required=True, help="model folder")
+    parser.add_argument("--targets", type=Path, required=True, help="of musicnn_vectors.py")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--distil", type=Path, action="append", help="MORE of the first stage")
     parser.add_argument("--data", default="open music corpus", help="for the cards")
-    parser.add_argument("--steps", type=int, default=4000, help="of the teacher's term alone")
-    parser.add_argument("--label-steps", type=int, default=1500, help="of each model's own")
-    parser.add_argument("--label-only-steps", type=int, default=1500, help="of the ablation")
+    parser.add_argument("--steps", type=int, default=5000, help="of the teacher's term alone")
+    parser.add_argument("--label-steps", type=int, default=2000, help="of each model's own")
+    parser.add_argument("--ablation-steps", type=int, default=1200, help="of the other runs")
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "training.md")
     return parser.parse_args()
 
 
-def train(args, name, kind, manifests, steps, *changes, teacher=False, init=None):
+def train(args, name, kind, steps, *words, init=None, **changes):
     """Run one stage, or go on with it."""
-    words = [kind, *manifests, "--out", args.runs / name, "--cache", args.runs / "cache"]
-    words += ["--set", f"n_steps={steps}"]
+    changes = {"n_steps": steps} | changes
     if init:
-        # a trained start needs no high rate
-        words += ["--init", args.runs / init, "--set", "learning_rate=0.001"]
-    for change in changes:
-        words += ["--set", change]
-    if teacher:
-        words += ["--teacher", args.teacher]
-    words += ["--name", name, "--license", "MIT", "--credit", CREDIT, "--data", args.data]
+        words = [*words, "--init", args.runs / init]
+        changes["learning_rate"] = 0.002  # a trained start needs no high rate
+    for field, value in changes.items():
+        words = [*words, "--set", f"{field}={value}"]
+    words = [*words, "--name", name, "--license", "MIT", "--credit", CREDIT, "--data", args.data]
     if name in DESCRIPTIONS:
         words += ["--description", DESCRIPTIONS[name]]
-    command("train", *words)
+    out = ["--out", args.runs / name, "--cache", args.runs / "cache"]
+    command("train", kind, *args.manifests, *out, *words)
 
 
 def resampled(manifest, folder, sample_rate):
@@ -128,9 +139,9 @@ def resampled(manifest, folder, sample_rate):
     return target
 
 
-def evaluate(args, manifest, record):
+def evaluate(args, manifest, record, *options):
     """Score everything on the test artists; return the record."""
-    words = ["artists", manifest, "--split", "test", "--json", record, "--force"]
+    words = ["artists", manifest, "--split", "test", "--json", record, "--force", *options]
     models = [args.runs / n for n in ROWS if (args.runs / n).is_dir()] + [args.teacher]
     for model in models:
         words += ["--model", model]
@@ -184,7 +195,7 @@ def interval(value):
     return f"{value['low']:.3f} to {value['high']:.3f}"
 
 
-def report(args, scores, narrow):
+def report(args, scores, standardised, narrow):
     """Return the text of docs/training.md."""
     lines = [
         "# What each step of training contributed",
@@ -194,10 +205,12 @@ def report(args, scores, narrow):
         f"{scores['n_artists']} artists that "
         "no run has seen (split by artist, seed 0); 95 % bootstrap intervals over artists. The "
         "cosine to the teacher is the mean over 3 s segments of the tracks that check each run. "
-        "In the last columns all tracks are recordings of that sample rate.",
+        "Standardised: every dimension has mean 0 and deviation 1 over these tracks, as MFCCs "
+        "need. In the last columns all tracks are recordings of that sample rate.",
         "",
-        "| model | steps | minutes | MAP | P@1 | cosine to the teacher | MAP, 16 kHz | 8 kHz |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | steps | minutes | cosine to the teacher | MAP | P@1 | MAP, standardised | "
+        "MAP, 16 kHz | MAP, 8 kHz |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, title in ROWS.items():
         row, steps, minutes, cosine = scores["rows"].get(name), "", "", ""
@@ -208,12 +221,11 @@ def report(args, scores, narrow):
             checks = card.scores.get("check_during_training", {})
             steps, minutes = card.training["steps"], card.training["minutes"]
             cosine = f"{checks['valid_cosine']:.3f}" if "valid_cosine" in checks else ""
-        cells = [
-            f"{row[m]['estimate']:.3f} ({interval(row[m])})"
-            for m in ("mean_average_precision", "precision_at_1")
-        ]
-        cells += [cosine, *(f"{map_of(narrow[rate], name)['estimate']:.3f}" for rate in NARROW_HZ)]
-        lines.append(f"| {title} | {steps} | {minutes} | {' | '.join(cells)} |")
+        measures = [row["mean_average_precision"], row["precision_at_1"]]
+        measures.append(map_of(standardised, name))
+        cells = [f"{value['estimate']:.3f} ({interval(value)})" for value in measures]
+        cells += [f"{map_of(narrow[rate], name)['estimate']:.3f}" for rate in NARROW_HZ]
+        lines.append(f"| {title} | {steps} | {minutes} | {cosine} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 

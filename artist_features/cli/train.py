@@ -36,6 +36,11 @@ def add_parser(commands):
     parser.add_argument(
         "--teacher", metavar="MODEL", help="model whose embeddings are to be matched, too"
     )
+    parser.add_argument(
+        "--targets",
+        metavar="FILE",
+        help=".npz of another model's vectors of the tracks, to be matched, too",
+    )
     parser.add_argument("--init", metavar="MODEL", help="model whose weights are the start")
     parser.add_argument("--artists", type=int, metavar="N", help="label only N artists")
     parser.add_argument("--seed", type=int, default=0, help="of weights, draws, augmentation")
@@ -74,6 +79,7 @@ def run(args):
         n_artists=args.artists,
         teacher=args.teacher,
         init=args.init,
+        targets=args.targets,
         cache=args.cache,
         strategy=args.strategy,
         device=args.device,

@@ -30,8 +30,9 @@ class Batches:
 
         Returns:
             tuple of arrays: crops int16 `(n, n_samples)`, gain_db `(n,)`, eq_db
-            `(n, 6)`, low_hz `(n,)`, high_hz `(n,)`, all float32, and labels int32
-            `(n_anchors,)`. Rows: anchors, positives, negatives, free crops.
+            `(n, 6)`, low_hz `(n,)`, high_hz `(n,)`, all float32, labels int32
+            `(n_anchors,)`, tracks int32 `(n,)` and position float32 `(n,)`, where in its
+            track each crop begins. Rows: anchors, positives, negatives, free crops.
         """
         plan = self._sampler.plan(step)
         rng = np.random.default_rng([self._seed, 3, step])
@@ -42,7 +43,9 @@ class Batches:
         crops = np.empty((len(part.tracks), self._n_samples), np.int16)
         for row, track in enumerate(part.tracks):
             crops[row] = augment.read_crop(self._cache, track, draws, row, self._n_samples)
-        return crops, draws.gain_db, draws.eq_db, draws.low_hz, draws.high_hz, part.labels
+        heard = (crops, draws.gain_db, draws.eq_db, draws.low_hz, draws.high_hz)
+        position = draws.position[:, 0].astype(np.float32)
+        return *heard, part.labels, part.tracks.astype(np.int32), position
 
     def dataset(self, start, stop, context=None):
         """Build the `tf.data.Dataset` of the steps from `start` up to `stop`.
@@ -63,7 +66,7 @@ class Batches:
             return self.read(step, first + place, n_parts)
 
         shapes = [part.shape for part in self.read(start, first, n_parts)]
-        kinds = [tf.int16, tf.float32, tf.float32, tf.float32, tf.float32, tf.int32]
+        kinds = [tf.int16, *[tf.float32] * 4, tf.int32, tf.int32, tf.float32]
 
         def load(element):
             tensors = tf.numpy_function(read, [element], kinds, stateful=False)

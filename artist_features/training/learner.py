@@ -8,6 +8,7 @@ from artist_features.signal.frontend import front_end_of
 from artist_features.training import augment
 from artist_features.training.losses import SiameseHinge, batch_hinge, distillation, unit
 from artist_features.training.strategy import precision
+from artist_features.training.targets import pick
 from artist_features.zoo import models
 
 _MEL = "drop_channel"  # the layer whose output is the mel spectrogram, before compression
@@ -27,12 +28,23 @@ class Learner:
         n_artists: classes of the "basic" head.
         weights: list of arrays of the backbone to start from, or None.
         teacher: `keras.Model` to match, or None.
+        targets: float32 `(n_tracks, n_parts, dim)` of `targets.load`, to be matched through
+            a layer that serves training only; or None.
         strategy: `tf.distribute.Strategy`.
         dtype: "float32", "bfloat16" or "float16" (convolutions only).
     """
 
     def __init__(
-        self, kind, recipe, *, n_artists, weights=None, teacher=None, strategy, dtype="float32"
+        self,
+        kind,
+        recipe,
+        *,
+        n_artists,
+        weights=None,
+        teacher=None,
+        targets=None,
+        strategy,
+        dtype="float32",
     ):
         self._kind, self._recipe, self._strategy = kind, recipe, strategy
         self._n_replicas = strategy.num_replicas_in_sync
@@ -47,6 +59,7 @@ class Learner:
             self._front = keras.Model(self.model.input, self.model.get_layer(_MEL).output)
             self._student = _behind_mel(self.model)
             self._teacher = _behind_mel(teacher) if teacher else None
+            self._targets = None if targets is None else tf.constant(targets, tf.float32)
             self._heads = self._build_heads(n_artists, teacher)
             self.optimizer = _optimizer(recipe, dtype)
             self.optimizer.build(self._trainable)
@@ -62,6 +75,9 @@ class Learner:
             heads["teacher"] = keras.layers.Dense(
                 teacher.output_shape[-1], dtype="float32", name="teacher"
             )
+        if self._targets is not None:
+            size = self._targets.shape[-1]
+            heads["targets"] = keras.layers.Dense(size, dtype="float32", name="targets")
         for head in heads.values():
             head.build((None, dim))
         return heads
@@ -85,8 +101,8 @@ class Learner:
             learning_rate: of this step.
 
         Returns:
-            dict of floats: `loss`, `label` (per anchor) and `cosine` (to the teacher, mean
-            over the batch).
+            dict of floats: `loss`, `label` (per anchor), `cosine` (to the teacher, mean
+            over the batch) and `targets` (cosine to those, likewise).
         """
         self.optimizer.learning_rate.assign(learning_rate)
         return self._run(batch)
@@ -96,7 +112,7 @@ class Learner:
         return {n: self._strategy.reduce(_REPLICA_SUM, v, axis=None) for n, v in sums.items()}
 
     def _replica_step(self, batch):
-        crops, gain_db, eq_db, low_hz, high_hz, labels = batch
+        crops, gain_db, eq_db, low_hz, high_hz, labels, tracks, position = batch
         waveform = tf.cast(crops, tf.float32) / 32767 * 10 ** (gain_db / 20)[:, None]
         clean = self._front(waveform[..., None], training=False)
         curve = augment.mel_curve(eq_db, clean.shape[-1])
@@ -110,12 +126,14 @@ class Learner:
             match, cosine = self._teacher_loss(embeddings, target)
             loss = self._recipe.label_weight[self._kind] * label
             loss += self._recipe.teacher_weight * match
+            match, likeness = self._targets_loss(embeddings, tracks, position)
+            loss += self._recipe.targets_weight * match
             penalty = tf.add_n(self._student.losses) / self._n_replicas
             total = loss + tf.cast(penalty, tf.float32)
             scaled = total * self._loss_scale()
         self._update(tape.gradient(scaled, self._trainable))
         per_anchor = label / (n * self._n_replicas) if self._sums and n else label
-        return {"loss": loss, "label": per_anchor, "cosine": cosine}
+        return {"loss": loss, "label": per_anchor, "cosine": cosine, "targets": likeness}
 
     @property
     def _sums(self):
@@ -144,8 +162,9 @@ class Learner:
         anchors, positives = embeddings[:n], embeddings[n : 2 * n]
         if self._recipe.negatives == "in_batch":
             others, names = self._gather(positives), self._gather(labels)
-            hinge = batch_hinge(anchors, positives, labels, others, names)
-            return self._recipe.n_negatives * tf.reduce_sum(hinge) / n_global
+            k = self._recipe.n_negatives
+            hinge = batch_hinge(anchors, positives, labels, others, names, k)
+            return tf.reduce_sum(hinge) / n_global
         towers = embeddings[n : n * (2 + self._recipe.n_negatives)]
         others = tf.reshape(towers, (1 + self._recipe.n_negatives, n, -1))
         similarity = tf.einsum("nd,knd->nk", unit(anchors), unit(others))
@@ -156,6 +175,19 @@ class Learner:
             return tf.constant(0.0), tf.constant(0.0)
         if "teacher" in self._heads:
             embeddings = self._heads["teacher"](embeddings)
+        return self._match(embeddings, target)
+
+    def _targets_loss(self, embeddings, tracks, position):
+        if self._targets is None:
+            return tf.constant(0.0), tf.constant(0.0)
+        target = pick(self._targets, tracks, position)
+        known = tf.math.is_finite(target[:, 0])
+        found = self._heads["targets"](embeddings)
+        # rows without a vector ask for what they have, and so for nothing
+        target = tf.where(known[:, None], target, tf.stop_gradient(found))
+        return self._match(found, target)
+
+    def _match(self, embeddings, target):
         n_global = tf.cast(tf.shape(target)[0] * self._n_replicas, tf.float32)
         cosine = tf.reduce_sum(unit(embeddings) * unit(target)) / n_global
         return tf.reduce_sum(distillation(embeddings, target)) / n_global, cosine

@@ -40,14 +40,16 @@ class SiameseHinge(keras.losses.Loss):
         return {**super().get_config(), "margin": self.margin}
 
 
-def batch_hinge(anchors, positives, labels, others, other_labels, margin=MARGIN):
-    """Return each anchor's mean hinge over the batch's clips of other artists.
+def batch_hinge(anchors, positives, labels, others, other_labels, n_negatives, margin=MARGIN):
+    """Return each anchor's hinge, summed over the hardest of the batch's negatives.
 
     Args:
         anchors, positives: float32 `(n, dim)`, embeddings, row by row a pair.
         labels: int32 `(n,)`, artist index of each pair.
         others: float32 `(m, dim)`, the clips that serve as negatives.
         other_labels: int32 `(m,)`; clips of the anchor's own artist are left out.
+        n_negatives: the clips of other artists nearest to the anchor; fewer where the
+            batch has no more.
         margin: in units of cosine similarity.
 
     Returns:
@@ -55,16 +57,18 @@ def batch_hinge(anchors, positives, labels, others, other_labels, margin=MARGIN)
 
     Example:
         >>> a = keras.ops.array([[1.0, 0.0]])
-        >>> o = keras.ops.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
-        >>> batch_hinge(a, a, keras.ops.array([0]), o, keras.ops.array([0, 1, 2])).numpy()
-        array([0.], dtype=float32)
+        >>> o = keras.ops.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
+        >>> hinge = batch_hinge(a, a, keras.ops.array([0]), o, keras.ops.array([0, 1, 2]), 1)
+        >>> round(float(hinge[0]), 3)
+        0.2
     """
     ops = keras.ops
     positive = ops.sum(unit(anchors) * unit(positives), axis=-1, keepdims=True)
     similarity = ops.matmul(unit(anchors), ops.transpose(unit(others)))
-    differs = ops.cast(labels[:, None] != other_labels[None, :], "float32")
-    hinge = ops.maximum(0.0, margin - positive + similarity) * differs
-    return ops.sum(hinge, axis=-1) / ops.maximum(ops.sum(differs, axis=-1), 1.0)
+    hinge = ops.maximum(0.0, margin - positive + similarity)
+    hinge = ops.where(labels[:, None] != other_labels[None, :], hinge, 0.0)
+    hardest, _ = ops.top_k(hinge, min(n_negatives, others.shape[0]))
+    return ops.sum(hardest, axis=-1)
 
 
 def distillation(embeddings, targets):

@@ -21,6 +21,7 @@ class Options:
         seed, split_seed: of the draws, and of the division into splits; from 0.
         n_artists: how many artists carry labels, from 2; None means all.
         teacher, init: model name, folder or Hub id, or None.
+        targets: `.npz` with another model's vectors of the tracks (see `targets`), or None.
         cache: folder of prepared audio; None means `cache` in the run folder.
         strategy, device, dtype: see `strategy`.
         name: of the model; "" means that of the run folder.
@@ -35,6 +36,7 @@ class Options:
     n_artists: int | None = None
     teacher: str | None = None
     init: str | None = None
+    targets: str | None = None
     cache: str | None = None
     strategy: str = "none"
     device: str = "auto"

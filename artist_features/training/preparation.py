@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd, Network
 from artist_features.errors import ManifestError
-from artist_features.training import data, run_card, runfolder
+from artist_features.training import data, run_card, runfolder, targets
 from artist_features.training.batches import Batches
 from artist_features.training.learner import Learner
 from artist_features.training.sampling import Sampler
@@ -68,14 +68,17 @@ class Preparation:
             audio_sha256="",
             teacher_sha256=_sha256(self.teacher_card),
             init_sha256=_sha256(self.init_card),
+            targets_sha256=targets.file_sha256(options.targets),
             dtype=options.dtype,
         )
 
     def _check_teacher(self):
         card = self.teacher_card
         if card is None:
-            if not self._recipe.label_weight[self._kind]:
-                raise ValueError("nothing to learn from: no teacher, and label_weight is 0.")
+            if not self._recipe.label_weight[self._kind] and not self._options.targets:
+                raise ValueError(
+                    "nothing to learn from: no teacher, no targets, and label_weight is 0."
+                )
             return
         for name in _MEL_FIELDS:
             theirs, ours = getattr(card.front_end, name), getattr(self.front_end, name)
@@ -107,6 +110,7 @@ class Preparation:
         )
         audio = hashlib.sha256(found.cache.lengths.astype("<i8").tobytes()).hexdigest()
         self.settings = dataclasses.replace(self.settings, audio_sha256=audio)
+        self._targets = targets.load(options.targets, found.tracks) if options.targets else None
         for _, error in found.cache.failures:
             say(f"left out: {error}")
         checked = "held-out" if found.whole_artists else "trained"
@@ -134,6 +138,7 @@ class Preparation:
             n_artists=len(self.found.artists),
             weights=self._start(),
             teacher=teacher,
+            targets=self._targets,
             strategy=strategy,
             dtype=self._options.dtype,
         )
@@ -169,7 +174,8 @@ class Preparation:
 
     def _build_batches(self, n_replicas):
         recipe, found, seed = self._recipe, self.found, self._options.seed
-        taught, siamese = self.teacher_card is not None, self._kind == "siamese"
+        taught = self.teacher_card is not None or self._targets is not None
+        siamese = self._kind == "siamese"
         n_anchors = recipe.n_anchors[self._kind] if recipe.label_weight[self._kind] else 0
         n_free = recipe.n_free if taught else 0
         if taught and not n_anchors:  # as many crops as with labels

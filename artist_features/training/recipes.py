@@ -47,10 +47,9 @@ class Recipe:
         n_anchors: labelled crops a step, by kind; each Siamese anchor has a positive.
         negatives: "drawn": tracks of other artists for each anchor, each encoded for
             itself; "in_batch": the positives of the other anchors serve, encoded once.
-        n_negatives: per anchor. In a batch the hinge is the mean over all negatives,
-            times this number.
+        n_negatives: per anchor; in a batch the nearest ones.
         n_free: further crops a step from any training track, labelled or not, for the
-            teacher's term; none without a teacher.
+            terms of teacher and targets; none without either.
         optimizer: "sgd" (Nesterov, `momentum`) or "adam".
         learning_rate: at its height.
         schedule: "plateau": times `plateau_factor` after `plateau_patience` checks
@@ -60,6 +59,7 @@ class Recipe:
         clip_norm: of all gradients together; 0 means none.
         label_weight: of the artist loss, by kind.
         teacher_weight: of the teacher's term.
+        targets_weight: of the term for another model's vectors of the tracks.
         teacher_hears: "clean": the crop without equaliser and band limit, so that the
             student learns to ignore them; "same": what the student hears.
         check_every: steps between validations, and at most between checkpoints.
@@ -84,6 +84,7 @@ class Recipe:
     clip_norm: float = 0.0
     label_weight: dict = field(default_factory=lambda: {"basic": 1.0, "siamese": 1.0})
     teacher_weight: float = 1.0
+    targets_weight: float = 1.0
     teacher_hears: str = "same"
     check_every: int = 200
     stop_patience: int = 0
@@ -132,6 +133,7 @@ _HIGHEST = {
     "plateau_factor": 1,
     "clip_norm": 1e6,
     "teacher_weight": 1e6,
+    "targets_weight": 1e6,
 }
 
 
@@ -190,7 +192,7 @@ DEFAULT = Recipe(
     n_warmup=200,
     clip_norm=1.0,
     label_weight={"basic": 0.5, "siamese": 0.5},
-    teacher_hears="clean",
+    teacher_hears="same",
     check_every=200,
     augmentation=Augmentation(
         gain_db=(-12.0, 6.0),

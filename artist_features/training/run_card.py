@@ -37,6 +37,7 @@ def card_fields(kind, options, path, *, front_end, found, teacher, init, row, ma
         "steps": row["step"],
         "teacher": _origin(teacher),
         "init": _origin(init),
+        "targets": Path(options.targets).name if options.targets else "none",
         "seed": options.seed,
         "split_seed": options.split_seed,
         "dtype": options.dtype,

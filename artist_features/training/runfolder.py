@@ -20,6 +20,7 @@ _COLUMNS = (
     "train_loss",
     "train_label",
     "train_cosine",
+    "train_targets",
     "valid_loss",
     "valid_label",
     "valid_map",
@@ -33,6 +34,7 @@ _IN_WORDS = {
     "audio_sha256": "set of readable audio",
     "teacher_sha256": "teacher",
     "init_sha256": "start model",
+    "targets_sha256": "file of targets",
     "dtype": "precision",
 }
 _PACKAGES = ("artist-features", "tensorflow", "keras", "kapre", "numpy")
@@ -50,6 +52,7 @@ class Settings:
         data_sha256: of the manifests.
         audio_sha256: of the tracks' lengths, 0 for what cannot be read; "" before decoding.
         teacher_sha256, init_sha256: of the graph and weights of teacher and start, or "".
+        targets_sha256: of the file of another model's vectors, or "".
         dtype: of the convolutions.
     """
 
@@ -63,6 +66,7 @@ class Settings:
     audio_sha256: str
     teacher_sha256: str
     init_sha256: str
+    targets_sha256: str
     dtype: str
 
     def differences(self, other):

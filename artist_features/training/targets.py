@@ -1,0 +1,91 @@
+"""Another model's vectors of tracks, to be matched through a layer that serves training only."""
+
+import hashlib
+import io
+import os
+
+import numpy as np
+
+from artist_features.errors import ManifestError
+
+_ROUNDING = 1e-9  # what varies by less, relative to its size, does not vary
+
+
+def file_sha256(path):
+    """Return the hash of a file of vectors, "" for None.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
+    return hashlib.sha256(_read(path)).hexdigest() if path else ""
+
+
+def load(path, tracks):
+    """Read the vectors of tracks.
+
+    Args:
+        path: `.npz` with `paths` of the recordings and `embeddings`: float32 `(n, dim)`, one
+            vector a track, as `artist-features extract` writes it, or `(n, n_parts, dim)`,
+            vectors of crops at equal distances from the track's beginning to its end. They
+            may be another model's, of any length. A row of NaN: the track has none.
+        tracks: list of `Track`.
+
+    Returns:
+        float32 `(n_tracks, n_parts, dim)`, each dimension with mean 0 and deviation 1; NaN
+        for tracks without vectors.
+
+    Raises:
+        ManifestError: the file cannot be used, or holds no vector of these tracks.
+    """
+    try:
+        with np.load(io.BytesIO(_read(path)), allow_pickle=False) as file:
+            paths, vectors = file["paths"], np.asarray(file["embeddings"], np.float32)
+    except (ValueError, KeyError, EOFError, OSError) as error:
+        text = f"is no .npz with `paths` and `embeddings` ({error}); write it with `extract`."
+        raise ManifestError(text, path) from None
+    if vectors.ndim not in (2, 3) or paths.shape != vectors.shape[:1]:
+        text = (
+            f"has {paths.shape} paths and {vectors.shape} embeddings; needed are n and (n, dim) or "
+            "(n, n_parts, dim)."
+        )
+        raise ManifestError(text, path)
+    if vectors.ndim == 2:
+        vectors = vectors[:, None]
+    rows = {os.path.abspath(name): row for name, row in zip(paths.tolist(), vectors, strict=True)}
+    missing = np.full(vectors.shape[1:], np.nan, np.float32)
+    found = np.array([rows.get(os.path.abspath(track.path), missing) for track in tracks])
+    known = np.isfinite(found).all(axis=(1, 2))
+    if not known.any():
+        text = "has no vector of any track of the manifests; paths are compared as they lie here."
+        raise ManifestError(text, path)
+    found[~known] = np.nan
+    used = found[known].reshape(-1, found.shape[2]).astype(np.float64)
+    deviation = used.std(axis=0)
+    varies = deviation > _ROUNDING * np.abs(used).max(axis=0)
+    return ((found - used.mean(axis=0)) / np.where(varies, deviation, 1)).astype(np.float32)
+
+
+def pick(targets, tracks, position):
+    """Pick each crop's vector.
+
+    Args:
+        targets: float32 tensor `(n_tracks, n_parts, dim)`.
+        tracks: int32 `(n,)`.
+        position: float32 `(n,)` in [0, 1], where between the first and the last possible
+            place the crop begins.
+
+    Returns:
+        float32 tensor `(n, dim)`: of the part that begins nearest.
+    """
+    import tensorflow as tf
+
+    part = tf.cast(tf.round(position * (targets.shape[1] - 1)), tf.int32)
+    return tf.gather_nd(targets, tf.stack([tracks, part], axis=1))
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ManifestError(f"cannot be read ({error.strerror}).", path) from None
