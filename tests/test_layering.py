@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "artist_features"
 FLOORS = {
     "errors": 0,
     "config": 0,
+    "files": 1,
     "metrics": 1,
     "signal": 1,
     "zoo": 2,

@@ -3,7 +3,7 @@
     pip download --no-deps musicnn
     python weights/musicnn_vectors.py musicnn-0.1.0-py3-none-any.whl MANIFEST... -o musicnn.npz
 
-Of each track the mean-pool layer (753 numbers) of MSD_musicnn for 20 patches of 3 s that begin
+Of each track the mean-pool layer (753 numbers) of MSD_musicnn for 10 patches of 3 s that begin
 at equal distances. Only the numbers of the wheel's checkpoint are read; none of its
 code runs. Needs the extra [evaluate] (librosa).
 
@@ -29,7 +29,7 @@ from artist_features.training.manifest import read_manifest
 # musicnn's signal chain
 SAMPLE_RATE, N_FFT, HOP, N_MELS = 16000, 512, 256, 96
 PATCH_FRAMES = 187  # 3 s
-N_PATCHES = 20  # of a track; of 60 s one in 3 s
+N_PATCHES = 10  # of a track
 MODEL = "musicnn/MSD_musicnn/"
 BATCH_NORM_EPSILON = 1e-3  # TensorFlow's default, which musicnn keeps
 
@@ -57,7 +57,7 @@ def main():
 
 
 def patches(path):
-    """Return the log-mel of patches spread over a track, float32 `(20, 187, 96)`.
+    """Return the log-mel of patches spread over a track, float32 `(10, 187, 96)`.
 
     Raises:
         AudioError: it cannot be read, or is shorter than a patch.

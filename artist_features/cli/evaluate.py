@@ -75,7 +75,7 @@ def add_parser(commands):
 def run_artists(args):
     """Evaluate, print the table, write the record, and return the exit code."""
     from artist_features.evaluation import artists, report
-    from artist_features.extraction.outputs import write_atomically
+    from artist_features.files import write_atomically
     from artist_features.training.manifest import read_manifest
 
     names = _names(args)

@@ -5,14 +5,13 @@ folder, forced to disk, then renamed. Every output can be continued: rows that i
 are not made again, rows made with another model or other options are refused.
 """
 
-import contextlib
-import errno
 import json
 import os
 from pathlib import Path
 
 from artist_features.errors import OutputError
 from artist_features.extraction import tables
+from artist_features.files import write_atomically
 
 SHARD_ROWS = 2000
 
@@ -111,39 +110,6 @@ class _ShardFolder:
             write_atomically(self._path / f"part-{self._number:05d}.parquet", data)
             self._number += 1
             self._rows = []
-
-
-def write_atomically(path, data):
-    """Write bytes under a temporary name, force them to disk, rename.
-
-    Raises:
-        OutputError: `no_space` or `not_writable`; nothing is left behind.
-    """
-    partial = path.with_name(f".partial-{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            text = f"no space for {len(data)} bytes; free some and run again."
-            raise OutputError("no_space", text, path) from None
-        raise OutputError("not_writable", f"{error.strerror or error}.", path) from None
-
-
-def _sync_folder(folder):
-    """Make a rename survive a power loss, where folders can be synced (POSIX)."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _check_folder(folder):

@@ -1,13 +1,13 @@
 """Read and write a manifest: the CSV that lists tracks and their artists."""
 
-import contextlib
 import csv
 import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from artist_features.errors import ManifestError, OutputError, display_path
+from artist_features.errors import ManifestError, display_path
+from artist_features.files import write_atomically
 
 _REQUIRED = ("file", "artist", "title")
 
@@ -124,7 +124,7 @@ def write_manifest(path, tracks):
     Raises:
         ManifestError: a file lies outside the folder, is listed twice, or has a name that
             is not UTF-8.
-        OutputError: `not_writable`; nothing is left behind.
+        OutputError: `no_space` or `not_writable`; nothing is left behind.
         ValueError: a further column is called file, artist or title.
     """
     path = Path(path)
@@ -143,7 +143,7 @@ def write_manifest(path, tracks):
         first_row[file] = row
         extra = [track.extra.get(name, "") for name in columns]
         lines.append(_csv_line([file, track.artist, track.title, *extra]))
-    _write_atomically(path, "".join(lines).encode("utf-8", "backslashreplace"))
+    write_atomically(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
 def _csv_line(fields):
@@ -169,21 +169,6 @@ def _relative(file, path):
             path,
         ) from None
     return name
-
-
-def _write_atomically(path, data):
-    """Write under a temporary name, force to disk, rename."""
-    partial = path.with_name(f".partial-{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise OutputError("not_writable", f"{error.strerror or error}.", path) from None
 
 
 def _rows(text, path):

@@ -1,0 +1,46 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import errno
+import os
+
+from artist_features.errors import OutputError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_atomically(path, data):
+    """Write bytes under a temporary name, force them to disk, rename.
+
+    Args:
+        path: `Path` of the file.
+        data: bytes.
+
+    Raises:
+        OutputError: `no_space` or `not_writable`; nothing is left behind.
+    """
+    partial = path.with_name(f".partial-{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if error.errno in _NO_SPACE:
+            text = f"no space for {len(data)} bytes; free some and run again."
+            raise OutputError("no_space", text, path) from None
+        raise OutputError("not_writable", f"{error.strerror or error}.", path) from None
+
+
+def _sync_folder(folder):
+    """Make a rename survive a power loss, where folders can be synced (POSIX)."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
