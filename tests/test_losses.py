@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from artist_features.training.losses import SiameseHinge, batch_hinge, distillation
+from artist_features.training.losses import (
+    SiameseHinge,
+    batch_hinge,
+    distillation,
+    relation,
+)
 
 
 def at(*degrees):
@@ -64,3 +69,47 @@ def test_silent_clips_give_finite_losses():
     labels = np.array([0, 1], np.int32)
     for loss in (distillation(zeros, zeros), batch_hinge(zeros, zeros, labels, zeros, labels, 1)):
         assert np.isfinite(np.asarray(keras.ops.convert_to_numpy(loss))).all()
+
+
+def related(ours, theirs):
+    return np.asarray(relation(ours, theirs, ours, theirs))
+
+
+def test_relation_is_what_the_correlation_of_cosines_lacks():
+    ours, theirs = at(0, 10, 50, 80), at(0, 30, 40, 90)
+    for row, found in enumerate(related(ours, theirs)):
+        rest = [n for n in range(4) if n != row]
+        cosines = [np.cos(np.radians(a[rest] - a[row])) for a in
+                   (np.array([0, 10, 50, 80]), np.array([0, 30, 40, 90]))]  # fmt: skip
+        assert found == pytest.approx(1 - np.corrcoef(*cosines)[0, 1], abs=1e-4)
+
+
+def test_relation_ignores_length_level_and_what_has_no_target():
+    ours, theirs = at(0, 10, 50, 80), at(0, 30, 40, 90)
+    np.testing.assert_allclose(related(ours, 5 * theirs), related(ours, theirs), atol=1e-5)
+    lifted = np.concatenate([theirs, np.full((4, 1), 9, np.float32)], 1)
+    np.testing.assert_allclose(related(ours, lifted), related(ours, theirs), atol=1e-3)
+    unknown = np.concatenate([theirs, np.full((1, 2), np.nan, np.float32)])
+    found = related(np.concatenate([ours, at(20)]), unknown)
+    np.testing.assert_allclose(found, [*related(ours, theirs), 0], atol=1e-6)
+
+
+def test_relation_counts_no_pair_of_one_target():
+    ours, theirs = at(0, 10, 50, 80), at(0, 30, 40, 90)
+    twice = [np.concatenate([rows, rows[:1]]) for rows in (ours, theirs)]
+    found = np.asarray(relation(ours[:1], theirs[:1], *twice))
+    np.testing.assert_allclose(found, related(ours, theirs)[:1], atol=1e-6)
+    assert related(at(0, 90), at(0, 0)).tolist() == [0.0, 0.0]
+
+
+def test_relation_has_a_finite_gradient():
+    import tensorflow as tf
+
+    theirs = np.concatenate([at(0, 30, 40), np.full((1, 2), np.nan, np.float32)])
+    for start in (at(0, 80, 20, 50), np.zeros((4, 2), np.float32), at(7, 7, 7, 7)):
+        ours = tf.Variable(start)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(relation(ours, theirs, ours, theirs))
+        gradient = np.asarray(tape.gradient(loss, ours))
+        assert np.isfinite(gradient).all()
+    assert np.isfinite(float(loss))

@@ -6,7 +6,13 @@ import tensorflow as tf
 
 from artist_features.signal.frontend import front_end_of
 from artist_features.training import augment
-from artist_features.training.losses import SiameseHinge, batch_hinge, distillation, unit
+from artist_features.training.losses import (
+    SiameseHinge,
+    batch_hinge,
+    distillation,
+    relation,
+    unit,
+)
 from artist_features.training.strategy import precision
 from artist_features.training.targets import pick
 from artist_features.zoo import models
@@ -127,7 +133,7 @@ class Learner:
             loss = self._recipe.label_weight[self._kind] * label
             loss += self._recipe.teacher_weight * match
             match, likeness = self._targets_loss(embeddings, tracks, position)
-            loss += self._recipe.targets_weight * match
+            loss += match
             penalty = tf.add_n(self._student.losses) / self._n_replicas
             total = loss + tf.cast(penalty, tf.float32)
             scaled = total * self._loss_scale()
@@ -181,11 +187,16 @@ class Learner:
         if self._targets is None:
             return tf.constant(0.0), tf.constant(0.0)
         target = pick(self._targets, tracks, position)
+        others, other_targets = self._gather(embeddings), self._gather(target)
+        n_global = tf.cast(tf.shape(other_targets)[0], tf.float32)
+        apart = tf.reduce_sum(relation(embeddings, target, others, other_targets)) / n_global
         known = tf.math.is_finite(target[:, 0])
         found = self._heads["targets"](embeddings)
         # rows without a vector ask for what they have, and so for nothing
         target = tf.where(known[:, None], target, tf.stop_gradient(found))
-        return self._match(found, target)
+        match, cosine = self._match(found, target)
+        recipe = self._recipe
+        return recipe.targets_weight * match + recipe.relation_weight * apart, cosine
 
     def _match(self, embeddings, target):
         n_global = tf.cast(tf.shape(target)[0] * self._n_replicas, tf.float32)

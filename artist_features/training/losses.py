@@ -8,6 +8,7 @@ import keras
 MARGIN = 0.4  # P section 3.2, C `train.py`
 # of 1 - cosine beside the squared error; source: our trials of distillation
 _COSINE_WEIGHT = 2.0
+_EQUAL = 0.9999  # cosine of two targets from which they are one
 
 
 @keras.saving.register_keras_serializable(package="artist_features")
@@ -89,6 +90,46 @@ def distillation(embeddings, targets):
     squared = keras.ops.mean((embeddings - targets) ** 2, axis=-1)
     cosine = keras.ops.sum(unit(embeddings) * unit(targets), axis=-1)
     return squared + _COSINE_WEIGHT * (1.0 - cosine)
+
+
+def relation(embeddings, targets, others, other_targets):
+    """Return how far each row's neighbours differ from its target's: 1 - correlation.
+
+    For every row the cosines of the embedding to the batch's other embeddings are
+    correlated with those of the target to their targets. Neither the targets' length nor
+    the level of their cosines matters: a row's order of neighbours is what is learned.
+    Pairs of equal targets (a crop and itself) and rows without one do not count.
+
+    Args:
+        embeddings, others: float32 `(n, dim)` and `(m, dim)`.
+        targets, other_targets: float32 `(n, k)` and `(m, k)`; NaN where there is none.
+
+    Returns:
+        float32 `(n,)`, 0 to 2; 0 for rows that do not count.
+
+    Source: after Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019.
+
+    Example:
+        >>> x = keras.ops.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        >>> y = keras.ops.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+        >>> [abs(round(float(value), 3)) for value in relation(x, y, x, y)]
+        [2.0, 0.0, 0.0]
+    """
+    ops = keras.ops
+    known, others_known = (ops.all(ops.isfinite(t), axis=-1) for t in (targets, other_targets))
+    targets, other_targets = (
+        unit(ops.where(ops.isfinite(t), t, 0.0)) for t in (targets, other_targets)
+    )
+    wanted = ops.matmul(targets, ops.transpose(other_targets))
+    found = ops.matmul(unit(embeddings), ops.transpose(unit(others)))
+    counts = known[:, None] & others_known[None, :] & (wanted < _EQUAL)
+    weights = ops.cast(counts, "float32")
+    weights = weights / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1.0)
+    wanted, found = (v - ops.sum(weights * v, axis=-1, keepdims=True) for v in (wanted, found))
+    together = ops.sum(weights * wanted * found, axis=-1)
+    apart = ops.sum(weights * wanted**2, axis=-1) * ops.sum(weights * found**2, axis=-1)
+    missing = 1.0 - together / ops.sqrt(apart + 1e-12)
+    return ops.where(ops.any(counts, axis=-1), missing, 0.0)
 
 
 def unit(embeddings):

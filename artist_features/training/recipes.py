@@ -59,7 +59,9 @@ class Recipe:
         clip_norm: of all gradients together; 0 means none.
         label_weight: of the artist loss, by kind.
         teacher_weight: of the teacher's term.
-        targets_weight: of the term for another model's vectors of the tracks.
+        targets_weight: of the term for another model's vectors of the tracks, matched
+            through a layer.
+        relation_weight: of the term for the likeness between those vectors.
         teacher_hears: "clean": the crop without equaliser and band limit, so that the
             student learns to ignore them; "same": what the student hears.
         check_every: steps between validations, and at most between checkpoints.
@@ -85,6 +87,7 @@ class Recipe:
     label_weight: dict = field(default_factory=lambda: {"basic": 1.0, "siamese": 1.0})
     teacher_weight: float = 1.0
     targets_weight: float = 1.0
+    relation_weight: float = 2.0
     teacher_hears: str = "same"
     check_every: int = 200
     stop_patience: int = 0
@@ -134,6 +137,7 @@ _HIGHEST = {
     "clip_norm": 1e6,
     "teacher_weight": 1e6,
     "targets_weight": 1e6,
+    "relation_weight": 1e6,
 }
 
 
