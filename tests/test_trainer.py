@@ -15,6 +15,7 @@ from training_data import SPLITS, write_data_set
 
 from artist_features.errors import OutputError
 from artist_features.training import checkpoints
+from artist_features.training.manifest import read_manifest
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
 
@@ -32,6 +33,16 @@ def manifest(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def vectors(manifest, tmp_path_factory):
+    """Another model's vectors of all tracks but one."""
+    paths = [str(track.path) for track in read_manifest(manifest)][1:]
+    numbers = np.random.default_rng(0).standard_normal((len(paths), 2, 5), np.float32)
+    path = tmp_path_factory.mktemp("vectors") / "v.npz"
+    np.savez(path, paths=np.array(paths), embeddings=numbers)
+    return path
 
 
 def command(kind, manifest, out, *options, changes=SMALL):
@@ -206,10 +217,10 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("recipe", [("siamese", "in_batch"), ("siamese", "drawn"), ("basic", None)])
-def test_two_devices_give_what_one_gives(recipe, manifest, cache, tmp_path):
+def test_two_devices_give_what_one_gives(recipe, manifest, cache, vectors, tmp_path):
     kind, negatives = recipe
     changes = (*SMALL, *PLAIN, *([f"negatives={negatives}"] if negatives else []))
-    options = ("--cache", cache, "--teacher", "siamese")
+    options = ("--cache", cache, "--teacher", "siamese", "--targets", vectors)
     train(kind, manifest, tmp_path / "one", *options, changes=changes)
     words = command(
         kind, manifest, tmp_path / "two", *options, "--strategy", "mirrored", changes=changes

@@ -190,7 +190,7 @@ class Learner:
         others, other_targets = self._gather(embeddings), self._gather(target)
         n_global = tf.cast(tf.shape(other_targets)[0], tf.float32)
         apart = tf.reduce_sum(relation(embeddings, target, others, other_targets)) / n_global
-        known = tf.math.is_finite(target[:, 0])
+        known = tf.reduce_any(target != 0, axis=-1)
         found = self._heads["targets"](embeddings)
         # rows without a vector ask for what they have, and so for nothing
         target = tf.where(known[:, None], target, tf.stop_gradient(found))

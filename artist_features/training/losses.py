@@ -102,7 +102,7 @@ def relation(embeddings, targets, others, other_targets):
 
     Args:
         embeddings, others: float32 `(n, dim)` and `(m, dim)`.
-        targets, other_targets: float32 `(n, k)` and `(m, k)`; NaN where there is none.
+        targets, other_targets: float32 `(n, k)` and `(m, k)`; zeros where there is none.
 
     Returns:
         float32 `(n,)`, 0 to 2; 0 for rows that do not count.
@@ -116,10 +116,8 @@ def relation(embeddings, targets, others, other_targets):
         [2.0, 0.0, 0.0]
     """
     ops = keras.ops
-    known, others_known = (ops.all(ops.isfinite(t), axis=-1) for t in (targets, other_targets))
-    targets, other_targets = (
-        unit(ops.where(ops.isfinite(t), t, 0.0)) for t in (targets, other_targets)
-    )
+    known, others_known = (ops.any(t != 0, axis=-1) for t in (targets, other_targets))
+    targets, other_targets = unit(targets), unit(other_targets)
     wanted = ops.matmul(targets, ops.transpose(other_targets))
     found = ops.matmul(unit(embeddings), ops.transpose(unit(others)))
     counts = known[:, None] & others_known[None, :] & (wanted < _EQUAL)

@@ -31,8 +31,8 @@ def load(path, tracks):
         tracks: list of `Track`.
 
     Returns:
-        float32 `(n_tracks, n_parts, dim)`, each dimension with mean 0 and deviation 1; NaN
-        for tracks without vectors.
+        float32 `(n_tracks, n_parts, dim)`, each dimension with mean 0 and deviation 1; all
+        zeros for tracks without vectors.
 
     Raises:
         ManifestError: the file cannot be used, or holds no vector of these tracks.
@@ -58,11 +58,12 @@ def load(path, tracks):
     if not known.any():
         text = "has no vector of any track of the manifests; paths are compared as they lie here."
         raise ManifestError(text, path)
-    found[~known] = np.nan
     used = found[known].reshape(-1, found.shape[2]).astype(np.float64)
     deviation = used.std(axis=0)
     varies = deviation > _ROUNDING * np.abs(used).max(axis=0)
-    return ((found - used.mean(axis=0)) / np.where(varies, deviation, 1)).astype(np.float32)
+    scaled = (found - used.mean(axis=0)) / np.where(varies, deviation, 1)
+    scaled[~known] = 0
+    return scaled.astype(np.float32)
 
 
 def pick(targets, tracks, position):
