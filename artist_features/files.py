@@ -30,10 +30,21 @@ def write_atomically(path, data):
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        if error.errno in _NO_SPACE:
-            text = f"no space for {len(data)} bytes; free some and run again."
-            raise OutputError("no_space", text, path) from None
-        raise OutputError("not_writable", f"{error.strerror or error}.", path) from None
+        raise output_error(error, path, len(data)) from None
+
+
+def output_error(error, path, n_bytes=None):
+    """Return the `OutputError` that says what an `OSError` of writing means.
+
+    Args:
+        error: `OSError`.
+        path: what was written.
+        n_bytes: how much there was to write, if known.
+    """
+    if error.errno in _NO_SPACE:
+        needed = "" if n_bytes is None else f" for {n_bytes} bytes"
+        return OutputError("no_space", f"no space{needed}; free some and run again.", path)
+    return OutputError("not_writable", f"{error.strerror or error}.", path)
 
 
 def _sync_folder(folder):

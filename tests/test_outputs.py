@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from artist_features.errors import OutputError
-from artist_features.extraction import outputs, tables
+from artist_features.extraction import tables
 from artist_features.extraction.outputs import open_output
 from artist_features.extraction.tables import Row
 
@@ -18,7 +18,8 @@ NASTY = ["a.mp3", "new\nline.mp3", "tab\t'q\".mp3", os.fsdecode(b"caf\xe9.mp3"),
 def row(path, seed=0, status="ok"):
     vector = np.random.default_rng(seed).standard_normal(4).astype(np.float32)
     failed = status not in tables.WITH_VECTOR
-    return Row(path, None if failed else vector, 2, 6.5, 44100, "soundfile", status, "")
+    vector = None if failed else vector
+    return Row(path, vector, 2, 6.5, 44100, "soundfile", status, "", 7, 8, "ab")
 
 
 def write(path, rows, **options):
@@ -40,6 +41,7 @@ def test_round_trip_of_any_file_name(tmp_path, ending):
     for old, new in zip(rows[:-1], back[:-1], strict=True):
         np.testing.assert_array_equal(old.embedding, new.embedding)
         assert (new.n_segments, new.duration_s, new.sample_rate) == (2, 6.5, 44100)
+        assert (new.size_bytes, new.mtime_ns, new.content_sha256) == (7, 8, "ab")
     assert back[-1].failed
 
 
@@ -58,19 +60,6 @@ def test_parquet_types(tmp_path):
     assert table["embedding"].null_count == 1
 
 
-def test_folder_of_shards_is_continued(tmp_path, monkeypatch):
-    monkeypatch.setattr(outputs, "SHARD_ROWS", 2)
-    folder = tmp_path / "shards"
-    write(folder, [row(name) for name in NASTY])
-    names = sorted(p.name for p in folder.iterdir())
-    assert names == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
-    writer = open_output(folder, dim=4, made_with=MADE_WITH)
-    assert set(writer.done) == set(NASTY)
-    writer.write(0, row("new", status="damaged"))
-    writer.close()
-    assert open_output(folder, dim=4, made_with=MADE_WITH).done["new"] == "damaged"
-
-
 @pytest.mark.parametrize("name", ["t.npz", "t.parquet", "shards"])
 def test_rows_of_another_model_are_refused(tmp_path, name):
     write(tmp_path / name, [row("a")])
@@ -79,7 +68,7 @@ def test_rows_of_another_model_are_refused(tmp_path, name):
         open_output(tmp_path / name, dim=4, made_with=other)
 
 
-@pytest.mark.parametrize("name", ["t.npz", "t.parquet", "shards/part-00000.parquet"])
+@pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
 @pytest.mark.parametrize("keep", [0, 10, 0.5])
 def test_damaged_tables_are_named(tmp_path, name, keep):
     target = tmp_path / (name.split("/")[0])

@@ -1,12 +1,16 @@
 """`artist-features extract`: files and folders to a table of embeddings."""
 
+import argparse
 import contextlib
 import json
+import os
 import sys
-from collections import Counter
+from pathlib import Path
 
 import artist_features
-from artist_features.errors import AudioError, display_path
+from artist_features.cli.stopping import OrderlyStop, Stopped
+from artist_features.errors import OutputError, display_path
+from artist_features.files import write_atomically
 
 
 def add_parser(commands):
@@ -48,16 +52,41 @@ def add_parser(commands):
     parser.add_argument(
         "--force", action="store_true", help="start an existing .npz or .parquet anew"
     )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="read files again that failed before"
+    )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="only part I of N of the files, by a hash of the path; for N machines, each with an "
+        "output of its own",
+    )
+    parser.add_argument(
+        "--per-segment",
+        action="store_true",
+        help="a row for each segment of 2.995 s, with its start in seconds, not their mean",
+    )
+    parser.add_argument(
+        "--content-hash", action="store_true", help="note the sha256 of each file's bytes"
+    )
+    parser.add_argument("--report", metavar="OUT.json", help="write what was done, and how fast")
     parser.set_defaults(command=run)
+
+
+def _shard(text):
+    index, _, n = text.partition("/")
+    if not (index.isdecimal() and n.isdecimal() and 1 <= int(index) <= int(n)):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed is I/N with 1 <= I <= N, as in 2/8")
+    return int(index), int(n)
 
 
 def run(args):
     """Extract, report, and return the exit code."""
+    from artist_features.extraction import job
     from artist_features.extraction.extractor import Extractor
-    from artist_features.extraction.inputs import find_audio
-    from artist_features.signal.decoders import Span
 
-    span = Span(args.offset, args.duration)
+    _check_report(args)
     extractor = Extractor(
         args.model,
         batch_size=args.batch_size,
@@ -66,92 +95,149 @@ def run(args):
         decoder=args.decoder,
         on_loaded=lambda device: _write_line(f"model {args.model} on {device}"),
     )
-    found = list(find_audio(args.paths))
-    if not found:
+    if not any(True for _ in _find(args)):
         named = ", ".join(display_path(path) for path in args.paths)
-        _write_line(f"artist-features: no audio under {named}")
+        part = f" in part {args.shard[0]} of {args.shard[1]}" if args.shard else ""
+        _write_line(f"artist-features: no audio under {named}{part}")
         return 2
-    writer = _open_writer(args, extractor, span)
-    counts = Counter()
-    try:
-        _extract_all(found, extractor, span, writer, counts)
-    except KeyboardInterrupt:
-        kept = f"{counts['embedded']} embedded, {counts['failed']} failed"
-        _write_line(f"{kept} before the interrupt; the same command goes on from there")
-        raise
-    finally:
-        writer.close()  # what is finished is kept, also when interrupted
-    kept = Counter(writer.done[p] for p in found if isinstance(p, str) and p in writer.done)
-    return _report(counts, kept, extractor.timing, args.output)
+    with OrderlyStop() as stop:
+        writer = _open_writer(args, extractor)
+        tally = job.Tally()
+        try:
+            for path in writer.damaged:
+                _write_line(f"{display_path(path)}: damaged, moved aside; its files are read again")
+            tally = job.survey(_find(args), writer, retry_failed=args.retry_failed)
+            writer.write = stop.whole(writer.write)
+            _extract(args, extractor, writer, tally)
+        except Stopped as stopped:
+            _write_line(f"stopped by {stopped}; the same command goes on from here")
+            return stopped.exit_code
+        finally:
+            writer.close()  # what is finished is kept, also when interrupted
+            _report(tally, args)
+    return int(tally.n_failed > 0)
 
 
-def _open_writer(args, extractor, span):
+def _find(args):
+    """Return an iterator over the files of the command line."""
+    from artist_features.extraction.inputs import find_audio
+    from artist_features.extraction.job import part_of
+
+    found = find_audio(args.paths)
+    return part_of(found, *args.shard) if args.shard else found
+
+
+def _check_report(args):
+    if args.report and (os.path.isdir(args.report) or not _is_writable(args.report)):
+        text = "report cannot be written there; name a file in a folder that can be written to."
+        raise OutputError("not_writable", text, args.report)
+
+
+def _is_writable(path):
+    return os.access(path if os.path.exists(path) else os.path.dirname(path) or ".", os.W_OK)
+
+
+def _open_writer(args, extractor):
     if args.output is None:
         return _JsonLines()
     from artist_features.extraction.outputs import open_output
+    from artist_features.signal.decoders import Span
 
+    span = Span(args.offset, args.duration)
     made_with = {
+        "model": extractor.card.name,
         "version": ".".join(artist_features.__version__.split(".")[:2]),
         "weights_sha256": extractor.card.weights_sha256,
         "graph_sha256": extractor.card.graph_sha256,
         "decoder": extractor.decoder,
         "offset_s": span.offset_s,
         "duration_s": span.duration_s,
+        "per_segment": args.per_segment,
+        "content_hash": args.content_hash,
     }
     return open_output(
         args.output, dim=extractor.embedding_dim, made_with=made_with, force=args.force
     )
 
 
-def _extract_all(found, extractor, span, writer, counts):
-    """Extract what the output does not hold yet; count rows by status."""
+def _extract(args, extractor, writer, tally):
+    """Make the rows that are missing, with a progress bar."""
+    from artist_features.extraction import job
     from artist_features.extraction.decode import Source
-    from artist_features.extraction.pipeline import Result
-    from artist_features.extraction.tables import Row
+    from artist_features.signal.decoders import Span
 
-    files = []
-    for index, item in enumerate(found):
-        if isinstance(item, AudioError):  # a folder that could not be searched
-            _keep(writer, index, Row.from_result(Result(index, item.path, error=item)), counts)
-        elif item not in writer.done:
-            files.append((index, item))
-    if not files:
-        return
-    sources = [Source(path, None, span, extractor.decoder) for _, path in files]
-    with _progress(len(sources)) as bar:
-        for result in extractor.results(sources, n_sources=len(sources)):
-            _keep(writer, files[result.index][0], Row.from_result(result), counts)
-            bar.update()
+    span = Span(args.offset, args.duration)
+
+    def make_source(path):
+        return Source(path, None, span, extractor.decoder, args.content_hash)
+
+    with _Progress(tally) as progress:
+        job.run(
+            _find(args),
+            writer,
+            extractor,
+            tally,
+            make_source=make_source,
+            hop_s=extractor.front_end.segment_hop_s if args.per_segment else None,
+            on_row=progress.update,
+        )
 
 
-def _keep(writer, index, row, counts):
-    writer.write(index, row)
-    counts["failed" if row.failed else "embedded"] += 1
-    if row.status != "ok":
-        counts[f"status {row.status}"] += 1
-        _write_line(f"{display_path(row.path)}: {row.status}: {row.error}")
+class _Progress:
+    """A bar with files/s and the time left; a line for each file that is not just fine."""
+
+    def __init__(self, tally):
+        from tqdm import tqdm
+
+        self._tally = tally
+        self._bar = tqdm(
+            total=tally.n_missing, unit="file", disable=None, file=sys.stderr, smoothing=0.05
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._bar.close()
+
+    def update(self, row):
+        """Count a row; say what is wrong with it."""
+        if row.status != "ok":
+            _write_line(f"{display_path(row.path)}: {row.status}: {row.error}")
+        if not self._bar.disable:
+            speed = self._tally.audio_s / max(self._bar.format_dict["elapsed"], 1e-3)
+            self._bar.set_postfix_str(
+                f"{speed:.0f} h of audio/h, {self._tally.n_failed} failed", refresh=False
+            )
+        self._bar.update()
 
 
 class _JsonLines:
     """Print each row as it is finished."""
 
-    def __init__(self):
-        self.done = {}
+    keeps_failed = True
+    damaged = ()
+
+    def find(self, path):
+        """Nothing is there from before."""
+
+    def mark_stale(self, path):
+        """Nothing is there from before."""
+
+    def drop_stale(self):
+        """Nothing is there from before."""
 
     def write(self, index, row):
-        embedding = None if row.failed else [float(value) for value in row.embedding]
+        """Print the row."""
+        embedding = None if row.failed else row.embedding.tolist()
         record = {"path": row.path, "status": row.status, "error": row.error}
         record |= {"duration_s": row.duration_s, "embedding": embedding}
+        if row.starts_s:
+            record["starts_s"] = row.starts_s
         print(json.dumps(record), flush=True)
 
     def close(self):
         """Nothing is held back."""
-
-
-def _progress(total):
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit="file", disable=None, file=sys.stderr)
 
 
 def _write_line(text):
@@ -162,23 +248,39 @@ def _write_line(text):
         tqdm.write(text, file=sys.stderr)
 
 
-def _report(counts, kept, timing, output):
-    """Say what was done and where the time went; return the exit code."""
+def _report(tally, args):
+    """Say what was done and where the time went; write it to a file if asked to."""
     from artist_features.extraction.tables import WITH_VECTOR
 
-    n_failed_before = sum(n for status, n in kept.items() if status not in WITH_VECTOR)
-    line = f"{counts['embedded']} embedded, {counts['failed']} failed"
-    if kept:
-        line += f", {kept.total()} already there"
-        line += f" ({n_failed_before} of them failed)" if n_failed_before else ""
-    _write_line(line + (f"; written to {display_path(output)}" if output else ""))
-    statuses = {name[7:]: n for name, n in sorted(counts.items()) if name.startswith("status ")}
+    failed = sum(n for status, n in tally.made.items() if status not in WITH_VECTOR)
+    line = f"{tally.made.total() - failed} embedded, {failed} failed"
+    if tally.kept:
+        failed_before = tally.n_failed - failed
+        line += f", {tally.kept.total()} already there"
+        line += f" ({failed_before} of them failed)" if failed_before else ""
+    line += f", {tally.n_changed} changed since" if tally.n_changed else ""
+    _write_line(line + (f"; written to {display_path(args.output)}" if args.output else ""))
+    statuses = {name: n for name, n in sorted(tally.made.items()) if name != "ok"}
     if statuses:
         _write_line("  " + ", ".join(f"{name}: {n}" for name, n in statuses.items()))
-    if wall_s := timing["wall_s"]:
+    if wall_s := tally.seconds["wall"]:
+        _write_times(tally, wall_s)
+    if args.report:
+        text = json.dumps(tally.record(), indent=2) + "\n"
+        write_atomically(Path(args.report), text.encode())
+
+
+def _write_times(tally, wall_s):
+    seconds = tally.seconds
+    _write_line(
+        f"  {tally.audio_s / 3600:.2f} h of audio in {wall_s:.1f} s "
+        f"({tally.audio_s / wall_s:.0f} x real time): loading {seconds['load']:.1f} s, "
+        f"waiting for decoders {seconds['wait']:.1f} s, model {seconds['model']:.1f} s, "
+        f"writing {seconds['write']:.1f} s; limit: {tally.limit}"
+    )
+    _write_line(f"  {'format':<10}{'files':>8}{'audio h':>10}{'decode s':>10}{'resample s':>12}")
+    for name, sums in sorted(tally.formats.items()):
         _write_line(
-            f"  {timing['audio_s'] / 3600:.2f} h of audio in {wall_s:.1f} s "
-            f"({timing['audio_s'] / wall_s:.0f} x real time): loading {timing['load_s']:.1f} s, "
-            f"waiting for decoders {timing['wait_s']:.1f} s, model {timing['model_s']:.1f} s"
+            f"  {name:<10}{sums['files']:>8}{sums['audio_s'] / 3600:>10.2f}"
+            f"{sums['decode_s']:>10.1f}{sums['resample_s']:>12.1f}"
         )
-    return int(counts["failed"] + n_failed_before > 0)

@@ -1,5 +1,7 @@
 """One source to waveform segments: what a decode thread or process does. No TensorFlow."""
 
+import hashlib
+import time
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -19,12 +21,14 @@ class Source:
         sample_rate: of an array in Hz; None for a file.
         span: part to read.
         decoder: "auto", "soundfile", "av" or "tfio".
+        hashed: whether the sha256 of the file's bytes is wanted.
     """
 
     audio: object
     sample_rate: int | None = None
     span: Span = WHOLE
     decoder: str = "auto"
+    hashed: bool = False
 
     @property
     def path(self):
@@ -42,6 +46,9 @@ class Facts:
         sample_rate: of the recording, in Hz.
         decoder: "soundfile", "av", "tfio" or "array".
         flaws: tuple of (code, text); codes `truncated`, `short`, `silent`.
+        container: what the file's bytes are ("mp3", "flac", ...), "" for an array.
+        decode_s, resample_s: seconds that decoding with mixing, and resampling took.
+        content_sha256: of the file's bytes, "" if it was not asked for.
     """
 
     n_segments: int
@@ -49,6 +56,10 @@ class Facts:
     sample_rate: int
     decoder: str
     flaws: tuple = ()
+    container: str = ""
+    decode_s: float = 0.0
+    resample_s: float = 0.0
+    content_sha256: str = ""
 
     def to_record(self):
         """Return the facts as a dict for JSON."""
@@ -66,15 +77,18 @@ def decode_segments(source, front_end):
     Raises:
         AudioError: whatever goes wrong with this recording, and only that.
     """
-    clip, segmenter = Clip(), Segmenter(front_end)
+    clip, segmenter, clock = Clip(), Segmenter(front_end), _Clock()
+    digest = ""
     try:
-        for block in _blocks(source, clip, front_end.sample_rate):
+        for block in clock.timed(_blocks(source, clip, front_end.sample_rate)):
             segments = segmenter.push(block)
             if len(segments):
                 yield segments
         segments = segmenter.finish()
         if len(segments):
             yield segments
+        if source.hashed:
+            digest = _sha256(source.audio)
     except MemoryError:
         raise AudioError(
             "out_of_memory", "decoding it needs more memory than is allowed.", source.path
@@ -98,7 +112,35 @@ def decode_segments(source, front_end):
         clip.sample_rate,
         clip.decoder,
         tuple(clip.flaws),
+        clip.container,
+        clock.seconds - clip.resample_s,
+        clip.resample_s,
+        digest,
     )
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class _Clock:
+    """Adds up the time that an iterator takes, without that of its user."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def timed(self, iterator):
+        while True:
+            started = time.perf_counter()
+            item = next(iterator, None)
+            self.seconds += time.perf_counter() - started
+            if item is None:
+                return
+            yield item
 
 
 def _blocks(source, clip, target_rate):

@@ -1,5 +1,6 @@
 """Recordings to embeddings: the one call, `extract`, and the class behind it."""
 
+import contextlib
 import functools
 import os
 import time
@@ -120,8 +121,8 @@ class Extractor:
                 n_in += 1
                 yield source
 
-        started = time.perf_counter()
-        with DecodePool(counted(), self.front_end, n_workers, isolated) as events:
+        pool_of_decoders = DecodePool(counted(), self.front_end, n_workers, isolated)
+        with self._timed(), pool_of_decoders as events:
             model = self.model
             many = n_sources is None or n_sources >= COMPILE_FROM
             compiled = many and self.device.startswith("CPU")  # not measured on a GPU
@@ -138,9 +139,16 @@ class Extractor:
                 self.timing["files"] += 1
                 self.timing["audio_s"] += facts.duration_s if facts else 0
                 yield Result(index, waiting.pop(index).path, embedding, facts, error)
-        self.timing["wall_s"] += time.perf_counter() - started
         if n_in != n_out:
             raise RuntimeError(f"{n_in} sources went in, {n_out} came out: a bug, please report")
+
+    @contextlib.contextmanager
+    def _timed(self):
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timing["wall_s"] += time.perf_counter() - started
 
     def extract(
         self,

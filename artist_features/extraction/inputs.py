@@ -33,14 +33,16 @@ def find_audio(arguments):
 
 
 def _read_list(path):
+    """Yield the paths of a list, line by line: it may be longer than memory."""
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            for number, line in enumerate(file, start=1):
+                line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                line = line.rstrip(b"\r\n")
+                if b"\0" in line:
+                    text = "zero byte in a path; one path per line is needed."
+                    raise ManifestError(text, path, number)
+                if line.strip():
+                    yield os.fsdecode(line)
     except OSError as error:
         raise ManifestError(f"list cannot be read ({error.strerror}).", path) from None
-    lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if b"\0" in line:
-            raise ManifestError("zero byte in a path; one path per line is needed.", path, number)
-        if line.strip():
-            yield os.fsdecode(line)

@@ -5,7 +5,9 @@ Failed recordings keep their row, with status and error; their embedding is NaN 
 that rows made in another way never end up in one table.
 """
 
+import dataclasses
 import io
+import json
 import os
 import zipfile
 from dataclasses import dataclass
@@ -19,15 +21,19 @@ WITH_VECTOR = ("ok", "truncated", "short", "silent")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the output.
+    """What came of one recording.
 
     Attributes:
         path: as given, `str` in `os.fsdecode` form.
-        embedding: float32 `(dim,)`, or None if the recording failed.
+        embedding: float32 `(dim,)`; `(n_segments, dim)` if segments are kept apart; None if
+            the recording failed.
         n_segments, duration_s, sample_rate: facts of the decoding; 0 if it failed.
         decoder: which one delivered the samples, "" if it failed.
         status: "ok", the code of a flaw, or the code of the error.
         error: text of the error or of the flaws, "" if there is nothing to say.
+        size_bytes, mtime_ns: of the file when it was read, -1 if it was not there.
+        content_sha256: of the file's bytes, "" if it was not asked for.
+        starts_s: seconds at which the segments begin, if they are kept apart.
     """
 
     path: str
@@ -38,6 +44,10 @@ class Row:
     decoder: str
     status: str
     error: str
+    size_bytes: int = -1
+    mtime_ns: int = -1
+    content_sha256: str = ""
+    starts_s: tuple = ()
 
     @property
     def failed(self):
@@ -45,13 +55,20 @@ class Row:
         return self.status not in WITH_VECTOR
 
     @classmethod
-    def from_result(cls, result):
-        """Build from a `Result` of the pipeline."""
+    def from_result(cls, result, stamp=(-1, -1), starts_s=()):
+        """Build from a `Result` of the pipeline.
+
+        Args:
+            result: `Result`.
+            stamp: (size in bytes, mtime in ns) of the file.
+            starts_s: where the segments begin, if they are kept apart.
+        """
         path = os.fsdecode(result.path)
+        size, mtime = stamp
         if result.error is not None:
-            return cls(path, None, 0, 0.0, 0, "", result.status, result.error.message)
+            text = result.error.message
+            return cls(path, None, 0, 0.0, 0, "", result.status, text, size, mtime)
         facts = result.facts
-        text = "; ".join(text for _, text in facts.flaws)
         return cls(
             path,
             result.embedding,
@@ -60,7 +77,11 @@ class Row:
             facts.sample_rate,
             facts.decoder,
             result.status,
-            text,
+            "; ".join(text for _, text in facts.flaws),
+            size,
+            mtime,
+            facts.content_sha256,
+            tuple(starts_s),
         )
 
 
@@ -71,19 +92,38 @@ _FACTS = {  # column -> type in `.npz`
     "n_segments": np.int64,
     "duration_s": np.float64,
     "sample_rate": np.int64,
+    "size_bytes": np.int64,
+    "mtime_ns": np.int64,
+    "content_sha256": np.str_,
 }
 
 
+def _lines(rows, dim):
+    """Return (rows, embeddings or None, starts in s or NaN), one of each per line.
+
+    A recording whose segments are kept apart has a line for each.
+    """
+    lines = []
+    for row in rows:
+        if row.failed or row.embedding.ndim == 1:
+            lines.append((row, None if row.failed else row.embedding, np.nan))
+        else:
+            lines += [(row, *pair) for pair in zip(row.embedding, row.starts_s, strict=True)]
+    return zip(*lines, strict=True) if lines else ((), (), ())
+
+
 def to_npz(rows, dim, made_with):
-    """Return the bytes of an `.npz`: `paths`, `embeddings`, facts, `made_with`."""
+    """Return the bytes of an `.npz`: `paths`, `embeddings`, `starts_s`, facts, `made_with`."""
+    rows, vectors, starts = _lines(rows, dim)
     missing = np.full(dim, np.nan, np.float32)
-    vectors = [missing if row.failed else row.embedding for row in rows]
+    vectors = [missing if vector is None else vector for vector in vectors]
     columns = {name: np.array([getattr(r, name) for r in rows], t) for name, t in _FACTS.items()}
     buffer = io.BytesIO()
     np.savez(
         buffer,
         paths=np.array([row.path for row in rows], np.str_),
         embeddings=np.array(vectors, np.float32).reshape(len(rows), dim),
+        starts_s=np.array(starts, np.float64),
         made_with=np.array(made_with),
         **columns,
     )
@@ -95,49 +135,57 @@ def from_npz(path):
     with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
         columns = {name: file[name].tolist() for name in _FACTS}
         paths, vectors = file["paths"].tolist(), list(file["embeddings"])
-        made_with = str(file["made_with"])
-    return _rows(paths, vectors, columns), made_with
+        starts, made_with = file["starts_s"].tolist(), str(file["made_with"])
+    return _rows(paths, vectors, starts, columns), made_with
 
 
 def to_parquet(rows, dim, made_with):
-    """Return the bytes of a Parquet table: `path`, `embedding`, facts.
+    """Return the bytes of a Parquet table: `path`, `embedding`, `start_s`, facts, model.
 
     `path` is text for people and SQL; `path_bytes` is the file's true name.
     """
     pa, parquet = require_pyarrow()
-    raw = [os.fsencode(row.path) for row in rows]
-    vectors = [None if row.failed else row.embedding for row in rows]
-    types = {np.str_: pa.string(), np.int64: pa.int32(), np.float64: pa.float64()}
+    rows, vectors, starts = _lines(rows, dim)
+    types = {np.str_: pa.string(), np.int64: pa.int64(), np.float64: pa.float64()}
     columns = {
         "path": pa.array([_valid(row.path) for row in rows], pa.string()),
-        "path_bytes": pa.array(raw, pa.binary()),
+        "path_bytes": pa.array([os.fsencode(row.path) for row in rows], pa.binary()),
         "embedding": pa.array(vectors, pa.list_(pa.float32(), dim)),
+        "start_s": pa.array(starts, pa.float64(), from_pandas=True),  # NaN becomes null
     }
     for name, numpy_type in _FACTS.items():
         values = [getattr(row, name) for row in rows]
         if numpy_type is np.str_:
             values = [_valid(value) for value in values]
         columns[name] = pa.array(values, types[numpy_type])
+    model = json.loads(made_with)
+    for name in ("model", "weights_sha256"):
+        columns[name] = pa.array([model.get(name, "")] * len(rows), pa.string())
     table = pa.table(columns).replace_schema_metadata({"made_with": made_with})
     sink = io.BytesIO()
-    parquet.write_table(table, sink)
+    parquet.write_table(table, sink, write_page_checksum=True)
     return sink.getvalue()
 
 
 def from_parquet(path, *, with_embeddings=True):
-    """Return (rows, made_with) of a table written by `to_parquet`."""
+    """Return (rows, made_with) of a table written by `to_parquet`.
+
+    Without embeddings, a recording whose segments are kept apart has one row all the same.
+    """
     _, parquet = require_pyarrow()
-    names = ["path_bytes", *_FACTS] + (["embedding"] if with_embeddings else [])
-    table = parquet.ParquetFile(path).read(columns=names)
+    names = ["path_bytes", "start_s", *_FACTS] + (["embedding"] if with_embeddings else [])
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        table = file.read(columns=names)
     columns = {name: table[name].to_pylist() for name in _FACTS}
     paths = [os.fsdecode(name) for name in table["path_bytes"].to_pylist()]
+    starts = [np.nan if start is None else start for start in table["start_s"].to_pylist()]
     vectors = [None] * len(paths)
     if with_embeddings:
         vectors = [
             None if v is None else np.array(v, np.float32) for v in table["embedding"].to_pylist()
         ]
     metadata = table.schema.metadata or {}
-    return _rows(paths, vectors, columns), metadata[b"made_with"].decode()
+    return _rows(paths, vectors, starts, columns), metadata[b"made_with"].decode()
 
 
 def require_pyarrow():
@@ -166,12 +214,24 @@ def read_table(path, reader, **options):
         ) from None
 
 
-def _rows(paths, vectors, columns):
+def _rows(paths, vectors, starts, columns):
+    """Return the `Row`s of a table's lines; lines of one recording's segments become one."""
+    rows, segments = [], []
     facts = zip(*columns.values(), strict=True)
-    return [
-        Row(path=path, embedding=vector, **dict(zip(columns, values, strict=True)))
-        for path, vector, values in zip(paths, vectors, facts, strict=True)
-    ]
+    for path, vector, start, values in zip(paths, vectors, starts, facts, strict=True):
+        if np.isnan(start):
+            rows.append(Row(path, vector, **dict(zip(columns, values, strict=True))))
+            continue
+        segments.append((vector, start))
+        row = Row(path, None, **dict(zip(columns, values, strict=True)))
+        if len(segments) == row.n_segments:
+            parts, places = zip(*segments, strict=True)
+            stacked = None if parts[0] is None else np.stack(parts)
+            rows.append(dataclasses.replace(row, embedding=stacked, starts_s=places))
+            segments = []
+    if segments:
+        raise ValueError("segments of a recording are missing")
+    return rows
 
 
 def _valid(text):

@@ -44,13 +44,19 @@ def encode_request(source, front_end):
         "path": os.fsdecode(source.audio),
         "span": [source.span.offset_s, source.span.duration_s],
         "decoder": source.decoder,
+        "hashed": source.hashed,
         "front_end": vars(front_end),
     }
     return json.dumps(record).encode("ascii") + b"\n"
 
 
 def _serve(record, out):
-    source = Source(record["path"], span=Span(*record["span"]), decoder=record["decoder"])
+    source = Source(
+        record["path"],
+        span=Span(*record["span"]),
+        decoder=record["decoder"],
+        hashed=record["hashed"],
+    )
     try:
         for item in decode_segments(source, FrontEnd(**record["front_end"])):
             if hasattr(item, "to_record"):

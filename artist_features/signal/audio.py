@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +34,8 @@ class Clip:
         duration_s: seconds decoded, valid after the last block.
         declared_s: seconds that the file's header promises, or None.
         decoder: which decoder delivered the samples.
+        container: what the file's bytes are, as `containers.identify` names it.
+        resample_s: seconds of work that the resampling took.
         flaws: list of (code, text): what is wrong though an embedding is possible.
     """
 
@@ -41,6 +44,8 @@ class Clip:
     duration_s: float = 0.0
     declared_s: float | None = None
     decoder: str = ""
+    container: str = ""
+    resample_s: float = 0.0
     flaws: list = field(default_factory=list)
 
 
@@ -61,6 +66,7 @@ def read_file(path, clip, *, target_rate, span=WHOLE, decoder="auto"):
     clip.path = path
     with _opened(path) as (fd, before):
         container = containers.identify(fd, before.st_size, path)
+        clip.container = container.kind
         blocks = _checked(_mono(_decode(fd, container, path, span, decoder), clip), clip)
         yield from _resampled(blocks, clip, target_rate)
         after = os.fstat(fd)
@@ -250,7 +256,10 @@ def _resampled(blocks, clip, target_rate):
         stream = stream or soxr.ResampleStream(
             clip.sample_rate, target_rate, 1, dtype="float32", quality="HQ"
         )
-        yield stream.resample_chunk(block)
+        started = time.perf_counter()
+        resampled = stream.resample_chunk(block)
+        clip.resample_s += time.perf_counter() - started
+        yield resampled
     if stream is not None:
         yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 

@@ -1,0 +1,69 @@
+"""Signals that end a job: the first one in order, the second one at once."""
+
+import os
+import signal
+import threading
+
+_ORDERLY = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
+class Stopped(BaseException):  # no error, as KeyboardInterrupt is none
+    """A signal asked for the end.
+
+    Attributes:
+        exit_code: 130 for Ctrl-C, 143 for a request to end.
+    """
+
+    def __init__(self, number):
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = _exit_code(number)
+
+
+class OrderlyStop:
+    """Context in which the first signal raises `Stopped` in the main thread.
+
+    Never inside `whole()`: there it waits until the block is done. A second signal ends
+    the process without another word.
+    """
+
+    def __init__(self):
+        self._number = None
+        self._busy = False
+        self._before = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in _ORDERLY}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number, _):
+        if self._number is not None:
+            os._exit(_exit_code(number))
+        self._number = number
+        if not self._busy:
+            raise Stopped(number)
+
+    def whole(self, function):
+        """Return the function, not to be broken off by the first signal."""
+
+        def run(*args):
+            self._busy = True
+            try:
+                return function(*args)
+            finally:
+                self._busy = False
+                if self._number is not None:
+                    raise Stopped(self._number)
+
+        return run
+
+
+def _exit_code(number):
+    """As shells have it: 128 and the number of SIGINT, or of SIGTERM for any other."""
+    return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)

@@ -1,0 +1,62 @@
+"""What an output already holds: a table on disk, so that memory does not grow with it."""
+
+import os
+import sqlite3
+
+_TABLE = """
+CREATE TABLE held (
+    path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, status TEXT, shard INTEGER,
+    stale INTEGER DEFAULT 0
+) WITHOUT ROWID
+"""
+
+
+class Ledger:
+    """Paths that have a row, with the file's size and time when it was read.
+
+    Lives in a private temporary file, which disappears with the process: it is built anew
+    from the shards at each start, and so never disagrees with them.
+    """
+
+    def __init__(self):
+        self._table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._table.execute("PRAGMA journal_mode = OFF")
+        self._table.execute("PRAGMA synchronous = OFF")
+        self._table.execute(_TABLE)
+
+    def add(self, rows, shard):
+        """Note rows of a shard, given by its number; a later row of a path replaces it."""
+        values = [
+            (os.fsencode(row.path), row.size_bytes, row.mtime_ns, row.status, shard) for row in rows
+        ]
+        insert = "INSERT OR REPLACE INTO held (path, size, mtime, status, shard) "
+        self._table.executemany(f"{insert} VALUES (?, ?, ?, ?, ?)", values)
+
+    def find(self, path):
+        """Return (status, (size, mtime)) of a path's row, or None."""
+        query = "SELECT status, size, mtime FROM held WHERE path = ? AND NOT stale"
+        found = self._table.execute(query, [os.fsencode(path)]).fetchone()
+        return found and (found[0], (found[1], found[2]))
+
+    def mark_stale(self, path):
+        """Mark a path's row as to be made again."""
+        self._table.execute("UPDATE held SET stale = 1 WHERE path = ?", [os.fsencode(path)])
+
+    def stale_shards(self):
+        """Return the numbers of the shards that hold stale rows."""
+        query = "SELECT DISTINCT shard FROM held WHERE stale ORDER BY shard"
+        return [number for (number,) in self._table.execute(query)]
+
+    def is_stale(self, path):
+        """Tell whether a path's row is to be made again."""
+        query = "SELECT stale FROM held WHERE path = ?"
+        found = self._table.execute(query, [os.fsencode(path)]).fetchone()
+        return bool(found and found[0])
+
+    def forget_stale(self):
+        """Forget the stale rows; they are out of the shards."""
+        self._table.execute("DELETE FROM held WHERE stale")
+
+    def close(self):
+        """Free the table."""
+        self._table.close()

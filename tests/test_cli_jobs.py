@@ -1,0 +1,203 @@
+"""Long jobs as users run them: real processes, real signals, rows 46 to 64 of the fault table."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import music, write_audio
+
+from artist_features.cli.main import main
+
+parquet = pytest.importorskip("pyarrow.parquet")
+pytestmark = pytest.mark.slow
+N_FILES = 40
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("library")
+    for number in range(N_FILES - 1):
+        write_audio(folder / f"{number:02d}.flac", music(seconds=20, seed=number % 5))
+    (folder / "bad.mp3").write_text("these are words, not music")
+    return folder
+
+
+def start(library, model, out, *options, **streams):
+    words = [sys.executable, "-m", "artist_features.cli.main", "extract", library, "-o", out]
+    words += ["--model", model, *options]
+    return subprocess.Popen(
+        [str(word) for word in words],
+        text=True,
+        start_new_session=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
+    )
+
+
+def finish(*args, code=1):
+    process = start(*args)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == code, said
+    return said
+
+
+def rows(out):
+    found = [
+        row for p in sorted(out.glob("*.parquet")) for row in parquet.read_table(p).to_pylist()
+    ]
+    return sorted((row["path"], row["status"], str(row["embedding"])) for row in found)
+
+
+def journal_grows(out, process, n_bytes):
+    deadline = time.monotonic() + 100
+    while not (out / ".journal").exists() or (out / ".journal").stat().st_size < n_bytes:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def unbroken(library, tiny_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("unbroken") / "out"
+    finish(library, tiny_folder, out)
+    return rows(out)
+
+
+def test_the_unbroken_job_has_a_row_for_every_file(unbroken):
+    assert len(unbroken) == N_FILES
+    assert [path for path, status, _ in unbroken if status != "ok"] == [unbroken[-1][0]]
+
+
+def test_killed_at_any_time_it_ends_as_an_unbroken_one(library, tiny_folder, tmp_path, unbroken):
+    """Row 50, with 5 kills in one job; they come at random times after the first row."""
+    out, rng, sizes = tmp_path / "out", random.Random(0), []
+    for number in range(5):
+        process = start(library, tiny_folder, out)
+        journal_grows(out, process, 1)
+        time.sleep(rng.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        sizes.append(len(rows(out)))
+        if number == 1:  # a power loss on top: the last record is half there
+            with open(out / ".journal", "ab") as journal:
+                journal.write(b"AFr1 half a record")
+    finish(library, tiny_folder, out)
+    assert sizes == sorted(sizes)
+    assert rows(out) == unbroken
+    kept = sorted(p.name for p in out.iterdir() if p.suffix != ".parquet")
+    assert kept == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_a_signal_to_the_group_commits_and_ends(
+    number, code, library, tiny_folder, tmp_path, unbroken
+):
+    """Rows 51 and 52."""
+    out = tmp_path / "out"
+    process = start(library, tiny_folder, out)
+    journal_grows(out, process, 1)
+    begun = time.monotonic()
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == code, said
+    assert time.monotonic() - begun < 5
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
+    assert 0 < len(rows(out)) < N_FILES
+    assert not (out / ".journal").exists()
+    finish(library, tiny_folder, out)
+    assert rows(out) == unbroken
+
+
+def test_a_second_signal_ends_it_at_once(library, tiny_folder, tmp_path, unbroken):
+    out = tmp_path / "out"
+    process = start(library, tiny_folder, out)
+    journal_grows(out, process, 1)
+    for _ in range(20):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.002)
+    assert process.wait(5) == 130
+    process.communicate()
+    finish(library, tiny_folder, out)
+    assert rows(out) == unbroken
+
+
+def test_output_folder_made_read_only_half_way(library, tiny_folder, tmp_path):
+    """A folder that takes no more shards: the rows are in the journal, and come later."""
+    out = tmp_path / "out"
+    process = start(library, tiny_folder, out)
+    journal_grows(out, process, 1)
+    blocker = out / "part-00000.parquet"  # root may write anywhere, but not over a folder
+    blocker.mkdir()
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 2
+    assert "part-00000.parquet" in said
+    assert "Traceback" not in said
+    blocker.rmdir()
+    said = finish(library, tiny_folder, out)
+    assert f"{N_FILES} already there" in said
+    assert len(rows(out)) == N_FILES
+
+
+def test_two_jobs_in_one_folder(library, tiny_folder, tmp_path):
+    """Row 56."""
+    out = tmp_path / "out"
+    first = start(library, tiny_folder, out)
+    journal_grows(out, first, 1)
+    said = finish(library, tiny_folder, out, code=2)
+    assert f"pid {first.pid} on " in said
+    first.communicate(timeout=200)
+    assert first.returncode == 1
+
+
+def test_parts_on_two_machines_make_the_whole(library, tiny_folder, tmp_path, unbroken):
+    for index in (1, 2):
+        options = ("--shard", f"{index}/2", "--model", str(tiny_folder))
+        assert main(["extract", str(library), "-o", str(tmp_path / f"{index}"), *options]) in (0, 1)
+    both = [rows(tmp_path / f"{index}") for index in (1, 2)]
+    assert min(map(len, both)) > 5
+    assert sorted(both[0] + both[1]) == unbroken
+
+
+def test_report_segments_and_hashes(library, tiny_folder, tmp_path):
+    import hashlib
+
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    options = ("--report", report, "--per-segment", "--content-hash", "--model", tiny_folder)
+    words = ["extract", library, "-o", out, *options]
+    assert main([str(word) for word in words]) == 1
+    record = json.loads(report.read_text())
+    assert record["made"] == {"ok": N_FILES - 1, "unsupported": 1}
+    assert record["formats"]["flac"]["files"] == N_FILES - 1
+    assert record["formats"]["flac"]["decode_s"] > 0
+    assert record["formats"]["flac"]["resample_s"] > 0
+    table = parquet.read_table(out / "part-00000.parquet").to_pylist()
+    mine = [row for row in table if row["path"].endswith("/00.flac")]
+    assert [row["start_s"] for row in mine] == pytest.approx(np.arange(6) * 129 * 512 / 22050)
+    digest = hashlib.sha256((library / "00.flac").read_bytes()).hexdigest()
+    assert {row["content_sha256"] for row in mine} == {digest}
+    assert mine[0]["model"] == "tiny"
+    assert len(mine[0]["weights_sha256"]) == 64
+    assert main([str(w) for w in words if w != "--per-segment"]) == 2
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "-1/2"])
+def test_parts_that_are_none(text, library, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["extract", str(library), "-o", str(tmp_path / "o"), f"--shard={text}"])
+    assert caught.value.code == 2
+    assert "allowed is I/N" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_told_first(library, tmp_path, capsys):
+    words = ["extract", str(library), "-o", str(tmp_path / "o")]
+    assert main([*words, "--report", str(tmp_path / "none" / "r.json")]) == 2
+    assert "report cannot be written there" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

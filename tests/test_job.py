@@ -1,0 +1,184 @@
+"""Jobs over many files: what is missing, changed, failed; memory; the parts of a list."""
+
+import itertools
+import os
+import tracemalloc
+from collections import Counter
+
+import numpy as np
+import pytest
+from test_outputs import MADE_WITH
+
+from artist_features.errors import AudioError
+from artist_features.extraction import job
+from artist_features.extraction.decode import Facts, Source
+from artist_features.extraction.outputs import open_output
+from artist_features.extraction.pipeline import Result
+
+
+class Listener:
+    """An extractor that reads no audio: files with "bad" in their name fail."""
+
+    n_workers = 2
+
+    def __init__(self):
+        self.timing, self.heard = Counter(), []
+
+    def results(self, sources, *, pool="mean", n_sources=None):
+        for index, source in enumerate(sources):
+            self.heard.append(source.path)
+            if "bad" in source.path:
+                yield Result(index, source.path, error=AudioError("damaged", "bad", source.path))
+            else:
+                facts = Facts(2, 6.0, 44100, "soundfile", (), "mp3", 0.02, 0.01)
+                vector = np.full(4 if pool else (2, 4), len(source.path), np.float32)
+                yield Result(index, source.path, vector, facts)
+
+
+@pytest.fixture
+def files(tmp_path):
+    folder = tmp_path / "music"
+    folder.mkdir()
+    for name in ("a.mp3", "bad.mp3", "c.mp3"):
+        (folder / name).write_text(name)
+    return [str(folder / name) for name in ("a.mp3", "bad.mp3", "c.mp3", "gone.mp3")]
+
+
+def go(paths, out, *, retry_failed=False, **options):
+    writer = open_output(out, dim=4, made_with=MADE_WITH)
+    listener = Listener()
+    try:
+        tally = job.survey(iter(paths), writer, retry_failed=retry_failed)
+        job.run(iter(paths), writer, listener, tally, **options)
+    finally:
+        writer.close()
+    return tally, [os.path.basename(path) for path in listener.heard]
+
+
+def stored(out):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [row for p in sorted(out.glob("*.parquet")) for row in parquet.read_table(p).to_pylist()]
+    return {os.path.basename(row["path"]): row for row in rows}, len(rows)
+
+
+def test_what_is_there_stays_and_failed_files_are_left_alone(files, tmp_path):
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "out"
+    tally, heard = go(files, out)
+    assert heard == ["a.mp3", "bad.mp3", "c.mp3", "gone.mp3"]
+    assert tally.made == {"ok": 3, "damaged": 1}
+    assert (tally.n_listed, tally.n_missing, tally.n_failed) == (4, 4, 1)
+    tally, heard = go(files, out)
+    assert heard == []
+    assert tally.kept == {"ok": 3, "damaged": 1}
+    tally, heard = go(files, out, retry_failed=True)
+    assert heard == ["bad.mp3"]
+    assert (tally.kept, tally.made, tally.n_failed) == ({"ok": 3}, {"damaged": 1}, 1)
+    assert stored(out)[1] == 4
+
+
+@pytest.mark.parametrize("name", ["out", "out.npz", "out.parquet"])
+def test_changed_files_are_read_again_and_vanished_ones_stay(files, tmp_path, name):
+    pytest.importorskip("pyarrow")
+    go(files, tmp_path / name)
+    with open(files[0], "a") as file:
+        file.write("more")
+    os.utime(files[2], (1, 1))
+    tally, heard = go([files[0], files[2], files[3]], tmp_path / name)
+    assert heard == ["a.mp3", "c.mp3"]
+    assert (tally.n_changed, tally.kept) == (2, {"ok": 1})
+    os.unlink(files[0])
+    tally, heard = go([files[0]], tmp_path / name)
+    assert heard == []
+    assert tally.kept == {"ok": 1}
+
+
+def test_new_files_are_added_and_files_no_longer_named_keep_their_rows(files, tmp_path):
+    out = tmp_path / "out"
+    go(files[:2], out)
+    _, heard = go(files[2:], out)
+    assert heard == ["c.mp3", "gone.mp3"]
+    assert set(stored(out)[0]) == {"a.mp3", "bad.mp3", "c.mp3", "gone.mp3"}
+
+
+def test_folders_that_cannot_be_searched_keep_one_row(files, tmp_path):
+    out = tmp_path / "out"
+    closed = AudioError("no_permission", "folder cannot be searched", "/closed")
+    tally, _ = go([closed, *files[:1]], out)
+    assert tally.made == {"no_permission": 1, "ok": 1}
+    tally, _ = go([closed, *files[:1]], out)
+    assert tally.made == {}
+    assert stored(out)[1] == 2
+
+
+def test_rows_of_segments_say_when_they_begin(files, tmp_path):
+    out = tmp_path / "out"
+    go(files[:1], out, hop_s=3.0)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = parquet.read_table(out / "part-00000.parquet").to_pylist()
+    assert [row["start_s"] for row in rows] == [0.0, 3.0]
+    _, heard = go(files[:1], out, hop_s=3.0)
+    assert heard == []
+
+
+def test_the_tally_tells_formats_and_limit(files, tmp_path):
+    tally, _ = go(files, tmp_path / "out")
+    assert tally.formats == {
+        "mp3": {"files": 3, "audio_s": 18.0, "decode_s": pytest.approx(0.06), "resample_s": 0.03}
+    }
+    tally.seconds.update(wall=0.06, model=0.001)
+    assert tally.limit == "decoding (busy 75 % of the time)"
+    record = tally.record()
+    assert record["made"] == {"ok": 3, "damaged": 1}
+    assert record["formats"]["mp3"]["files"] == 3
+
+
+def test_parts_of_a_list_are_disjoint_and_whole():
+    paths = [f"/music/{n}.mp3" for n in range(1000)]
+    parts = [list(job.part_of(paths, index, 3)) for index in (1, 2, 3)]
+    assert sorted(itertools.chain(*parts)) == sorted(paths)
+    assert min(map(len, parts)) > 250
+    assert list(job.part_of(paths[::-1], 2, 3)) == parts[1][::-1]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
+    """200,000 files of a simulated source; what stays allocated between two tenths."""
+
+    class Peaks(Listener):
+        def results(self, sources, **options):
+            for number, result in enumerate(super().results(sources, **options)):
+                self.heard.clear()
+                if number % 20_000 == 10_000:
+                    peaks.append(tracemalloc.get_traced_memory()[1])
+                    tracemalloc.reset_peak()
+                yield result
+
+    def paths():
+        return (f"/music/{n % 1000}/{n}.mp3" for n in range(200_000))
+
+    peaks = []
+    for n_runs in (1, 2):
+        writer = open_output(tmp_path / "out", dim=4, made_with=MADE_WITH)
+        tracemalloc.start()
+        tally = job.survey(paths(), writer)
+        job.run(paths(), writer, Peaks(), tally)
+        survey_peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        writer.close()
+        assert tally.n_listed == 200_000
+        assert (tally.made.total(), tally.kept.total())[n_runs - 1] == 200_000
+    assert len(peaks) == 10
+    assert peaks[-1] - peaks[1] < 1e6
+    assert survey_peak < 5e6
+
+
+def test_sources_carry_their_options(files, tmp_path):
+    seen = []
+
+    def make_source(path):
+        seen.append(Source(path, hashed=True))
+        return seen[-1]
+
+    go(files[:1], tmp_path / "out.npz", make_source=make_source)
+    assert seen[0].hashed

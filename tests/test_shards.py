@@ -1,0 +1,243 @@
+"""Folders of shards: continued, mended, locked; nothing finished is lost or twice."""
+
+import contextlib
+import importlib
+import os
+import resource
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from test_outputs import MADE_WITH, NASTY, row
+
+from artist_features.errors import OutputError
+from artist_features.extraction import shards
+from artist_features.extraction.outputs import open_output
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_ROWS", 2)
+
+
+def opened(folder, **changes):
+    return open_output(folder, dim=4, made_with={**MADE_WITH, **changes})
+
+
+def write(folder, rows, close=True):
+    writer = opened(folder)
+    for index, item in enumerate(rows):
+        writer.write(index, item)
+    if close:
+        writer.close()
+    return writer
+
+
+def paths(folder):
+    import pyarrow.parquet as parquet
+
+    tables = [parquet.ParquetFile(p).read() for p in sorted(folder.glob("*.parquet"))]
+    return [os.fsdecode(name) for table in tables for name in table["path_bytes"].to_pylist()]
+
+
+def crash(writer):
+    """End a writer as a kill would: nothing is flushed, the lock goes."""
+    writer._journal._file.close()
+    writer._lock.release()
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_folder_of_shards_is_continued(tmp_path):
+    folder = tmp_path / "shards"
+    write(folder, [row(name) for name in NASTY])
+    assert names(folder) == [".lock", *(f"part-0000{n}.parquet" for n in range(3))]
+    writer = opened(folder)
+    assert all(writer.find(name) == ("ok", (7, 8)) for name in NASTY)
+    assert writer.find("new") is None
+    writer.write(0, row("new", status="damaged"))
+    writer.close()
+    writer = opened(folder)
+    assert writer.find("new")[0] == "damaged"
+    writer.close()
+    assert paths(folder) == [*NASTY, "new"]
+
+
+def test_a_kill_loses_no_row(tmp_path):
+    folder = tmp_path / "shards"
+    crash(write(folder, [row("a"), row("b"), row("c")], close=False))
+    assert paths(folder) == ["a", "b"]
+    writer = opened(folder)
+    assert writer.find("c") == ("ok", (7, 8))
+    writer.close()
+    assert paths(folder) == ["a", "b", "c"]
+
+
+def test_a_kill_between_shard_and_journal_makes_no_row_twice(tmp_path, monkeypatch):
+    folder = tmp_path / "shards"
+    writer = write(folder, [row("a")], close=False)
+    monkeypatch.setattr(writer._journal, "clear", lambda: None)
+    writer.write(1, row("b"))  # the shard is there, the journal still holds both rows
+    crash(writer)
+    opened(folder).close()
+    assert paths(folder) == ["a", "b"]
+
+
+def test_what_a_kill_left_behind_is_cleared(tmp_path):
+    folder = tmp_path / "shards"
+    write(folder, [row("a")])
+    (folder / ".partial-123").write_bytes(b"half a shard")
+    opened(folder).close()
+    assert names(folder) == [".lock", "part-00000.parquet"]
+
+
+def test_a_shard_cut_anywhere_is_moved_aside_and_its_rows_are_missing(tmp_path):
+    folder = tmp_path / "shards"
+    write(folder, [row(name) for name in "abcd"])
+    shard = folder / "part-00001.parquet"
+    data = shard.read_bytes()
+    # the classes of places: nothing, the magic, a page, the footer, its length, the last magic
+    for n_bytes in (0, 3, 4, len(data) // 2, len(data) - 100, len(data) - 8, len(data) - 1):
+        shard.write_bytes(data[:n_bytes])
+        writer = opened(folder)
+        assert [p.name for p in writer.damaged] == [".part-00001.damaged"]
+        assert [writer.find(name) is not None for name in "abcd"] == [True, True, False, False]
+        writer.close()
+        assert paths(folder) == ["a", "b"]
+
+
+def test_a_changed_byte_in_a_shard_is_never_a_wrong_row(tmp_path):
+    folder = tmp_path / "shards"
+    write(folder, [row(name) for name in "ab"])
+    shard = folder / "part-00000.parquet"
+    data = shard.read_bytes()
+    outcomes = Counter()
+    for place in range(0, len(data), 31):
+        changed = bytearray(data)
+        changed[place] ^= 0xFF
+        shard.write_bytes(changed)
+        outcome = _outcome(folder)
+        outcomes[outcome] += 1
+        assert outcome in ("mismatch", "set aside", "whole"), place
+    assert outcomes["set aside"] > 10
+
+
+def _outcome(folder):
+    try:
+        writer = opened(folder)
+    except OutputError as error:  # another `made_with` stands there now
+        return error.code
+    found = {name: writer.find(name) for name in "ab"}
+    n_rows = writer._ledger._table.execute("SELECT count(*) FROM held").fetchone()[0]
+    writer.close()
+    for aside in writer.damaged:
+        aside.unlink()
+    if writer.damaged:
+        return "set aside" if n_rows == 0 else "wrong"
+    return "whole" if n_rows == 2 and set(found.values()) == {("ok", (7, 8))} else "wrong"
+
+
+def test_stale_rows_leave_their_shards(tmp_path):
+    folder = tmp_path / "shards"
+    write(folder, [row(name, seed) for seed, name in enumerate("abcde")])
+    writer = opened(folder)
+    for name in "ace":
+        writer.mark_stale(name)
+    assert writer.find("a") is None
+    writer.drop_stale()
+    assert paths(folder) == ["b", "d"]
+    assert not (folder / "part-00002.parquet").exists()
+    writer.write(0, row("a", 9))
+    writer.close()
+    assert paths(folder) == ["b", "d", "a"]
+    import pyarrow.parquet as parquet
+
+    kept = parquet.ParquetFile(folder / "part-00000.parquet").read()["embedding"].to_pylist()
+    np.testing.assert_array_equal(np.float32(kept), [row("b", 1).embedding])
+
+
+def test_rows_of_another_model_are_refused(tmp_path):
+    write(tmp_path / "s", [row("a")])
+    with pytest.raises(OutputError, match="made with weights_sha256") as caught:
+        opened(tmp_path / "s", weights_sha256="cd" * 32)
+    assert caught.value.code == "mismatch"
+    opened(tmp_path / "s", model="the same numbers by another name").close()
+
+
+def test_a_second_writer_is_told_who_is_there(tmp_path):
+    writer = write(tmp_path / "s", [row("a")], close=False)
+    code = (
+        "from artist_features.errors import OutputError\n"
+        "from artist_features.extraction.outputs import open_output\n"
+        f"try: open_output({str(tmp_path / 's')!r}, dim=4, made_with={MADE_WITH!r})\n"
+        "except OutputError as error: print(error.code, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("locked ")
+    assert f"pid {os.getpid()} on " in done.stdout
+    writer.close()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
+    folder = tmp_path / "s"
+    write(folder, [row("a"), row("b")])
+    monkeypatch.setattr(shards, "SHARD_ROWS", 1000)
+    writer = opened(folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    made = []
+    try:
+        with pytest.raises(OutputError) as caught:
+            _write_until_it_fails(writer, made)
+        assert caught.value.code == "no_space"
+        with pytest.raises(OutputError, match="no space"):
+            writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(made) > 3
+    assert paths(folder) == ["a", "b"]
+    opened(folder).close()
+    assert paths(folder)[: 2 + len(made)] == ["a", "b", *made]
+
+
+def _write_until_it_fails(writer, made):
+    for number in range(1000):
+        writer.write(number, row(f"{number}.mp3"))
+        made.append(f"{number}.mp3")
+
+
+def test_readers_of_folders_read_it_while_a_run_goes_on(tmp_path):
+    folder = tmp_path / "s"
+    writer = write(folder, [row(name, seed) for seed, name in enumerate("abcde")], close=False)
+    assert (folder / ".journal").stat().st_size > 0
+    found = {}
+    if pandas := _installed("pandas"):
+        found["pandas"] = pandas.read_parquet(folder)["path"].tolist()
+    if polars := _installed("polars"):
+        found["polars"] = polars.read_parquet(folder / "*.parquet")["path"].to_list()
+    if duckdb := _installed("duckdb"):
+        query = f"SELECT path FROM '{folder}/*.parquet' ORDER BY path"
+        found["duckdb"] = [path for (path,) in duckdb.sql(query).fetchall()]
+    if datasets := _installed("datasets"):
+        loaded = datasets.load_dataset(
+            "parquet", data_dir=str(folder), cache_dir=str(tmp_path / "cache")
+        )
+        found["datasets"] = loaded["train"]["path"][:]
+        assert len(loaded["train"][0]["embedding"]) == 4
+    writer.close()
+    assert found, "none of the four readers is installed"
+    assert found == {name: list("abcd") for name in found}
+
+
+def _installed(name):
+    with contextlib.suppress(ImportError):
+        return importlib.import_module(name)
+    return None
