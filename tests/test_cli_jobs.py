@@ -1,4 +1,4 @@
-"""Long jobs as users run them: real processes, real signals, rows 46 to 64 of the fault table."""
+"""Long jobs as users run them: real processes, real signals; see also test_faults_jobs.py."""
 
 import json
 import os
@@ -73,8 +73,10 @@ def test_the_unbroken_job_has_a_row_for_every_file(unbroken):
     assert [path for path, status, _ in unbroken if status != "ok"] == [unbroken[-1][0]]
 
 
-def test_killed_at_any_time_it_ends_as_an_unbroken_one(library, tiny_folder, tmp_path, unbroken):
-    """Row 50, with 5 kills in one job; they come at random times after the first row."""
+def test_row_50_killed_at_any_time_it_ends_as_an_unbroken_one(
+    library, tiny_folder, tmp_path, unbroken
+):
+    """Five kills in one job, at random times after the first row."""
     out, rng, sizes = tmp_path / "out", random.Random(0), []
     for number in range(5):
         process = start(library, tiny_folder, out)
@@ -96,10 +98,9 @@ def test_killed_at_any_time_it_ends_as_an_unbroken_one(library, tiny_folder, tmp
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
-def test_a_signal_to_the_group_commits_and_ends(
+def test_rows_51_52_a_signal_to_the_group_commits_and_ends(
     number, code, library, tiny_folder, tmp_path, unbroken
 ):
-    """Rows 51 and 52."""
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
     journal_grows(out, process, 1)
@@ -116,7 +117,7 @@ def test_a_signal_to_the_group_commits_and_ends(
     assert rows(out) == unbroken
 
 
-def test_a_second_signal_ends_it_at_once(library, tiny_folder, tmp_path, unbroken):
+def test_row_51_a_second_signal_ends_it_at_once(library, tiny_folder, tmp_path, unbroken):
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
     journal_grows(out, process, 1)
@@ -129,7 +130,7 @@ def test_a_second_signal_ends_it_at_once(library, tiny_folder, tmp_path, unbroke
     assert rows(out) == unbroken
 
 
-def test_output_folder_made_read_only_half_way(library, tiny_folder, tmp_path):
+def test_row_54_an_output_that_takes_no_more_half_way(library, tiny_folder, tmp_path):
     """A folder that takes no more shards: the rows are in the journal, and come later."""
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
@@ -146,8 +147,7 @@ def test_output_folder_made_read_only_half_way(library, tiny_folder, tmp_path):
     assert len(rows(out)) == N_FILES
 
 
-def test_two_jobs_in_one_folder(library, tiny_folder, tmp_path):
-    """Row 56."""
+def test_row_56_two_jobs_in_one_folder(library, tiny_folder, tmp_path):
     out = tmp_path / "out"
     first = start(library, tiny_folder, out)
     journal_grows(out, first, 1)

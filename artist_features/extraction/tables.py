@@ -173,9 +173,8 @@ def from_parquet(path, *, with_embeddings=True):
     Without embeddings, a recording whose segments are kept apart has one row all the same.
     """
     _, parquet = require_pyarrow()
-    names = ["path_bytes", "start_s", *_FACTS] + (["embedding"] if with_embeddings else [])
     with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-        table = file.read(columns=names)
+        table = file.read()  # embeddings, too: a damaged page is to be found now
     columns = {name: table[name].to_pylist() for name in _FACTS}
     paths = [os.fsdecode(name) for name in table["path_bytes"].to_pylist()]
     starts = [np.nan if start is None else start for start in table["start_s"].to_pylist()]

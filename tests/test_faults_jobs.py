@@ -1,0 +1,226 @@
+"""Rows 46 to 64 of the fault table: jobs whose files, places and processes fail.
+
+Rows 50 to 52, 54 and 56 need real signals and are in test_cli_jobs.py.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import music, write_audio
+
+import artist_features
+from artist_features.cli.main import main
+from artist_features.extraction import extractor, workers
+
+parquet = pytest.importorskip("pyarrow.parquet")
+N_FILES, VICTIM = 20, 7
+VICTIM_RATE = 8000  # the mark of the one file that a sabotaged process trips over
+SABOTAGE = """
+import ctypes, os, signal, sys, time
+import soundfile
+read = soundfile.SoundFile.read
+def sabotaged(self, *args, **kwargs):
+    if self.samplerate == {rate}:
+        {action}
+    return read(self, *args, **kwargs)
+soundfile.SoundFile.read = sabotaged
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("library")
+    for number in range(N_FILES):
+        rate = VICTIM_RATE if number == VICTIM else 22050
+        write_audio(folder / f"{number:02d}.wav", music(4, rate, 1, seed=number), rate)
+    return folder
+
+
+@pytest.fixture
+def sabotage(tmp_path, monkeypatch):
+    """Make each decode process take an action when it reads the victim."""
+
+    def install(action):
+        folder = tmp_path / "site"
+        folder.mkdir(exist_ok=True)
+        text = SABOTAGE.format(rate=VICTIM_RATE, action=action)
+        (folder / "sitecustomize.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    return install
+
+
+def go(library, model, out, *options):
+    return main(["extract", str(library), "-o", str(out), "--model", str(model), *options])
+
+
+def statuses(out):
+    rows = [row for p in sorted(out.glob("*.parquet")) for row in parquet.read_table(p).to_pylist()]
+    return {int(os.path.basename(row["path"])[:2]): row["status"] for row in rows}
+
+
+def only_the_victim(out, status):
+    assert statuses(out) == {n: status if n == VICTIM else "ok" for n in range(N_FILES)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [
+        ("ctypes.string_at(0)", "SIGSEGV"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+        ("os.abort()", "SIGABRT"),
+    ],
+)
+def test_row_46_a_worker_that_is_killed(
+    library, tiny_folder, tmp_path, sabotage, capsys, action, name
+):
+    sabotage(action)
+    assert go(library, tiny_folder, tmp_path / "out") == 1
+    only_the_victim(tmp_path / "out", "crashed")
+    assert name in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_row_47_a_worker_that_hangs(library, tiny_folder, tmp_path, sabotage, monkeypatch):
+    sabotage("time.sleep(600)")
+    monkeypatch.setattr(workers, "_SILENCE_LIMIT_S", 1.5)
+    started = time.monotonic()
+    assert go(library, tiny_folder, tmp_path / "out") == 1
+    only_the_victim(tmp_path / "out", "timeout")
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "action",
+    ["bytearray(8 << 30)", "while True: sys.x = [getattr(sys, 'x', 0), bytearray(1 << 26)]"],
+)
+def test_row_48_a_worker_that_eats_memory(library, tiny_folder, tmp_path, sabotage, action):
+    sabotage(action)
+    assert go(library, tiny_folder, tmp_path / "out") == 1
+    only_the_victim(tmp_path / "out", "out_of_memory")
+
+
+@pytest.mark.slow
+def test_row_49_a_poison_file_is_left_alone_until_it_is_asked_for(
+    library, tiny_folder, tmp_path, sabotage, capsys
+):
+    out = tmp_path / "out"
+    sabotage("os.abort()")
+    assert go(library, tiny_folder, out) == 1
+    capsys.readouterr()
+    assert go(library, tiny_folder, out) == 1
+    said = capsys.readouterr().err
+    assert "0 embedded, 0 failed, 20 already there (1 of them failed)" in said
+    sabotage("pass")
+    assert go(library, tiny_folder, out, "--retry-failed") == 0
+    only_the_victim(out, "ok")
+
+
+def test_row_55_places_that_cannot_be_written_cost_no_decoding(
+    library, tiny_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(extractor, "DecodePool", None)
+    (tmp_path / "file").touch()
+    for place in ("file", "none/out", "none/out.npz", "file/out"):
+        assert go(library, tiny_folder, tmp_path / place) == 2
+        assert place.split("/")[0] in capsys.readouterr().err
+
+
+def test_row_57_a_damaged_shard_is_made_again(library, tiny_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert go(library, tiny_folder, out) == 0
+    shard = out / "part-00000.parquet"
+    whole = parquet.read_table(shard).sort_by("path")
+    data = shard.read_bytes()
+    for damaged in (data[: len(data) // 2], b"", data[:200] + b"\xff" * 50 + data[250:], None):
+        shard.write_bytes(damaged) if damaged is not None else shard.unlink()
+        for other in out.glob("part-*.parquet"):
+            if other != shard:
+                other.unlink()
+        capsys.readouterr()
+        assert go(library, tiny_folder, out) == 0
+        said = capsys.readouterr().err
+        assert "20 embedded" in said
+        assert ("damaged, moved aside" in said) == (damaged is not None)
+        again = [parquet.read_table(p) for p in out.glob("part-*.parquet")]
+        assert len(again) == 1
+        assert again[0].sort_by("path").equals(whole)
+        shard = next(out.glob("part-*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (("--offset", "1"), "offset_s"),
+        (("--duration", "2"), "duration_s"),
+        (("--decoder", "soundfile"), "decoder"),
+        (("--per-segment",), "per_segment"),
+        (("--content-hash",), "content_hash"),
+    ],
+)
+def test_row_58_other_options_are_refused_by_name(
+    library, tiny_folder, tmp_path, capsys, options, name
+):
+    one = library / "00.wav"
+    assert go(one, tiny_folder, tmp_path / "out") == 0
+    assert go(one, tiny_folder, tmp_path / "out", *options) == 2
+    assert f"made with {name} = " in capsys.readouterr().err
+
+
+def test_row_59_only_new_and_changed_files_are_read(library, tiny_folder, tmp_path, capsys):
+    folder = tmp_path / "music"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number:02d}.wav").write_bytes((library / f"{number:02d}.wav").read_bytes())
+    assert go(folder, tiny_folder, tmp_path / "out") == 0
+    os.unlink(folder / "00.wav")
+    write_audio(folder / "01.wav", music(5, 22050, 1, seed=77), 22050)
+    write_audio(folder / "03.wav", music(5, 22050, 1, seed=78), 22050)
+    capsys.readouterr()
+    assert go(folder, tiny_folder, tmp_path / "out") == 0
+    assert "2 embedded, 0 failed, 1 already there, 1 changed since" in capsys.readouterr().err
+    assert statuses(tmp_path / "out") == dict.fromkeys(range(4), "ok")
+    alone = artist_features.extract(str(folder / "01.wav"), model=str(tiny_folder))
+    rows = [
+        r for p in (tmp_path / "out").glob("*.parquet") for r in parquet.read_table(p).to_pylist()
+    ]
+    (mine,) = [row["embedding"] for row in rows if row["path"].endswith("01.wav")]
+    np.testing.assert_allclose(mine, alone, atol=1e-6)
+
+
+def test_row_60_nothing_to_do_and_nothing_but_bad_files(tiny_folder, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert go(empty, tiny_folder, tmp_path / "out") == 2
+    assert f"no audio under {empty}" in capsys.readouterr().err
+    for number in range(5):
+        (empty / f"{number}.mp3").write_text("<!DOCTYPE html>")
+    assert go(empty, tiny_folder, tmp_path / "out") == 1
+    assert "unsupported: 5" in capsys.readouterr().err
+
+
+def test_row_62_processes_are_never_forked():
+    """Decoders are programs of their own (`subprocess`): a fork after TensorFlow hangs."""
+    package = Path(artist_features.__file__).parent
+    texts = [path.read_text() for path in package.rglob("*.py")]
+    assert len(texts) > 50
+    assert not [t for t in texts if "multiprocessing" in t or "os.fork" in t]
+
+
+@pytest.mark.slow
+def test_row_63_what_decoders_print_is_not_data(library, tiny_folder, tmp_path, sabotage):
+    sabotage("os.write(1, b'Ooops!'); os.write(2, b'alac_pakt_read_decode')")
+    words = [sys.executable, "-m", "artist_features.cli.main", "extract", library]
+    words += ["--model", tiny_folder]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == N_FILES
+    assert "alac_pakt" not in done.stderr
