@@ -24,6 +24,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from artist_features.evaluation.artists import select_tracks
+from artist_features.evaluation.artists import evaluate_artists, select_tracks
+from artist_features.evaluation.report import scores_record
 from artist_features.signal.audio import Clip, read_file
 from artist_features.training.manifest import Track, read_manifest, write_manifest
 from artist_features.zoo import card_text
@@ -62,6 +64,7 @@ ROWS = {
     "siamese_labels": "siamese: labels alone",
     "basic_labels": "basic: labels alone",
     "teacher": "the authors' Siamese-10000",
+    "musicnn": "musicnn's mean-pool layer, 753 numbers",
     "mfcc": "MFCC mean and deviation, standardised",
     "chance": "chance",
 }
@@ -83,6 +86,8 @@ def main():
     manifest = args.manifests[0]
     scores = evaluate(args, manifest, runs / "scores.json")
     standardised = evaluate(args, manifest, runs / "scores_standardised.json", "--standardise")
+    scores["rows"]["musicnn"] = score_targets(args, manifest)
+    standardised["rows"]["musicnn"] = score_targets(args, manifest, standardise=True)
     narrow = {}
     for rate in NARROW_HZ:
         copies = resampled(manifest, runs / f"{rate}hz", rate)
@@ -151,6 +156,17 @@ def evaluate(args, manifest, record, *options):
     names = [model.name for model in models[:-1]] + ["teacher", "mfcc", "chance"]
     found["rows"] = dict(zip(names, found["models"], strict=True))
     return found
+
+
+def score_targets(args, manifest, **options):
+    """Score the second teacher on the same tracks; return its record."""
+    tracks = select_tracks(read_manifest(manifest), manifest, split="test")
+    with np.load(args.targets, allow_pickle=False) as file:
+        names = [os.path.abspath(name) for name in file["paths"].tolist()]
+        vectors = dict(zip(names, file["embeddings"].mean(axis=1), strict=True))
+    rows = np.stack([vectors[os.path.abspath(track.path)] for track in tracks])
+    (scores,) = evaluate_artists({"musicnn": rows}, [track.artist for track in tracks], **options)
+    return scores_record(scores)
 
 
 def command(*words):
@@ -225,7 +241,9 @@ def report(args, scores, standardised, narrow):
         measures = [row["mean_average_precision"], row["precision_at_1"]]
         measures.append(map_of(standardised, name))
         cells = [f"{value['estimate']:.3f} ({interval(value)})" for value in measures]
-        cells += [f"{map_of(narrow[rate], name)['estimate']:.3f}" for rate in NARROW_HZ]
+        for rate in NARROW_HZ:
+            scored = name in narrow[rate]["rows"]
+            cells.append(f"{map_of(narrow[rate], name)['estimate']:.3f}" if scored else "")
         lines.append(f"| {title} | {steps} | {minutes} | {cosine} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
