@@ -39,6 +39,13 @@ def add_parser(commands):
         "--offset", type=float, default=0.0, metavar="S", help="seconds to skip in each file"
     )
     parser.add_argument("--duration", type=float, metavar="S", help="seconds to use of each file")
+    parser.add_argument(
+        "--segments",
+        type=int,
+        metavar="N",
+        help="read only N segments of each file, spread over it, by seeking: faster on whole "
+        "tracks, and another vector",
+    )
     parser.add_argument("--batch-size", type=int, default=64, help="segments per model call")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="decode processes (default: CPU cores)"
@@ -87,6 +94,12 @@ def run(args):
     from artist_features.extraction.extractor import Extractor
 
     _check_report(args)
+    if args.segments is not None:
+        if args.segments < 1:
+            raise ValueError(f"--segments is {args.segments}; allowed is 1 or more.")
+        if args.per_segment or args.offset or args.duration:
+            text = "--segments spreads over whole files and gives their mean; leave out"
+            raise ValueError(f"{text} --per-segment, --offset and --duration.")
     extractor = Extractor(
         args.model,
         batch_size=args.batch_size,
@@ -152,6 +165,7 @@ def _open_writer(args, extractor):
         "decoder": extractor.decoder,
         "offset_s": span.offset_s,
         "duration_s": span.duration_s,
+        "segments": args.segments,
         "per_segment": args.per_segment,
         "content_hash": args.content_hash,
     }
@@ -169,7 +183,7 @@ def _extract(args, extractor, writer, tally):
     span = Span(args.offset, args.duration)
 
     def make_source(path):
-        return Source(path, None, span, extractor.decoder, args.content_hash)
+        return Source(path, None, span, extractor.decoder, args.content_hash, args.segments)
 
     with _Progress(tally) as progress:
         job.run(

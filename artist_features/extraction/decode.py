@@ -10,6 +10,7 @@ from artist_features.errors import AudioError
 from artist_features.signal.audio import Clip, read_array, read_file
 from artist_features.signal.decoders import WHOLE, Span
 from artist_features.signal.segments import Segmenter
+from artist_features.signal.spread import read_segments
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Source:
         span: part to read.
         decoder: "auto", "soundfile", "av" or "tfio".
         hashed: whether the sha256 of the file's bytes is wanted.
+        n_sampled: read only so many segments, spread over a whole file; None reads all.
     """
 
     audio: object
@@ -29,6 +31,7 @@ class Source:
     span: Span = WHOLE
     decoder: str = "auto"
     hashed: bool = False
+    n_sampled: int | None = None
 
     @property
     def path(self):
@@ -78,15 +81,15 @@ def decode_segments(source, front_end):
         AudioError: whatever goes wrong with this recording, and only that.
     """
     clip, segmenter, clock = Clip(), Segmenter(front_end), _Clock()
-    digest = ""
+    digest, n_sampled = "", 0
     try:
-        for block in clock.timed(_blocks(source, clip, front_end.sample_rate)):
-            segments = segmenter.push(block)
-            if len(segments):
+        if source.n_sampled and source.sample_rate is None:
+            for segments in clock.timed(_sampled(source, clip, front_end)):
+                n_sampled += len(segments)
                 yield segments
-        segments = segmenter.finish()
-        if len(segments):
-            yield segments
+        if not n_sampled:
+            clip = Clip()
+            yield from _whole(source, clip, segmenter, clock, front_end.sample_rate)
         if source.hashed:
             digest = _sha256(source.audio)
     except MemoryError:
@@ -97,7 +100,7 @@ def decode_segments(source, front_end):
         # a decoder library gave up in a way of its own; arguments were checked before
         text = f"the decoder failed ({type(error).__name__}: {error})."
         raise AudioError("damaged", text, source.path) from error
-    if segmenter.short:
+    if not n_sampled and segmenter.short:
         needed = front_end.segment_samples - 2 * front_end.pad_samples
         clip.flaws.append(
             (
@@ -107,7 +110,7 @@ def decode_segments(source, front_end):
             )
         )
     yield Facts(
-        segmenter.n_segments,
+        n_sampled or segmenter.n_segments,
         clip.duration_s,
         clip.sample_rate,
         clip.decoder,
@@ -141,6 +144,21 @@ class _Clock:
             if item is None:
                 return
             yield item
+
+
+def _whole(source, clip, segmenter, clock, target_rate):
+    for block in clock.timed(_blocks(source, clip, target_rate)):
+        segments = segmenter.push(block)
+        if len(segments):
+            yield segments
+    segments = segmenter.finish()
+    if len(segments):
+        yield segments
+
+
+def _sampled(source, clip, front_end):
+    if source.decoder in ("auto", "soundfile"):
+        yield from read_segments(source.audio, clip, front_end, source.n_sampled)
 
 
 def _blocks(source, clip, target_rate):

@@ -158,14 +158,19 @@ class Extractor:
         pool="mean",
         offset=0.0,
         duration=None,
+        n_segments=None,
         on_error="raise",
     ):
         """Extract embeddings; see the function `extract` for arguments and results."""
         if on_error not in ("raise", "skip", "nan"):
             raise ValueError(f"on_error {on_error!r}; allowed are 'raise', 'skip' and 'nan'.")
         span = Span(offset, duration)
+        if n_segments is not None:
+            _positive("n_segments", n_segments)
+            if not span.whole:
+                raise ValueError("n_segments spreads over whole files; leave offset and duration.")
         if not isinstance(audio, (list, tuple)):
-            source = self._source(audio, sample_rate, span)
+            source = self._source(audio, sample_rate, span, n_segments)
             (result,) = self.results([source], pool=pool, n_sources=1)
             if result.error is not None:
                 raise result.error
@@ -173,7 +178,8 @@ class Extractor:
             return result.embedding
         paths = [isinstance(item, _PATH) for item in audio]  # beside arrays, the rate is theirs
         rates = [None if is_path and not all(paths) else sample_rate for is_path in paths]
-        sources = [self._source(*pair, span) for pair in zip(audio, rates, strict=True)]
+        pairs = zip(audio, rates, strict=True)
+        sources = [self._source(*pair, span, n_segments) for pair in pairs]
         rows = [None] * len(sources)
         for result in self.results(sources, pool=pool, n_sources=len(sources)):
             if result.error is not None:
@@ -191,14 +197,14 @@ class Extractor:
             return rows
         return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
 
-    def _source(self, audio, sample_rate, span):
+    def _source(self, audio, sample_rate, span, n_sampled):
         if isinstance(audio, _PATH):
             if sample_rate is not None:
                 raise ValueError(
                     f"{display_path(audio)}: sample_rate is for arrays; a file states its own. "
                     "Leave it out."
                 )
-            return Source(os.fspath(audio), None, span, self.decoder)
+            return Source(os.fspath(audio), None, span, self.decoder, n_sampled=n_sampled)
         if not hasattr(audio, "__array__"):
             raise TypeError(
                 f"audio is {type(audio).__name__} {repr(audio)[:80]}; allowed are a path, an "
@@ -215,6 +221,7 @@ def extract(
     pool="mean",
     offset=0.0,
     duration=None,
+    n_segments=None,
     batch_size=64,
     on_error="raise",
     decoder="auto",
@@ -232,6 +239,9 @@ def extract(
             2.995 s.
         offset: seconds to skip at the start, by seeking.
         duration: seconds to use from there; None means all.
+        n_segments: read only so many segments of a file, spread over it, by seeking: another
+            vector, for large libraries of whole tracks. Arrays, short files and formats that
+            only FFmpeg reads are taken whole. None means all segments.
         batch_size: segments in one model call; the result does not depend on it.
         on_error: for a list: "raise" at the first unreadable recording, "skip" it, or
             put a row of "nan". A single recording always raises.
@@ -264,6 +274,7 @@ def extract(
         pool=pool,
         offset=offset,
         duration=duration,
+        n_segments=n_segments,
         on_error=on_error,
     )
 

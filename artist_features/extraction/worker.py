@@ -45,6 +45,7 @@ def encode_request(source, front_end):
         "span": [source.span.offset_s, source.span.duration_s],
         "decoder": source.decoder,
         "hashed": source.hashed,
+        "n_sampled": source.n_sampled,
         "front_end": vars(front_end),
     }
     return json.dumps(record).encode("ascii") + b"\n"
@@ -56,6 +57,7 @@ def _serve(record, out):
         span=Span(*record["span"]),
         decoder=record["decoder"],
         hashed=record["hashed"],
+        n_sampled=record["n_sampled"],
     )
     try:
         for item in decode_segments(source, FrontEnd(**record["front_end"])):

@@ -7,6 +7,7 @@ au, caf and w64, and is here; FFmpeg, in `ffmpeg.py`, also reads m4a, mp4, aac, 
 matroska.
 """
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -88,8 +89,9 @@ class _SequentialSoundFile(soundfile.SoundFile):
         return False
 
 
-def decode_soundfile(fd, container, path, span):
-    """Decode through libsndfile; see the module docstring for what is yielded."""
+@contextlib.contextmanager
+def _opened(fd, container, path):
+    """Open a file with libsndfile, its format checked."""
     file = fd
     if container.end is not None:
         file = CorrectedFile(fd, container.start, container.end, container.patch)
@@ -100,6 +102,38 @@ def decode_soundfile(fd, container, path, span):
         raise open_error(fd, container, path, error.error_string) from None
     with sound:
         check_format(sound.samplerate, sound.channels, path)
+        yield sound
+
+
+def read_places(fd, container, path, places):
+    """Read some places of a file by seeking, through libsndfile.
+
+    Args:
+        fd, container, path: as for the decoders.
+        places: list of (first frame, number of frames, ...) in rising order; it may be
+            filled when `Decoded` is known.
+
+    Yields:
+        `Decoded`, then for each place float32 `(n, n_channels)`, shorter at the file's end;
+        places behind it are left out.
+    """
+    with _opened(fd, container, path) as sound:
+        declared = _declared(sound, container)
+        yield Decoded(sound.samplerate, sound.channels, declared, "soundfile")
+        for first, count, *_ in places:
+            if not _reach(sound, first):
+                return
+            try:
+                yield sound.read(count, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                cause = error.error_string.rstrip(".") or "invalid data"
+                text = f"decoding failed at {first / sound.samplerate:.1f} s ({cause})."
+                raise AudioError("damaged", f"{text} Restore the file.", path) from None
+
+
+def decode_soundfile(fd, container, path, span):
+    """Decode through libsndfile; see the module docstring for what is yielded."""
+    with _opened(fd, container, path) as sound:
         yield Decoded(sound.samplerate, sound.channels, _declared(sound, container), "soundfile")
         first, count = span.frames(sound.samplerate)
         if sound.format == "FLAC" and count is None:
@@ -140,13 +174,17 @@ def _declared(sound, container):
 
 
 def _seek(sound, first, span, container, path):
+    if not _reach(sound, first):
+        raise past_end(span.offset_s, _declared(sound, container), path)
+
+
+def _reach(sound, first):
+    """Go to a frame; False where the file ends before."""
     lead = _lead(sound, first)
     try:
-        position = sound.seek(first - lead) + len(sound.read(lead, dtype="float32"))
+        return sound.seek(first - lead) + len(sound.read(lead, dtype="float32")) == first
     except soundfile.LibsndfileError:
-        position = None
-    if position != first:
-        raise past_end(span.offset_s, _declared(sound, container), path)
+        return False
 
 
 def _lead(sound, first):
