@@ -201,3 +201,108 @@ def test_a_report_that_cannot_be_written_is_told_first(library, tmp_path, capsys
     assert main([*words, "--report", str(tmp_path / "none" / "r.json")]) == 2
     assert "report cannot be written there" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def words_of(*words):
+    return [sys.executable, "-m", "artist_features.cli.main", "extract", *map(str, words)]
+
+
+def test_lists_that_can_be_read_only_once(library, tiny_folder, tmp_path):
+    names = "\n".join(str(library / f"{n:02d}.flac") for n in range(3))
+    words = words_of("@/dev/stdin", "--model", tiny_folder, "-o", tmp_path / "out.npz")
+    done = subprocess.run(words, input=names, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(np.load(tmp_path / "out.npz", allow_pickle=False)["paths"]) == 3
+
+
+def test_reports_replace_only_reports(library, tiny_folder, tmp_path, capsys):
+    song, out = library / "00.flac", tmp_path / "out.npz"
+    common = ["extract", str(song), "-o", str(out), "--model", str(tiny_folder), "--report"]
+    recording = song.read_bytes()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "link")
+    for place in (song, out, tmp_path / "link", tmp_path, "/dev/null"):
+        assert main([*common, str(place)]) == 2
+        assert "report" in capsys.readouterr().err
+    assert song.read_bytes() == recording
+    assert not out.exists()
+    for _ in range(2):
+        assert main([*common, str(tmp_path / "r.json")]) == 0
+    words = ["extract", str(song), "-o", str(tmp_path / "o"), "--model", str(tiny_folder)]
+    assert main(words) == 0
+    assert main([*words, "--report", str(tmp_path / "o" / "part-00009.parquet")]) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_ignored_signals_stay_ignored(number, library, tiny_folder, tmp_path):
+    """As under nohup."""
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        words_of(library, "-o", out, "--model", tiny_folder),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
+    )
+    journal_grows(out, process, 1)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 1, said
+    assert len(rows(out)) == N_FILES
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.6, 1.0, 1.6])
+def test_a_signal_at_the_start_ends_it_without_a_traceback(delay, library, tiny_folder, tmp_path):
+    process = start(library, tiny_folder, tmp_path / "out")
+    time.sleep(delay)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGTERM, 143), said
+    assert "Traceback" not in said
+
+
+def test_with_closed_streams_no_file_becomes_one_of_them(library, tiny_folder, tmp_path):
+    out = tmp_path / "out"
+    command = " ".join(words_of(library, "-o", out, "--model", tiny_folder)) + " <&- >&- 2>&-"
+    process = subprocess.Popen(["sh", "-c", f"exec {command}"])
+    deadline = time.monotonic() + 100
+    while not (out / ".journal").exists() or not (out / ".journal").stat().st_size:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    streams = [os.readlink(f"/proc/{process.pid}/fd/{n}") for n in range(3)]
+    assert streams == ["/dev/null"] * 3
+    assert process.wait(200) == 1
+    assert len(rows(out)) == N_FILES
+
+
+def test_standard_output_that_takes_nothing(library, tiny_folder):
+    words = words_of(library / "00.flac", "--model", tiny_folder)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "standard output: no space" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        ["sh", "-c", f"exec {' '.join(words)} >&-"], stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 2
+    assert "standard output is closed" in done.stderr
+
+
+def test_a_bad_list_leaves_the_output_alone(library, tiny_folder, tmp_path):
+    listing, out = tmp_path / "list.txt", tmp_path / "out.npz"
+    song = tmp_path / "song.flac"
+    song.write_bytes((library / "00.flac").read_bytes())
+    listing.write_text(f"{song}\n")
+    words = ["extract", f"@{listing}", "--model", str(tiny_folder), "-o", str(out)]
+    assert main(words) == 0
+    before = out.read_bytes()
+    os.utime(song, (1, 1))
+    listing.write_bytes(f"{song}\nbad\0.mp3\n".encode())
+    assert main(words) == 2
+    assert out.read_bytes() == before
+
+
+def test_an_empty_part_is_no_error(library, tiny_folder, tmp_path, capsys):
+    words = ["extract", str(library / "00.flac"), "--model", str(tiny_folder)]
+    codes = [main([*words, "-o", str(tmp_path / f"{n}"), "--shard", f"{n}/2"]) for n in (1, 2)]
+    assert codes == [0, 0]
+    assert "no files fall into part" in capsys.readouterr().err

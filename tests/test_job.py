@@ -93,6 +93,19 @@ def test_changed_files_are_read_again_and_vanished_ones_stay(files, tmp_path, na
     assert tally.kept == {"ok": 1}
 
 
+@pytest.mark.parametrize("name", ["out.npz", "out.parquet"])
+def test_paths_given_twice_leave_no_old_rows(files, tmp_path, name):
+    pytest.importorskip("pyarrow")
+    twice = [files[1], files[1], files[0], files[0]]
+    go(twice, tmp_path / name)
+    os.utime(files[0], (1, 1))
+    tally, _ = go(twice, tmp_path / name)
+    assert tally.made.total() == 4
+    writer = open_output(tmp_path / name, dim=4, made_with=MADE_WITH)
+    assert len(writer._rows) == 4
+    assert writer.find(files[0])[1] == job._named(files[0])[1]
+
+
 def test_new_files_are_added_and_files_no_longer_named_keep_their_rows(files, tmp_path):
     out = tmp_path / "out"
     go(files[:2], out)
@@ -128,6 +141,8 @@ def test_the_tally_tells_formats_and_limit(files, tmp_path):
     }
     tally.seconds.update(wall=0.06, model=0.001)
     assert tally.limit == "decoding (busy 75 % of the time)"
+    alone, _ = go(files[:1], tmp_path / "one")
+    assert alone.n_workers == 1
     record = tally.record()
     assert record["made"] == {"ok": 3, "damaged": 1}
     assert record["formats"]["mp3"]["files"] == 3

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artist_features.errors import OutputError
-from artist_features.extraction.journal import Journal
+from artist_features.extraction import journal as journals
 from artist_features.extraction.tables import Row
 
 
@@ -27,12 +27,21 @@ def same(a, b):
         assert tuple(one.starts_s) == tuple(other.starts_s)
 
 
+MADE_WITH = '{"weights_sha256": "ab"}'
 ROWS = [
     row("a.mp3", 1),
     row(os.fsdecode(b"caf\xe9\n.mp3"), 2, (2, 4)),
     Row("bad.mp3", None, 0, 0.0, 0, "", "damaged", "the decoder failed\n"),
     row("é.mp3", 3),
 ]
+
+
+def Journal(path, made_with=MADE_WITH):
+    def check_same(theirs, place):
+        if theirs != made_with:
+            raise OutputError("mismatch", "made otherwise", place)
+
+    return journals.Journal(path, made_with, check_same)
 
 
 def written(path, rows):
@@ -74,15 +83,35 @@ def test_cut_at_every_byte_the_whole_rows_before_stay_and_writing_goes_on(tmp_pa
         same(recovered(path), [*ROWS[:whole], row("next")])
 
 
+def test_rows_made_otherwise_are_refused_and_stay(tmp_path):
+    path = tmp_path / "j"
+    written(path, ROWS)
+    data = path.read_bytes()
+    with pytest.raises(OutputError, match="made otherwise"):
+        Journal(path, "{}")
+    assert path.read_bytes() == data
+
+
+def test_a_file_of_another_program_is_refused_and_stays(tmp_path):
+    path = tmp_path / "j"
+    for data in (b"words", b"AFx", b"\0" * 99):
+        path.write_bytes(data)
+        with pytest.raises(OutputError, match="no journal of this program"):
+            Journal(path)
+        assert path.read_bytes() == data
+
+
 @given(st.data())
 def test_a_changed_byte_costs_its_row_and_those_after(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("j") / "j"
     ends = written(path, ROWS)
     raw = bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, len(raw) - 1))
+    place = data.draw(st.integers(4, len(raw) - 1))
     raw[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(raw)
-    same(recovered(path), ROWS[: sum(end <= place for end in ends)])
+    n_head = raw.index(b"AFr1")
+    whole = sum(end <= place for end in ends) if place >= n_head else 0
+    same(recovered(path), ROWS[:whole])
 
 
 def test_clear_forgets_and_close_removes(tmp_path):

@@ -100,6 +100,7 @@ def test_relation_counts_no_pair_of_one_target():
     found = np.asarray(relation(ours[:1], theirs[:1], *twice))
     np.testing.assert_allclose(found, related(ours, theirs)[:1], atol=1e-6)
     assert related(at(0, 90), at(0, 0)).tolist() == [0.0, 0.0]
+    assert related(at(0, 90), at(0, 50)).tolist() == [0.0, 0.0], "one pair has no order"
 
 
 def test_relation_has_a_finite_gradient():

@@ -1,6 +1,7 @@
 """Folders of shards: continued, mended, locked; nothing finished is lost or twice."""
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import resource
@@ -13,7 +14,7 @@ import pytest
 from test_outputs import MADE_WITH, NASTY, row
 
 from artist_features.errors import OutputError
-from artist_features.extraction import shards
+from artist_features.extraction import shards, tables
 from artist_features.extraction.outputs import open_output
 
 pytest.importorskip("pyarrow")
@@ -168,6 +169,77 @@ def test_rows_of_another_model_are_refused(tmp_path):
         opened(tmp_path / "s", weights_sha256="cd" * 32)
     assert caught.value.code == "mismatch"
     opened(tmp_path / "s", model="the same numbers by another name").close()
+
+
+def test_rows_of_another_model_in_the_journal_are_refused(tmp_path):
+    folder = tmp_path / "s"
+    crash(write(folder, [row("a")], close=False))
+    with pytest.raises(OutputError, match="made with weights_sha256"):
+        opened(folder, weights_sha256="cd" * 32)
+    opened(folder).close()
+    assert paths(folder) == ["a"]
+
+
+def test_tables_of_other_programs_are_left_alone(tmp_path):
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    folder = tmp_path / "s"
+    folder.mkdir()
+    table = pyarrow.table({"x": [1, 2]})
+    for name in ("part-0.parquet", "part-1_0.parquet", "other.parquet"):
+        parquet.write_table(table, folder / name)  # no names of shards
+    (folder / "part-00009.parquet").mkdir()
+    (folder / ".partial-x").mkdir()
+    before = names(folder)
+    write(folder, [row("a")])
+    assert set(before) <= set(names(folder))
+    parquet.write_table(table, folder / "part-00007.parquet")
+    with pytest.raises(OutputError, match="another program or version") as caught:
+        opened(folder)
+    assert caught.value.code == "mismatch"
+    assert "part-00007.parquet" in names(folder)
+
+
+def test_a_refused_run_moves_nothing_aside(tmp_path):
+    folder = tmp_path / "s"
+    write(folder, [row(name) for name in "abcd"])
+    (folder / "part-00000.parquet").write_bytes(b"cut")
+    before = names(folder)
+    with pytest.raises(OutputError, match="made with"):
+        opened(folder, weights_sha256="cd" * 32)
+    assert names(folder) == before
+
+
+def test_a_shard_that_may_not_be_read_is_not_damaged(tmp_path, monkeypatch):
+    folder = tmp_path / "s"
+    write(folder, [row("a")])
+    before = names(folder)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tables, "_read_parquet", refuse)
+    with pytest.raises(OutputError, match=r"cannot be read \(Permission denied"):
+        opened(folder)
+    assert names(folder) == before
+
+
+def test_segments_fill_a_shard_by_their_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_ROWS", 1000)
+    monkeypatch.setattr(shards, "SHARD_LINES", 5)
+    apart = [
+        dataclasses.replace(row(name), embedding=np.ones((3, 4), np.float32), n_segments=3,
+                            starts_s=(0.0, 3.0, 6.0)) for name in "abc"
+    ]  # fmt: skip
+    write(tmp_path / "s", apart)
+    assert names(tmp_path / "s") == [".lock", "part-00000.parquet", "part-00001.parquet"]
+    assert paths(tmp_path / "s") == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+    writer = opened(tmp_path / "s")
+    writer.mark_stale("a")
+    writer.drop_stale()
+    writer.close()
+    assert paths(tmp_path / "s") == ["b"] * 3 + ["c"] * 3
 
 
 def test_a_second_writer_is_told_who_is_there(tmp_path):

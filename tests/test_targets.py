@@ -21,6 +21,10 @@ def write(path, names, vectors):
     return path
 
 
+def load(path, tracks):
+    return targets.read(path).of_tracks(tracks)
+
+
 def tracks(*names):
     return [Track(name, "", "", {}) for name in names]
 
@@ -29,14 +33,14 @@ def test_vectors_come_in_the_order_of_the_tracks_and_standardised(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     # 1 and 3 have mean 2, deviation 1; a dimension that never varies stays 0
     path = write("v.npz", ["b.wav", "other.wav", "a.wav"], [[1, 7], [50, 50], [3, 7]])
-    found = targets.load(path, tracks(tmp_path / "a.wav", "none.wav", "b.wav"))
+    found = load(path, tracks(tmp_path / "a.wav", "none.wav", "b.wav"))
     np.testing.assert_allclose(found, [[[1, 0]], [[0, 0]], [[-1, 0]]])
 
 
 def test_vectors_of_parts_are_standardised_together_and_all_or_none_count(tmp_path):
     # the parts of a and c: 0, 2, 2, 4, mean 2, deviation sqrt 2
     path = write(tmp_path / "v.npz", ["/a", "/b", "/c"], [[[0], [2]], [[9], [np.nan]], [[2], [4]]])
-    found = targets.load(path, tracks("/a", "/b", "/c"))
+    found = load(path, tracks("/a", "/b", "/c"))
     root = 2**0.5
     np.testing.assert_allclose(found[..., 0], [[-root, 0], [0, 0], [0, root]], atol=1e-6)
 
@@ -53,7 +57,7 @@ def test_a_crop_gets_the_part_that_begins_nearest():
 
 def test_failed_rows_of_extract_are_no_vectors(tmp_path):
     path = write(tmp_path / "v.npz", ["/a", "/b", "/c"], [[1, 2], [np.nan, 5], [3, 4]])
-    found = targets.load(path, tracks("/a", "/b", "/c"))
+    found = load(path, tracks("/a", "/b", "/c"))
     assert not found[1].any()
     np.testing.assert_allclose(found[[0, 2], 0], [[-1, -1], [1, 1]])
 
@@ -61,9 +65,10 @@ def test_failed_rows_of_extract_are_no_vectors(tmp_path):
 @given(hnp.arrays(np.float32, st.tuples(st.integers(2, 20), st.just(3)),
                   elements=st.floats(-1000, 1000, width=32)))  # fmt: skip
 def test_dimensions_are_centred(tmp_path_factory, vectors):
+    vectors[0] += 1 + np.abs(vectors).max()  # something varies
     names = [f"/{n}" for n in range(len(vectors))]
     path = write(tmp_path_factory.mktemp("t") / "v.npz", names, vectors)
-    found = targets.load(path, tracks(*names))[:, 0]
+    found = load(path, tracks(*names))[:, 0]
     assert np.isfinite(found).all()
     scale = np.abs(found).max(axis=0).clip(1)
     assert (np.abs(found.mean(axis=0)) <= 0.01 * scale).all()
@@ -75,6 +80,10 @@ def test_dimensions_are_centred(tmp_path_factory, vectors):
         ({"paths": np.array(["/a"])}, "is no .npz with `paths` and `embeddings`"),
         ({"paths": np.array(["/a"]), "embeddings": np.zeros((2, 3))}, "(2, 3) embeddings"),
         ({"paths": np.array(["/z"]), "embeddings": np.zeros((1, 3))}, "no vector of any track"),
+        ({"paths": np.array([7]), "embeddings": np.zeros((1, 3))}, "(1,) paths (int64)"),
+        ({"paths": np.array(["/a"]), "embeddings": np.zeros((1, 0))}, "(1, 0) embeddings"),
+        ({"paths": np.array(["/a", "/a"]), "embeddings": np.eye(2)}, "names /a 2 times"),
+        ({"paths": np.array(["/a", "/b"]), "embeddings": np.ones((2, 3))}, "the same numbers"),
         (
             {"paths": np.array([{}], object), "embeddings": np.zeros((1, 3))},
             "is no .npz with `paths` and `embeddings`",
@@ -84,15 +93,23 @@ def test_dimensions_are_centred(tmp_path_factory, vectors):
 def test_what_cannot_be_used_is_named(tmp_path, arrays, message):
     np.savez(tmp_path / "v.npz", **arrays)
     with pytest.raises(ManifestError) as caught:
-        targets.load(tmp_path / "v.npz", tracks("/a"))
+        load(tmp_path / "v.npz", tracks("/a", "/b"))
     assert message in str(caught.value)
     assert "v.npz" in str(caught.value)
 
 
-def test_text_or_nothing_is_named(tmp_path):
-    (tmp_path / "v.npz").write_text("paths")
+def test_damaged_files_are_named(tmp_path):
+    whole = write(tmp_path / "whole.npz", ["/a", "/b"], np.eye(2)).read_bytes()
+    path = tmp_path / "v.npz"
+    np.save(tmp_path / "array.npy", np.eye(2))
+    changed = bytearray(whole)
+    changed[len(whole) // 3] ^= 0xFF
+    for data in (b"paths", b"", whole[:-30], whole[:40], bytes(changed)):
+        path.write_bytes(data)
+        with pytest.raises(ManifestError, match=r"is no \.npz"):
+            targets.read(path)
     with pytest.raises(ManifestError, match=r"is no \.npz"):
-        targets.load(tmp_path / "v.npz", tracks("/a"))
+        targets.read(tmp_path / "array.npy")
     with pytest.raises(ManifestError, match="cannot be read"):
         targets.file_sha256(tmp_path / "none.npz")
 
@@ -114,6 +131,6 @@ def test_targets_alone_are_learned_and_the_head_is_not_shipped(tmp_path):
     model = (tmp_path / "run" / "config.json").read_text()
     assert "targets" not in model
     card = (tmp_path / "run" / "artist_features.json").read_text()
-    assert '"targets": "v.npz"' in card
+    assert '"targets": "v.npz, sha256 ' in card
     write(tmp_path / "v.npz", [t.path for t in found], vectors)
     assert main([*words, "--targets", str(path)]) == 2

@@ -40,6 +40,8 @@ def main():
     parser.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
     parser.add_argument("-o", "--out", type=Path, required=True, help=".npz")
     args = parser.parse_args()
+    if args.out.suffix != ".npz":
+        parser.error(f"-o {args.out}: the name must end in .npz")
     paths = [track.path for manifest in args.manifests for track in read_manifest(manifest)]
     network = tf.function(
         Musicnn(args.wheel), [tf.TensorSpec((None, PATCH_FRAMES, N_MELS), tf.float32)]

@@ -73,6 +73,7 @@ ROWS = {
 def main():
     args = parse_args()
     runs = args.runs
+    score_targets(args, args.manifests[0])  # now, not after hours: do they fit the manifest?
     both = ["--teacher", args.teacher, "--targets", args.targets]
     train(args, "distilled", "siamese", args.steps, "--teacher", args.teacher, label_weight=0)
     for kind in KINDS:

@@ -5,12 +5,15 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import artist_features
 from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.errors import OutputError, display_path
-from artist_features.files import write_atomically
+from artist_features.files import output_error, write_atomically
+
+_REPORT_BEGIN = '{\n  "report_of": "artist-features extract"'
 
 
 def add_parser(commands):
@@ -90,16 +93,22 @@ def _shard(text):
 
 def run(args):
     """Extract, report, and return the exit code."""
+    from artist_features.extraction.inputs import spooled
+
+    try:
+        with OrderlyStop() as stop, tempfile.TemporaryDirectory() as folder:
+            _check_options(args)
+            args.paths = spooled(args.paths, folder)
+            return _run_job(args, stop)
+    except Stopped as stopped:
+        _write_line(f"stopped by {stopped}; the same command goes on from here")
+        return stopped.exit_code
+
+
+def _run_job(args, stop):
     from artist_features.extraction import job
     from artist_features.extraction.extractor import Extractor
 
-    _check_report(args)
-    if args.segments is not None:
-        if args.segments < 1:
-            raise ValueError(f"--segments is {args.segments}; allowed is 1 or more.")
-        if args.per_segment or args.offset or args.duration:
-            text = "--segments spreads over whole files and gives their mean; leave out"
-            raise ValueError(f"{text} --per-segment, --offset and --duration.")
     extractor = Extractor(
         args.model,
         batch_size=args.batch_size,
@@ -109,26 +118,70 @@ def run(args):
         on_loaded=lambda device: _write_line(f"model {args.model} on {device}"),
     )
     if not any(True for _ in _find(args)):
-        named = ", ".join(display_path(path) for path in args.paths)
-        part = f" in part {args.shard[0]} of {args.shard[1]}" if args.shard else ""
-        _write_line(f"artist-features: no audio under {named}{part}")
-        return 2
-    with OrderlyStop() as stop:
-        writer = _open_writer(args, extractor)
-        tally = job.Tally()
-        try:
-            for path in writer.damaged:
-                _write_line(f"{display_path(path)}: damaged, moved aside; its files are read again")
-            tally = job.survey(_find(args), writer, retry_failed=args.retry_failed)
-            writer.write = stop.whole(writer.write)
-            _extract(args, extractor, writer, tally)
-        except Stopped as stopped:
-            _write_line(f"stopped by {stopped}; the same command goes on from here")
-            return stopped.exit_code
-        finally:
-            writer.close()  # what is finished is kept, also when interrupted
-            _report(tally, args)
+        return _tell_nothing_found(args)
+    writer = _open_writer(args, extractor)
+    tally, surveyed = job.Tally(), False
+    try:
+        for path in writer.damaged:
+            _write_line(f"{display_path(path)}: damaged, moved aside; its files are read again")
+        tally = job.survey(_find(args), writer, retry_failed=args.retry_failed)
+        surveyed = True
+        writer.write = stop.whole(writer.write)
+        _extract(args, extractor, writer, tally)
+    finally:
+        stop.whole(writer.close)(complete=surveyed)  # what is finished is kept
+        _report(tally, args)
     return int(tally.n_failed > 0)
+
+
+def _tell_nothing_found(args):
+    """Say that there is nothing to do; a part of a list may be empty, a whole list not."""
+    from artist_features.extraction.inputs import find_audio
+
+    if args.shard and any(True for _ in find_audio(args.paths)):
+        _write_line(f"no files fall into part {args.shard[0]} of {args.shard[1]}")
+        return 0
+    named = ", ".join(display_path(path) for path in args.paths)
+    _write_line(f"artist-features: no audio under {named}")
+    return 2
+
+
+def _check_options(args):
+    """Refuse before anything is loaded what could not be done afterwards."""
+    if args.segments is not None:
+        if args.segments < 1:
+            raise ValueError(f"--segments is {args.segments}; allowed is 1 or more.")
+        if args.per_segment or args.offset or args.duration:
+            text = "--segments spreads over whole files and gives their mean; leave out"
+            raise ValueError(f"{text} --per-segment, --offset and --duration.")
+    if args.output is None and sys.stdout is None:
+        raise OutputError("not_writable", "standard output is closed; name an output by -o.")
+    if args.report is not None:
+        _check_report(args.report, args.output)
+
+
+def _check_report(path, output):
+    """Refuse a place that holds something else than an earlier report."""
+    text = None
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.access(folder, os.W_OK):
+        text = "report cannot be written there; name a file in a folder that can be written to."
+    elif output and os.path.abspath(output) in (os.path.abspath(path), folder):
+        text = "report cannot be the output or lie in it; choose another place."
+    elif os.path.lexists(path) and not _is_report(path):
+        text = "is there and is no report of an earlier run; choose another name."
+    if text:
+        raise OutputError("not_writable", text, path)
+
+
+def _is_report(path):
+    if os.path.islink(path) or not os.path.isfile(path):
+        return False
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(len(_REPORT_BEGIN)) == _REPORT_BEGIN
+    except (OSError, ValueError):
+        return False
 
 
 def _find(args):
@@ -138,16 +191,6 @@ def _find(args):
 
     found = find_audio(args.paths)
     return part_of(found, *args.shard) if args.shard else found
-
-
-def _check_report(args):
-    if args.report and (os.path.isdir(args.report) or not _is_writable(args.report)):
-        text = "report cannot be written there; name a file in a folder that can be written to."
-        raise OutputError("not_writable", text, args.report)
-
-
-def _is_writable(path):
-    return os.access(path if os.path.exists(path) else os.path.dirname(path) or ".", os.W_OK)
 
 
 def _open_writer(args, extractor):
@@ -248,9 +291,14 @@ class _JsonLines:
         record |= {"duration_s": row.duration_s, "embedding": embedding}
         if row.starts_s:
             record["starts_s"] = row.starts_s
-        print(json.dumps(record), flush=True)
+        try:
+            print(json.dumps(record), flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise output_error(error, "standard output") from None
 
-    def close(self):
+    def close(self, *, complete=True):
         """Nothing is held back."""
 
 
@@ -280,8 +328,8 @@ def _report(tally, args):
     if wall_s := tally.seconds["wall"]:
         _write_times(tally, wall_s)
     if args.report:
-        text = json.dumps(tally.record(), indent=2) + "\n"
-        write_atomically(Path(args.report), text.encode())
+        text = json.dumps({"report_of": "artist-features extract", **tally.record()}, indent=2)
+        write_atomically(Path(args.report), f"{text}\n".encode())
 
 
 def _write_times(tally, wall_s):

@@ -1,7 +1,7 @@
 """`artist-features`: parse the command line, run one command, return its exit code.
 
 Exit codes: 0 done, 1 some input failed or the model could not be loaded, 2 wrong usage
-or output, 130 interrupted. Data goes to standard output or a file, all else to
+or output, 130 interrupted, 143 asked to end. Data goes to standard output or a file, all else to
 standard error. Nothing here imports NumPy or TensorFlow before it is needed.
 """
 
@@ -64,6 +64,11 @@ def _say(text):
 
 def _prepare_streams():
     """Let any path be printed in any locale; keep going without a standard error."""
+    for descriptor in range(3):  # a closed one would be the next file that is opened
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     for stream in (sys.stdout, sys.stderr):

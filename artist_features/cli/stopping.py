@@ -35,7 +35,9 @@ class OrderlyStop:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in _ORDERLY}
+            for number in _ORDERLY:
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_):
@@ -52,13 +54,13 @@ class OrderlyStop:
     def whole(self, function):
         """Return the function, not to be broken off by the first signal."""
 
-        def run(*args):
-            self._busy = True
+        def run(*args, **options):
+            before, self._busy = self._number, True
             try:
-                return function(*args)
+                return function(*args, **options)
             finally:
                 self._busy = False
-                if self._number is not None:
+                if self._number != before:
                     raise Stopped(self._number)
 
         return run

@@ -1,6 +1,7 @@
 """Command-line arguments to audio files: files, folders to search, @lists."""
 
 import os
+import shutil
 
 from artist_features.errors import ManifestError
 from artist_features.signal.folders import search_folder
@@ -30,6 +31,32 @@ def find_audio(arguments):
             yield from search_folder(argument)
         else:
             yield argument
+
+
+def spooled(arguments, folder):
+    """Return the arguments, with copies in `folder` of lists that can be read only once.
+
+    Such are pipes, as in `@/dev/stdin` or `@<(find ...)`.
+
+    Raises:
+        ManifestError: a list cannot be read.
+    """
+    arguments = [os.fsdecode(argument) for argument in arguments]
+    for place, argument in enumerate(arguments):
+        if not argument.startswith("@") or os.path.lexists(argument):
+            continue
+        source = argument[1:]
+        if not os.path.exists(source) or os.path.isfile(source) or os.path.isdir(source):
+            continue
+        copy = os.path.join(folder, f"list-{place}.txt")
+        try:
+            with open(source, "rb") as pipe, open(copy, "wb") as file:
+                shutil.copyfileobj(pipe, file)
+        except OSError as error:
+            text = f"list cannot be read ({error.strerror})."
+            raise ManifestError(text, source) from None
+        arguments[place] = f"@{copy}"
+    return arguments
 
 
 def _read_list(path):

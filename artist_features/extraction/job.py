@@ -184,7 +184,7 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
             result, stamp = unsearched.popleft()
             keep(result, result.index, stamp)
 
-    tally.n_workers = extractor.n_workers
+    tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
     try:
         if tally.n_missing:
             pool = None if hop_s else "mean"

@@ -1,8 +1,9 @@
 """Finished rows, one after another in a file, before there are enough of them for a shard.
 
-A record is its length, a checksum, the row as JSON, and its numbers. A process that is killed
-leaves at most one record half written, at the end: reading stops there. Records reach the
-system at once, and the disk once a second, so that a power loss costs a second.
+A record is its length, a checksum, the row as JSON, and its numbers; the first one says what
+the rows were made with. A process that is killed leaves at most one record half written, at the
+end: reading stops there. Records reach the system at once, and the disk once a second, so that a
+power loss costs a second.
 """
 
 import contextlib
@@ -14,11 +15,12 @@ import zlib
 
 import numpy as np
 
+from artist_features.errors import OutputError
 from artist_features.extraction.tables import Row
 from artist_features.files import output_error
 
 _HEAD = struct.Struct("<4sIII")  # mark, bytes of JSON, bytes of numbers, checksum
-_MARK = b"AFr1"
+_HEAD_MARK, _MARK = b"AFj1", b"AFr1"
 _SYNC_EVERY_S = 1.0
 _LARGEST = 1 << 30  # bytes; longer is no record of ours
 
@@ -28,23 +30,34 @@ class Journal:
 
     Args:
         path: `Path` of the file.
+        made_with: JSON of what decides the numbers.
+        check_same: function of (theirs, path) that refuses rows made otherwise.
 
     Attributes:
         recovered: list of `Row` that the file held, in their order.
 
     Raises:
-        OutputError: `not_writable` or `no_space`.
+        OutputError: `not_writable`, `no_space`, or `mismatch`; the file is as it was.
     """
 
-    def __init__(self, path):
-        self._path = path
+    def __init__(self, path, made_with, check_same):
+        self._path, self._head = path, _record(_HEAD_MARK, {"made_with": made_with})
         self._synced = time.monotonic()
         try:
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - open as long as this
-            self.recovered, self._end = _read(self._file)
-            self._file.truncate(self._end)
         except OSError as error:
             raise output_error(error, path) from None
+        try:
+            theirs, self.recovered, self._end = _read(self._file, path)
+            if theirs is not None:
+                check_same(theirs, path)
+            self._file.truncate(self._end)
+        except OSError as error:
+            self._file.close()
+            raise output_error(error, path) from None
+        except OutputError:
+            self._file.close()
+            raise
 
     def append(self, row):
         """Write a row; it survives the end of this process.
@@ -52,7 +65,12 @@ class Journal:
         Raises:
             OutputError: `no_space` or `not_writable`; the rows before it stay readable.
         """
-        record = _encode(row)
+        facts = {name: value for name, value in vars(row).items() if name != "embedding"}
+        facts["shape"] = None if row.embedding is None else row.embedding.shape
+        numbers = b"" if row.embedding is None else row.embedding.astype("<f4").tobytes()
+        record = _record(_MARK, facts, numbers)
+        if not self._end:
+            record = self._head + record
         try:
             view = memoryview(record)
             while view:
@@ -81,34 +99,43 @@ class Journal:
             self._path.unlink(missing_ok=True)
 
 
-def _encode(row):
-    facts = {name: value for name, value in vars(row).items() if name != "embedding"}
-    facts["shape"] = None if row.embedding is None else row.embedding.shape
+def _record(mark, facts, numbers=b""):
     text = json.dumps(facts).encode("ascii")
-    numbers = b"" if row.embedding is None else row.embedding.astype("<f4").tobytes()
     checksum = zlib.crc32(numbers, zlib.crc32(text))
-    return _HEAD.pack(_MARK, len(text), len(numbers), checksum) + text + numbers
+    return _HEAD.pack(mark, len(text), len(numbers), checksum) + text + numbers
 
 
-def _read(file):
-    """Return (rows, where the last whole record ends)."""
-    rows, end = [], 0
+def _read(file, path):
+    """Return (made_with or None, rows, where the last whole record ends)."""
     file.seek(0)
     with open(os.dup(file.fileno()), "rb") as reader:
-        while True:
-            head = reader.read(_HEAD.size)
-            if len(head) < _HEAD.size:
-                return rows, end
-            mark, n_text, n_numbers, checksum = _HEAD.unpack(head)
-            if mark != _MARK or max(n_text, n_numbers) > _LARGEST:
-                return rows, end
-            text, numbers = reader.read(n_text), reader.read(n_numbers)
-            if len(text) + len(numbers) < n_text + n_numbers:
-                return rows, end
-            if zlib.crc32(numbers, zlib.crc32(text)) != checksum:
-                return rows, end
-            rows.append(_decode(text, numbers))
-            end += len(head) + n_text + n_numbers
+        begin = reader.read(len(_HEAD_MARK))
+        if begin and not _HEAD_MARK.startswith(begin):
+            raise OutputError("mismatch", "is no journal of this program; move it away.", path)
+        reader.seek(0)
+        head = _next(reader, _HEAD_MARK)
+        if head is None:
+            return None, [], 0
+        made_with = json.loads(head[0])["made_with"]
+        rows, end = [], reader.tell()
+        while (found := _next(reader, _MARK)) is not None:
+            rows.append(_decode(*found))
+            end = reader.tell()
+        return made_with, rows, end
+
+
+def _next(reader, wanted):
+    """Return (JSON, numbers) of the next record, or None if it is not whole."""
+    head = reader.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    mark, n_text, n_numbers, checksum = _HEAD.unpack(head)
+    if mark != wanted or max(n_text, n_numbers) > _LARGEST:
+        return None
+    text, numbers = reader.read(n_text), reader.read(n_numbers)
+    if len(text) + len(numbers) < n_text + n_numbers:
+        return None
+    return (text, numbers) if zlib.crc32(numbers, zlib.crc32(text)) == checksum else None
 
 
 def _decode(text, numbers):

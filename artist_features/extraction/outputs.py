@@ -81,18 +81,19 @@ class _TableFile:
             rows, theirs = tables.read_table(path, decode)
             check_same(theirs, path)
             self._rows = dict(enumerate(rows, start=-len(rows)))
-            self._places = {row.path: place for place, row in self._rows.items()}
+            for place, row in self._rows.items():
+                self._places.setdefault(row.path, []).append(place)
 
     def find(self, path):
         """Return (status, (size, mtime)) of an earlier row of a path, or None."""
-        if (place := self._places.get(path)) is None:
+        if path not in self._places:
             return None
-        row = self._rows[place]
+        row = self._rows[self._places[path][-1]]
         return row.status, (row.size_bytes, row.mtime_ns)
 
     def mark_stale(self, path):
-        """Forget the earlier row of a path."""
-        if (place := self._places.pop(path, None)) is not None:
+        """Forget the earlier rows of a path."""
+        for place in self._places.pop(path, ()):
             del self._rows[place]
 
     def drop_stale(self):
@@ -102,8 +103,10 @@ class _TableFile:
         """Keep the row of argument number `index`."""
         self._rows[index] = row
 
-    def close(self):
-        """Write the file."""
+    def close(self, *, complete=True):
+        """Write the file; leave it alone where the job did not come to its rows."""
+        if not complete:
+            return
         rows = [self._rows[index] for index in sorted(self._rows)]
         write_atomically(self._path, self._encode(rows, self._dim, self._made_with))
 

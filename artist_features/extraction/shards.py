@@ -6,8 +6,8 @@ shard and goes on; nothing finished is lost or made twice. Readers of `*.parquet
 whole shards, while a run goes on too.
 """
 
-import contextlib
 import os
+import re
 import socket
 
 import filelock
@@ -18,9 +18,11 @@ from artist_features.extraction.journal import Journal
 from artist_features.extraction.ledger import Ledger
 from artist_features.files import output_error, write_atomically
 
-SHARD_ROWS = 2000
-LOCK_FILE, JOURNAL_FILE = ".lock", ".journal"  # readers of Parquet folders pass over these
+SHARD_ROWS = 2000  # recordings
+SHARD_LINES = 8000  # of the table, where the segments of a recording have a line each
+LOCK_FILE, JOURNAL_FILE = ".lock", ".journal"  # hidden: pandas and datasets pass over them
 _DAMAGED = ".damaged"
+_NAME = re.compile(r"part-([0-9]{5,})\.parquet")
 
 
 class ShardFolder:
@@ -47,7 +49,7 @@ class ShardFolder:
         tables.require_pyarrow()
         self._path, self._dim, self._made_with = path, dim, made_with
         self._lock = self._acquire()
-        self._rows, self._journal, self._ledger = [], None, Ledger()
+        self._rows, self._n_lines, self._journal, self._ledger = [], 0, None, Ledger()
         try:
             self._recover(check_same)
         except BaseException:
@@ -74,8 +76,9 @@ class ShardFolder:
     def _recover(self, check_same):
         """Read what earlier runs left, and mend what they left half done."""
         for partial in self._path.glob(".partial-*"):
-            partial.unlink(missing_ok=True)
-        self._number, self.damaged = 0, []
+            if partial.is_file():
+                partial.unlink(missing_ok=True)
+        self._number, damaged = 0, []
         for number, shard in self._shards():
             self._number = max(self._number, number + 1)
             try:
@@ -83,11 +86,12 @@ class ShardFolder:
             except OutputError as error:
                 if error.code != "damaged":
                     raise
-                self._set_aside(shard)
+                damaged.append(shard)
                 continue
             check_same(theirs, shard)
             self._ledger.add(rows, number)
-        self._journal = Journal(self._path / JOURNAL_FILE)
+        self._journal = Journal(self._path / JOURNAL_FILE, self._made_with, check_same)
+        self.damaged = [self._set_aside(shard) for shard in damaged]
         for row in self._journal.recovered:
             held = self._ledger.find(row.path)
             # killed between a shard's writing and the journal's clearing: it is in both
@@ -97,9 +101,10 @@ class ShardFolder:
         self._flush()
 
     def _shards(self):
+        """Yield (number, path) of the files that have the name of a shard, in their order."""
         for shard in sorted(self._path.glob("part-*.parquet")):
-            with contextlib.suppress(ValueError):  # not a file of ours
-                yield int(shard.stem.removeprefix("part-")), shard
+            if (name := _NAME.fullmatch(shard.name)) and shard.is_file():
+                yield int(name[1]), shard
 
     def _set_aside(self, shard):
         aside = shard.with_name(f".{shard.stem}{_DAMAGED}")
@@ -107,7 +112,7 @@ class ShardFolder:
             os.replace(shard, aside)
         except OSError as error:
             raise output_error(error, shard) from None
-        self.damaged.append(aside)
+        return aside
 
     def find(self, path):
         """Return (status, (size, mtime)) of a path's row, or None."""
@@ -121,10 +126,9 @@ class ShardFolder:
         """Take the rows that are to be made again out of their shards."""
         for number in self._ledger.stale_shards():
             shard = self._shard(number)
-            rows, _ = _read(shard)
-            kept = [row for row in rows if not self._ledger.is_stale(row.path)]
-            if kept:
-                write_atomically(shard, tables.to_parquet(kept, self._dim, self._made_with))
+            data = tables.without_rows(shard, self._ledger.is_stale)
+            if data is not None:
+                write_atomically(shard, data)
             else:
                 shard.unlink()
         self._ledger.forget_stale()
@@ -133,7 +137,8 @@ class ShardFolder:
         """Keep a row, and write a shard if there are enough."""
         self._journal.append(row)
         self._rows.append(row)
-        if len(self._rows) >= SHARD_ROWS:
+        self._n_lines += max(1, len(row.starts_s))
+        if len(self._rows) >= SHARD_ROWS or self._n_lines >= SHARD_LINES:
             self._flush()
 
     def _flush(self):
@@ -141,16 +146,21 @@ class ShardFolder:
             data = tables.to_parquet(self._rows, self._dim, self._made_with)
             write_atomically(self._shard(self._number), data)
             self._number += 1
-            self._rows = []
+            self._rows, self._n_lines = [], 0
         self._journal.clear()
 
     def _shard(self, number):
         return self._path / f"part-{number:05d}.parquet"
 
-    def close(self):
-        """Write the rows that are left; others may write here afterwards."""
+    def close(self, *, complete=True):
+        """Write the rows that are left; others may write here afterwards.
+
+        Args:
+            complete: False where the job did not come to its rows; all is kept as it is.
+        """
         try:
-            self._flush()
+            if complete:
+                self._flush()
         finally:
             self._journal.close(remove=not self._rows)
             self._ledger.close()

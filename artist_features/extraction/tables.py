@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,21 +171,64 @@ def to_parquet(rows, dim, made_with):
 def from_parquet(path, *, with_embeddings=True):
     """Return (rows, made_with) of a table written by `to_parquet`.
 
-    Without embeddings, a recording whose segments are kept apart has one row all the same.
+    Everything is read and its checksums are compared in any case. Without embeddings, a
+    recording whose segments are kept apart has one row all the same.
     """
-    _, parquet = require_pyarrow()
-    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-        table = file.read()  # embeddings, too: a damaged page is to be found now
+    table, made_with = _read_parquet(path)
     columns = {name: table[name].to_pylist() for name in _FACTS}
     paths = [os.fsdecode(name) for name in table["path_bytes"].to_pylist()]
     starts = [np.nan if start is None else start for start in table["start_s"].to_pylist()]
     vectors = [None] * len(paths)
-    if with_embeddings:
-        vectors = [
-            None if v is None else np.array(v, np.float32) for v in table["embedding"].to_pylist()
-        ]
+    if with_embeddings and len(table):
+        column = table["embedding"].combine_chunks()
+        numbers = column.values.to_numpy(zero_copy_only=False).reshape(len(table), -1)
+        known = column.is_valid().to_numpy(zero_copy_only=False)
+        vectors = [row.copy() if ok else None for row, ok in zip(numbers, known, strict=True)]
+    return _rows(paths, vectors, starts, columns), made_with
+
+
+def without_rows(path, is_stale):
+    """Return the bytes of a Parquet table without some recordings; None if none are left.
+
+    Args:
+        path: of a table written by `to_parquet`.
+        is_stale: function of a path that tells whether its rows are to go.
+    """
+    _, parquet = require_pyarrow()
+    table, _ = _read_parquet(path)
+    kept = [not is_stale(os.fsdecode(name)) for name in table["path_bytes"].to_pylist()]
+    if not any(kept):
+        return None
+    sink = io.BytesIO()
+    parquet.write_table(table.filter(kept), sink, write_page_checksum=True)
+    return sink.getvalue()
+
+
+def _read_parquet(path):
+    """Return (table, made_with).
+
+    Raises:
+        OSError: the file cannot be read.
+        ForeignTableError: it is whole, but nothing that `to_parquet` writes.
+        ValueError: it is damaged.
+    """
+    pa, parquet = require_pyarrow()
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        with parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(str(error)) from None
     metadata = table.schema.metadata or {}
-    return _rows(paths, vectors, starts, columns), metadata[b"made_with"].decode()
+    wanted = {"path_bytes", "embedding", "start_s", *_FACTS}
+    if b"made_with" not in metadata or not wanted <= set(table.column_names):
+        raise ForeignTableError
+    return table, metadata[b"made_with"].decode()
+
+
+class ForeignTableError(Exception):
+    """A table that another program or version wrote."""
 
 
 def require_pyarrow():
@@ -201,10 +245,21 @@ def require_pyarrow():
 
 
 def read_table(path, reader, **options):
-    """Read a table with `from_npz` or `from_parquet`, any failure as `OutputError`."""
+    """Read a table with `from_npz` or `from_parquet`, any failure as `OutputError`.
+
+    Raises:
+        OutputError: `not_writable` if the system does not let it be read, `mismatch` if
+            another program or version wrote it, `damaged`.
+    """
     try:
         return reader(path, **options)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ForeignTableError, KeyError):
+        text = "was written by another program or version; choose another place, or move it away."
+        raise OutputError("mismatch", text, path) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if getattr(error, "errno", None):
+            text = f"cannot be read ({error.strerror}); mend that and run again."
+            raise OutputError("not_writable", text, path) from None
         raise OutputError(
             "damaged",
             f"not a table of this program, or damaged ({type(error).__name__}); delete it or "

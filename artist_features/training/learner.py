@@ -34,8 +34,8 @@ class Learner:
         n_artists: classes of the "basic" head.
         weights: list of arrays of the backbone to start from, or None.
         teacher: `keras.Model` to match, or None.
-        targets: float32 `(n_tracks, n_parts, dim)` of `targets.load`, to be matched through
-            a layer that serves training only; or None.
+        targets: float32 `(n_tracks, n_parts, dim)` of `Targets.of_tracks`, to be matched
+            through a layer that serves training only; or None.
         strategy: `tf.distribute.Strategy`.
         dtype: "float32", "bfloat16" or "float16" (convolutions only).
     """
@@ -181,27 +181,25 @@ class Learner:
             return tf.constant(0.0), tf.constant(0.0)
         if "teacher" in self._heads:
             embeddings = self._heads["teacher"](embeddings)
-        return self._match(embeddings, target)
+        n_global = tf.cast(tf.shape(target)[0] * self._n_replicas, tf.float32)
+        cosine = tf.reduce_sum(unit(embeddings) * unit(target)) / n_global
+        return tf.reduce_sum(distillation(embeddings, target)) / n_global, cosine
 
     def _targets_loss(self, embeddings, tracks, position):
         if self._targets is None:
             return tf.constant(0.0), tf.constant(0.0)
         target = pick(self._targets, tracks, position)
         others, other_targets = self._gather(embeddings), self._gather(target)
-        n_global = tf.cast(tf.shape(other_targets)[0], tf.float32)
-        apart = tf.reduce_sum(relation(embeddings, target, others, other_targets)) / n_global
         known = tf.reduce_any(target != 0, axis=-1)
+        n_known = tf.reduce_sum(tf.cast(tf.reduce_any(other_targets != 0, axis=-1), tf.float32))
+        n_known = tf.maximum(n_known, 1.0)
+        apart = tf.reduce_sum(relation(embeddings, target, others, other_targets)) / n_known
         found = self._heads["targets"](embeddings)
-        # rows without a vector ask for what they have, and so for nothing
-        target = tf.where(known[:, None], target, tf.stop_gradient(found))
-        match, cosine = self._match(found, target)
+        match = tf.where(known, distillation(found, target), 0.0)
+        cosine = tf.where(known, tf.reduce_sum(unit(found) * unit(target), axis=-1), 0.0)
         recipe = self._recipe
-        return recipe.targets_weight * match + recipe.relation_weight * apart, cosine
-
-    def _match(self, embeddings, target):
-        n_global = tf.cast(tf.shape(target)[0] * self._n_replicas, tf.float32)
-        cosine = tf.reduce_sum(unit(embeddings) * unit(target)) / n_global
-        return tf.reduce_sum(distillation(embeddings, target)) / n_global, cosine
+        loss = recipe.targets_weight * tf.reduce_sum(match) / n_known
+        return loss + recipe.relation_weight * apart, tf.reduce_sum(cosine) / n_known
 
     def _gather(self, values):
         if self._n_replicas == 1:

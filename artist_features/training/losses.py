@@ -105,7 +105,7 @@ def relation(embeddings, targets, others, other_targets):
         targets, other_targets: float32 `(n, k)` and `(m, k)`; zeros where there is none.
 
     Returns:
-        float32 `(n,)`, 0 to 2; 0 for rows that do not count.
+        float32 `(n,)`, 0 to 2; 0 for rows with fewer than two pairs that count.
 
     Source: after Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019.
 
@@ -127,7 +127,7 @@ def relation(embeddings, targets, others, other_targets):
     together = ops.sum(weights * wanted * found, axis=-1)
     apart = ops.sum(weights * wanted**2, axis=-1) * ops.sum(weights * found**2, axis=-1)
     missing = 1.0 - together / ops.sqrt(apart + 1e-12)
-    return ops.where(ops.any(counts, axis=-1), missing, 0.0)
+    return ops.where(ops.sum(ops.cast(counts, "int32"), axis=-1) > 1, missing, 0.0)
 
 
 def unit(embeddings):

@@ -57,6 +57,7 @@ class Preparation:
         run_card.card_texts(kind, options, path, self.teacher_card)
         self._check_teacher()
         self._check_init()
+        self._targets = targets.read(options.targets) if options.targets else None
         self.settings = runfolder.Settings(
             kind=kind,
             recipe_name=options.recipe_name,
@@ -110,7 +111,10 @@ class Preparation:
         )
         audio = hashlib.sha256(found.cache.lengths.astype("<i8").tobytes()).hexdigest()
         self.settings = dataclasses.replace(self.settings, audio_sha256=audio)
-        self._targets = targets.load(options.targets, found.tracks) if options.targets else None
+        if self._targets is not None:
+            self._targets = self._targets.of_tracks(found.tracks)
+            n_known = int(self._targets[found.free].any(axis=(1, 2)).sum())
+            say(f"targets for {n_known} of {len(found.free)} tracks to train on")
         for _, error in found.cache.failures:
             say(f"left out: {error}")
         checked = "held-out" if found.whole_artists else "trained"
@@ -159,6 +163,8 @@ class Preparation:
             "no tracks to validate with: needed are two artists with two tracks each in the split "
             "'valid' (some 20 artists if it is drawn by artist, or `manifest --split track`)"
         )
+        if not self._recipe.label_weight[self._kind] and self.teacher_card is None:
+            text = "targets alone give no validation loss: add a teacher or artist labels"
         if self._recipe.needs_check:
             raise ManifestError(
                 f"{text}; recipe {self._options.recipe_name!r} cannot do without.",

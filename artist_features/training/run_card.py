@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 
 from artist_features.config import ModelCard
-from artist_features.training import runfolder
+from artist_features.training import runfolder, targets
 from artist_features.training.recipes import RECIPES
 from artist_features.zoo import devices
 
@@ -37,7 +37,7 @@ def card_fields(kind, options, path, *, front_end, found, teacher, init, row, ma
         "steps": row["step"],
         "teacher": _origin(teacher),
         "init": _origin(init),
-        "targets": Path(options.targets).name if options.targets else "none",
+        "targets": _file(options.targets),
         "seed": options.seed,
         "split_seed": options.split_seed,
         "dtype": options.dtype,
@@ -86,3 +86,8 @@ def _origin(card):
         return "none"
     source = card.training.get("source_file_sha256")
     return f"{card.name}, sha256 {card.weights_sha256}" + (f", from {source}" if source else "")
+
+
+def _file(path):
+    """Name a file of vectors, and say which bytes it had."""
+    return f"{Path(path).name}, sha256 {targets.file_sha256(path)}" if path else "none"

@@ -56,8 +56,8 @@ class Validation:
         """Whether a check gives a loss that a schedule can watch."""
         if self._recipe.label_weight[self._kind]:
             found = len(self._known) if self._kind == "basic" else self._sampler
-        else:
-            found = len(self._held) + len(self._known)
+        else:  # vectors that are targets have no check: they may be of any tracks
+            found = self._targets is not None and len(self._held) + len(self._known)
         return bool(found)
 
     def check(self, embed, logits):
