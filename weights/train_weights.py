@@ -188,7 +188,12 @@ def ship(run, folder, name, scores):
         "mfcc_artist_map": round(map_of(scores, "mfcc")["estimate"], 3),
         "chance_artist_map": round(map_of(scores, "chance")["estimate"], 3),
         "labels_alone_artist_map": round(map_of(scores, f"{name}_labels")["estimate"], 3),
-        "teacher_alone_artist_map": round(map_of(scores, "distilled")["estimate"], 3),
+        "authors_as_only_teacher_artist_map": round(
+            map_of(scores, f"{name}_one_teacher")["estimate"], 3
+        ),
+        "distillation_from_authors_alone_artist_map": round(
+            map_of(scores, "distilled")["estimate"], 3
+        ),
         "measured": (
             f"finding the other tracks of an artist among {scores['n_tracks']} tracks of "
             f"{scores['n_artists']} artists not in training; 95 % bootstrap over artists; "
