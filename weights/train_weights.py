@@ -239,7 +239,7 @@ def report(args, scores, standardised, narrow):
         row, steps, minutes, cosine = scores["rows"].get(name), "", "", ""
         if row is None:
             continue
-        if (args.runs / name).is_dir():
+        if (args.runs / name / "run.json").exists():
             card = model_folder.read_card(args.runs / name)
             checks = card.scores.get("check_during_training", {})
             steps, minutes = card.training["steps"], card.training["minutes"]
