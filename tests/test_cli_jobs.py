@@ -151,7 +151,11 @@ def test_row_56_two_jobs_in_one_folder(library, tiny_folder, tmp_path):
     out = tmp_path / "out"
     first = start(library, tiny_folder, out)
     journal_grows(out, first, 1)
-    said = finish(library, tiny_folder, out, code=2)
+    first.send_signal(signal.SIGSTOP)  # or it may be done before the second has started
+    try:
+        said = finish(library, tiny_folder, out, code=2)
+    finally:
+        first.send_signal(signal.SIGCONT)
     assert f"pid {first.pid} on " in said
     first.communicate(timeout=200)
     assert first.returncode == 1
