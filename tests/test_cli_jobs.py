@@ -47,10 +47,28 @@ def finish(*args, code=1):
 
 
 def rows(out):
+    """Return (path, status) of every row, in the order of paths."""
+    return [row[:2] for row in whole_rows(out)]
+
+
+def whole_rows(out):
     found = [
         row for p in sorted(out.glob("*.parquet")) for row in parquet.read_table(p).to_pylist()
     ]
-    return sorted((row["path"], row["status"], str(row["embedding"])) for row in found)
+    return sorted((row["path"], row["status"], row["embedding"]) for row in found)
+
+
+def assert_same(found, expected):
+    """The same rows; vectors may differ in the last bit, as the batches of a job do."""
+    assert [row[:2] for row in found] == [row[:2] for row in expected]
+    for (path, _, mine), (_, _, theirs) in zip(found, expected, strict=True):
+        assert (mine is None) == (theirs is None), path
+        if mine is not None:
+            np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=path)
+
+
+def _has_rows(out):
+    return (out / ".journal").exists() and (out / ".journal").stat().st_size > 0
 
 
 def journal_grows(out, process, n_bytes):
@@ -65,7 +83,7 @@ def journal_grows(out, process, n_bytes):
 def unbroken(library, tiny_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("unbroken") / "out"
     finish(library, tiny_folder, out)
-    return rows(out)
+    return whole_rows(out)
 
 
 def test_the_unbroken_job_has_a_row_for_every_file(unbroken):
@@ -80,17 +98,19 @@ def test_row_50_killed_at_any_time_it_ends_as_an_unbroken_one(
     out, rng, sizes = tmp_path / "out", random.Random(0), []
     for number in range(5):
         process = start(library, tiny_folder, out)
-        journal_grows(out, process, 1)
-        time.sleep(rng.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
+        while process.poll() is None and not _has_rows(out):
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)  # the last ones may find the job done
         process.communicate()
         sizes.append(len(rows(out)))
-        if number == 1:  # a power loss on top: the last record is half there
+        if number == 1 and _has_rows(out):  # a power loss on top: half a record
             with open(out / ".journal", "ab") as journal:
                 journal.write(b"AFr1 half a record")
     finish(library, tiny_folder, out)
     assert sizes == sorted(sizes)
-    assert rows(out) == unbroken
+    assert sizes[0] < N_FILES
+    assert_same(whole_rows(out), unbroken)
     kept = sorted(p.name for p in out.iterdir() if p.suffix != ".parquet")
     assert kept == [".lock"]
 
@@ -114,7 +134,7 @@ def test_rows_51_52_a_signal_to_the_group_commits_and_ends(
     assert 0 < len(rows(out)) < N_FILES
     assert not (out / ".journal").exists()
     finish(library, tiny_folder, out)
-    assert rows(out) == unbroken
+    assert_same(whole_rows(out), unbroken)
 
 
 def test_row_51_a_second_signal_ends_it_at_once(library, tiny_folder, tmp_path, unbroken):
@@ -127,7 +147,7 @@ def test_row_51_a_second_signal_ends_it_at_once(library, tiny_folder, tmp_path, 
     assert process.wait(5) == 130
     process.communicate()
     finish(library, tiny_folder, out)
-    assert rows(out) == unbroken
+    assert_same(whole_rows(out), unbroken)
 
 
 def test_row_54_an_output_that_takes_no_more_half_way(library, tiny_folder, tmp_path):
@@ -165,9 +185,9 @@ def test_parts_on_two_machines_make_the_whole(library, tiny_folder, tmp_path, un
     for index in (1, 2):
         options = ("--shard", f"{index}/2", "--model", str(tiny_folder))
         assert main(["extract", str(library), "-o", str(tmp_path / f"{index}"), *options]) in (0, 1)
-    both = [rows(tmp_path / f"{index}") for index in (1, 2)]
+    both = [whole_rows(tmp_path / f"{index}") for index in (1, 2)]
     assert min(map(len, both)) > 5
-    assert sorted(both[0] + both[1]) == unbroken
+    assert_same(sorted(both[0] + both[1]), unbroken)
 
 
 def test_report_segments_and_hashes(library, tiny_folder, tmp_path):
