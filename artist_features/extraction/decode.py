@@ -137,6 +137,7 @@ class _Clock:
         self.seconds = 0.0
 
     def timed(self, iterator):
+        """Yield what the iterator yields."""
         while True:
             started = time.perf_counter()
             item = next(iterator, None)
