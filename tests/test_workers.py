@@ -119,12 +119,68 @@ def test_a_file_whose_process_hangs_costs_only_itself(
     model, sources, victim, sabotage, children, monkeypatch
 ):
     sabotage(HANG)
-    monkeypatch.setattr(workers, "_SILENCE_LIMIT_S", 3.0)  # more than a process needs to start
+    monkeypatch.setattr(workers, "_PATIENCE_S", 3.0)
     found = extracted([victim, *sources], model, isolated=True, n_workers=1)
     assert [r.status for r in found] == ["timeout"] + ["ok"] * 5
-    assert str(found[0].error).endswith("v.wav: the decoder sent nothing for 3 s and was stopped.")
+    text = "v.wav: the decoder sent 15 s of audio and no more in 6 s, and was stopped."
+    assert str(found[0].error).endswith(text)
     assert len(children) == 3
     assert all(child.poll() is not None for child in children)
+
+
+@pytest.mark.slow
+def test_silence_is_not_allowed_for_ever_however_much_was_decoded(
+    model, victim, sabotage, monkeypatch
+):
+    sabotage(HANG)
+    monkeypatch.setattr(workers, "_PATIENCE_PER_AUDIO_S", 100.0)
+    monkeypatch.setattr(workers, "_SILENCE_LIMIT_S", 4.0)  # more than a process needs to start
+    (found,) = extracted([victim], model, isolated=True, n_workers=1)
+    assert found.status == "timeout"
+    assert "nothing for 4 s" in str(found.error)
+
+
+@pytest.mark.parametrize("has_ring", [True, False])
+def test_a_slow_reader_is_not_held_against_the_decoder(
+    model, monkeypatch, tmp_path, children, has_ring
+):
+    """The process waits for its reader longer than it is itself waited for."""
+    if not has_ring:
+        monkeypatch.setattr(workers, "open_ring", lambda _: (None, ()))
+        monkeypatch.setattr(workers, "_QUEUE_SEGMENTS", 4)
+    long = Source(str(write_audio(tmp_path / "l.wav", music(150, VICTIM_RATE, 1), VICTIM_RATE)))
+    monkeypatch.setattr(workers, "_PATIENCE_S", 2.0)
+    monkeypatch.setattr(workers, "_PATIENCE_PER_AUDIO_S", 0.0)
+    expected = [e.segments.copy() for e in _events(long, False) if e.segments is not None]
+    rows = []
+    with DecodePool([long], FrontEnd(), 1, isolated=True) as pool:
+        for event in pool:
+            if event.segments is None:
+                assert event.error is None
+                continue
+            rows.append(event.segments.copy())
+            if len(rows) == 2:
+                time.sleep(4)
+    assert len(children) == 1
+    np.testing.assert_array_equal(np.concatenate(rows), np.concatenate(expected))
+
+
+def _events(source, isolated):
+    with DecodePool([source], FrontEnd(), 1, isolated=isolated) as pool:
+        yield from pool
+
+
+def test_a_process_that_dies_while_its_segments_are_read_leaves_no_one_waiting(
+    model, sources, victim, sabotage
+):
+    sabotage(DIE)
+    with DecodePool([victim, *sources], FrontEnd(), 1, isolated=True) as pool:
+        outcomes = []
+        for event in pool:
+            time.sleep(0.05)  # the process is dead before its segments are given back
+            if event.segments is None:
+                outcomes.append(event.error and event.error.code)
+    assert outcomes == ["crashed"] + [None] * 5
 
 
 @pytest.mark.parametrize("isolated", [False, True])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _PREFETCH_BATCHES = 2
+_ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
 _END = -1  # in place of a key: no batch follows
 
 
@@ -103,7 +104,7 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
         timing["wait_s"] += time.perf_counter() - clock
         clock = time.perf_counter()
         if len(owners):
-            if constant_rows:
+            if constant_rows and len(owners) < constant_rows:
                 segments = tf.pad(segments, [[0, constant_rows - len(owners)], [0, 0]])
             rows = embed(segments).numpy()[: len(owners)]
             timing["segments"] += len(owners)
@@ -167,7 +168,11 @@ class _Ledger:
         yield segments[: len(owners)], owners, [*closed, _END]
 
     def _new_batch(self):
-        return np.empty((self._batch_size, self._segment_samples), np.float32), [], []
+        shape = self._batch_size, self._segment_samples
+        room = np.empty(4 * shape[0] * shape[1] + _ALIGNED_BYTES, np.uint8)
+        first = -room.ctypes.data % _ALIGNED_BYTES
+        segments = room[first : first + len(room) - _ALIGNED_BYTES].view(np.float32)
+        return segments.reshape(shape), [], []
 
 
 class _Rows:

@@ -1,9 +1,10 @@
 """The program of one decode process: requests in as JSON lines, segments out as bytes.
 
-Each message out is one kind byte, a length of eight bytes, then that many bytes:
-`S` float32 segments, `D` facts as JSON, `E` an error as JSON. The process imports
-NumPy and the decoders, never TensorFlow. Native libraries print to file descriptors 1
-and 2; both are pointed away from the protocol.
+Each message out is one kind byte, a length of eight bytes, then that many bytes: `R` once,
+the process is ready; `M` a segment lies in the next slot of the `Ring`; `S` a segment as
+float32, where there is no ring; `D` facts as JSON; `E` an error as JSON. The process
+imports NumPy and the decoders, never TensorFlow. Native libraries print to file
+descriptors 1 and 2; both are pointed away from the protocol.
 """
 
 import json
@@ -16,22 +17,30 @@ import time
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source, decode_segments
+from artist_features.extraction.ring import Ring
 from artist_features.signal.decoders import Span
 
 HEADER = struct.Struct("<cQ")
-_MEMORY_LIMIT = 4 << 30  # bytes of address space
+_MEMORY_LIMIT = 2 << 30  # bytes of address space; the decoders take 0.23 GB of it
+_TFIO_MEMORY_LIMIT = 4 << 30  # a decoder inside TensorFlow
 
 
-def main():
-    """Serve requests on standard input until it closes."""
+def main(ring=None):
+    """Serve requests on standard input until it closes.
+
+    Args:
+        ring: arguments of `Ring`, or None: segments go through the pipe.
+    """
     requests = sys.stdin.buffer
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    _limit_memory()
+    _limit_memory(_MEMORY_LIMIT)
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    ring = ring and Ring(*ring)
     try:
+        _send(out, b"R")
         for line in requests:
-            _serve(json.loads(line), out)
+            _serve(json.loads(line), out, ring)
     except (BrokenPipeError, KeyboardInterrupt):
         pass  # the parent is gone or is stopping: nobody is left to tell
     # the interpreter would flush and close file descriptors that the parent already closed
@@ -51,7 +60,9 @@ def encode_request(source, front_end):
     return json.dumps(record).encode("ascii") + b"\n"
 
 
-def _serve(record, out):
+def _serve(record, out, ring):
+    if record["decoder"] == "tfio":
+        _limit_memory(_TFIO_MEMORY_LIMIT)
     source = Source(
         record["path"],
         span=Span(*record["span"]),
@@ -65,13 +76,17 @@ def _serve(record, out):
                 _send(out, b"D", json.dumps(item.to_record()).encode())
             else:
                 for segment in item:  # rows of an overlapping view are contiguous one by one
-                    _send(out, b"S", memoryview(segment).cast("B"))
+                    if ring:
+                        ring.put(segment)
+                        _send(out, b"M")
+                    else:
+                        _send(out, b"S", memoryview(segment).cast("B"))
     except AudioError as error:
         record = {"code": error.code, "message": error.message}
         _send(out, b"E", json.dumps(record).encode())
 
 
-def _send(out, kind, payload):
+def _send(out, kind, payload=b""):
     out.write(HEADER.pack(kind, len(payload)))
     view = memoryview(payload)
     while view:
@@ -85,11 +100,11 @@ def _end_with(parent):
     os._exit(0)
 
 
-def _limit_memory():
+def _limit_memory(limit):
     try:
         import resource
     except ImportError:  # not a POSIX system: no limit to set
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = _MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(_MEMORY_LIMIT, hard)
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

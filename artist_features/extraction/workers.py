@@ -8,6 +8,7 @@ the file gets one more try in a fresh process, then an `AudioError`.
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -21,10 +22,14 @@ import numpy as np
 
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Facts, decode_segments
+from artist_features.extraction.ring import open_ring
 from artist_features.extraction.worker import HEADER, encode_request
 
 ATTEMPTS = 2
-_SILENCE_LIMIT_S = 60.0  # a worker that sends nothing for so long hangs
+_SILENCE_LIMIT_S = 60.0  # a process that starts or decodes without a word for so long hangs
+# waiting allowed for one file: so much, and so much for each second of audio
+_PATIENCE_S, _PATIENCE_PER_AUDIO_S = 10.0, 0.2
+_TFIO_PATIENCE_S = 60.0  # imports TensorFlow, and decodes whole before the first segment
 _QUEUE_SEGMENTS = 96  # blocks between the decoders and the batches
 _PIPE_BYTES = 1 << 20
 
@@ -36,7 +41,8 @@ class Event:
     Attributes:
         index: position of the source in the input.
         attempt: counted from 0; segments of an earlier attempt no longer count.
-        segments: float32 `(k, segment_samples)`, or None.
+        segments: float32 `(k, segment_samples)`, valid until the next event is asked for,
+            or None.
         facts: `Facts` if the source is finished, else None.
         error: `AudioError` if the source has failed, else None.
     """
@@ -46,6 +52,7 @@ class Event:
     segments: object = None
     facts: object = None
     error: object = None
+    release: object = None  # called once the segments are not needed any more
 
 
 class DecodePool:
@@ -102,6 +109,8 @@ class DecodePool:
                 raise event
             else:
                 yield event
+                if event.release:
+                    event.release()
 
     def _put(self, event):
         while not self._stopping.is_set():
@@ -112,7 +121,7 @@ class DecodePool:
         child = None
         try:
             if self._isolated:
-                child = _Child()
+                child = _Child(self._front_end)
                 self._children.append(child)
             while not self._stopping.is_set():
                 with self._next_source:
@@ -143,9 +152,11 @@ class DecodePool:
     def _decode_there(self, index, source, child):
         for attempt in range(ATTEMPTS):
             try:
-                for item in child.decode(source, self._front_end):
-                    kind = "facts" if isinstance(item, Facts) else "segments"
-                    self._put(Event(index, attempt, **{kind: item}))
+                for item in child.decode(source):
+                    if isinstance(item, Facts):
+                        self._put(Event(index, attempt, facts=item))
+                    else:
+                        self._put(Event(index, attempt, item, release=child.release))
                 return
             except AudioError as error:
                 last = attempt + 1 == ATTEMPTS or error.code not in ("crashed", "timeout")
@@ -156,53 +167,77 @@ class DecodePool:
                     return
 
     def _watch(self):
-        """Kill children that have been silent for too long."""
+        """Kill children that were waited for too long."""
         while not self._stopping.wait(0.25):
             if not any(thread.is_alive() for thread in self._threads[:-1]):
                 return
             for child in self._children:
-                child.kill_if_silent()
+                child.kill_if_late()
 
 
 class _Child:
     """One decode process, started when needed and again after it died."""
 
-    def __init__(self):
+    def __init__(self, front_end):
+        self._front_end = front_end
         self._process = None
-        self._waiting_since = None
-        self._timed_out = False
+        self._ring = None
+        self._patience = None
+        self._timed_out = ""  # what it had not done in time
         self._start()
 
     def _start(self):
+        self._ring, inherited = open_ring(self._front_end.segment_samples)
+        ring = (*inherited, self._front_end.segment_samples) if inherited else None
         # the child finds this package where the parent found it, and nothing in the
         # working directory can take a module's place
         program = (
             f"import sys; sys.path[:] = {sys.path!r}; "
-            "from artist_features.extraction.worker import main; main()"
+            f"from artist_features.extraction.worker import main; main({ring!r})"
         )
         threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env={**os.environ, **threads},
-            start_new_session=True,  # Ctrl-C reaches the parent alone
-        )
-        _enlarge_pipe(self._process.stdout)
-
-    def decode(self, source, front_end):
-        """Yield what `decode_segments` yields, from the process."""
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        self._timed_out = False
         try:
-            self._process.stdin.write(encode_request(source, front_end))
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                env={**os.environ, **threads},
+                start_new_session=True,  # Ctrl-C reaches the parent alone
+                pass_fds=inherited,
+            )
+        finally:
+            for descriptor in inherited:
+                os.close(descriptor)
+        self._ready = False
+        if self._ring is None:
+            _enlarge_pipe(self._process.stdout)
+
+    def decode(self, source):
+        """Yield what `decode_segments` yields, from the process.
+
+        Segments may be views of memory that the process fills again after `release`.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._start()
+        self._timed_out = ""
+        try:
+            self._process.stdin.write(encode_request(source, self._front_end))
+            self._patience = _Patience()
+            if not self._ready:
+                self._read(bytearray(HEADER.size))
+                self._ready = True
+            self._patience = _Patience(source)
             while True:
+                if self._ring:
+                    self._ring.wait()  # in the model's time, not in the decoder's
                 kind, size = HEADER.unpack(self._read(bytearray(HEADER.size)))
-                if kind == b"S":
-                    segment = np.empty((1, front_end.segment_samples), np.float32)
+                if kind == b"M":
+                    yield self._ring.take()
+                elif kind == b"S":
+                    segment = np.empty((1, self._front_end.segment_samples), np.float32)
                     yield self._read(segment, segment.nbytes)
                 elif kind == b"D":
                     yield Facts.from_record(json.loads(bytes(self._read(bytearray(size)))))
@@ -210,26 +245,30 @@ class _Child:
                 else:
                     record = json.loads(bytes(self._read(bytearray(size))))
                     raise AudioError(record["code"], record["message"], source.path)
+                self._patience.add(self._front_end.segment_hop_s)
         except (EOFError, BrokenPipeError):
             raise self._death(source) from None
 
+    @property
+    def release(self):
+        """Function that gives the first view back, or None where segments are copies."""
+        return self._ring and self._ring.release
+
     def _read(self, buffer, size=None):
         view = memoryview(buffer).cast("B")[:size]
-        self._waiting_since = time.monotonic()
-        while view:
-            count = self._process.stdout.readinto(view)
-            if not count:
-                raise EOFError
-            view = view[count:]
-        self._waiting_since = None
+        with self._patience:
+            while view:
+                count = self._process.stdout.readinto(view)
+                if not count:
+                    raise EOFError
+                view = view[count:]
         return buffer
 
     def _death(self, source):
         code = self._process.wait()
-        self._waiting_since = None
         self.close()
         if self._timed_out:
-            text = f"the decoder sent nothing for {_SILENCE_LIMIT_S:g} s and was stopped."
+            text = f"the decoder sent {self._timed_out}, and was stopped."
             return AudioError("timeout", text, source.path)
         if code < 0:
             text = (
@@ -243,21 +282,24 @@ class _Child:
             )
         return AudioError("crashed", text, source.path)
 
-    def kill_if_silent(self):
-        """Stop the process if it has sent nothing for too long while it was asked to."""
-        since = self._waiting_since
-        if since is not None and time.monotonic() - since > _SILENCE_LIMIT_S:
-            self._timed_out = True
+    def kill_if_late(self):
+        """Stop the process if it was waited for longer than is allowed."""
+        patience = self._patience
+        if patience is not None and (late := patience.lost()):
+            self._timed_out = late
             self.kill()
 
     def kill(self):
         """Stop the process at once."""
-        process = self._process
+        process, ring = self._process, self._ring
         if process is not None:
             process.kill()
+        if ring:
+            ring.close()
 
     def close(self):
         """Let the process end, then free it."""
+        self._patience = None
         if self._process is None:
             return
         with contextlib.suppress(BrokenPipeError):
@@ -269,6 +311,48 @@ class _Child:
             self._process.kill()
             self._process.wait()
         self._process = None
+        if self._ring:
+            self._ring.close()
+
+
+class _Patience:
+    """How long a process may be waited for; waiting for the model does not count.
+
+    Args:
+        source: what it decodes, or None while it starts.
+    """
+
+    def __init__(self, source=None):
+        self._allowed_s = math.inf
+        if source is not None:
+            first = _TFIO_PATIENCE_S if source.decoder == "tfio" else _PATIENCE_S
+            self._allowed_s = first + _PATIENCE_PER_AUDIO_S * source.span.offset_s
+        self._audio_s = self._waited_s = 0.0
+        self._since = None
+
+    def __enter__(self):
+        self._since = time.monotonic()
+
+    def __exit__(self, *_):
+        self._waited_s += time.monotonic() - self._since
+        self._since = None
+
+    def add(self, audio_s):
+        """Count seconds of audio that were delivered."""
+        self._audio_s += audio_s
+        self._allowed_s += _PATIENCE_PER_AUDIO_S * audio_s
+
+    def lost(self):
+        """Return what was not done in time, in words, or ""."""
+        since = self._since
+        if since is None:
+            return ""
+        silent_s = time.monotonic() - since
+        if silent_s > _SILENCE_LIMIT_S:
+            return f"nothing for {_SILENCE_LIMIT_S:g} s"
+        if self._waited_s + silent_s > self._allowed_s:
+            return f"{self._audio_s:.0f} s of audio and no more in {self._allowed_s:.0f} s"
+        return ""
 
 
 def _signal_name(number):
