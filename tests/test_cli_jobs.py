@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,8 +29,17 @@ def library(tmp_path_factory):
     return folder
 
 
-def start(library, model, out, *options, **streams):
-    words = [sys.executable, "-m", "artist_features.cli.main", "extract", library, "-o", out]
+def start(library, model, out, *options, before=(), **streams):
+    words = [
+        *before,
+        sys.executable,
+        "-m",
+        "artist_features.cli.main",
+        "extract",
+        library,
+        "-o",
+        out,
+    ]
     words += ["--model", model, *options]
     return subprocess.Popen(
         [str(word) for word in words],
@@ -254,6 +264,63 @@ def test_reports_replace_only_reports(library, tiny_folder, tmp_path, capsys):
     words = ["extract", str(song), "-o", str(tmp_path / "o"), "--model", str(tiny_folder)]
     assert main(words) == 0
     assert main([*words, "--report", str(tmp_path / "o" / "part-00009.parquet")]) == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 48 kB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=48k", "none", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no file system can be mounted here ({error})")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_row_54_a_disk_that_is_full_keeps_what_is_finished(
+    small_disk, library, tiny_folder, unbroken
+):
+    out, filler = small_disk / "out", small_disk / "filler"
+    out.mkdir()
+    filler.write_bytes(bytes(40_000))
+    said = finish(library, tiny_folder, out, "--batch-size", "8", code=2)
+    assert "no space" in said
+    assert "Traceback" not in said
+    assert (out / ".journal").stat().st_size > 0
+    filler.unlink()
+    said = finish(library, tiny_folder, out)
+    assert ", 0 already there" not in said
+    assert "already there" in said
+    assert_same(whole_rows(out), unbroken)
+
+
+def test_a_folder_that_becomes_read_only_on_the_way(library, tiny_folder, tmp_path, unbroken):
+    out = tmp_path / "out"
+    out.mkdir()
+    process = start(library, tiny_folder, out, "--batch-size", "8", before=_without_all_rights())
+    journal_grows(out, process, 1)
+    out.chmod(0o555)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 2, said
+    assert "cannot be written" in said or "Permission denied" in said
+    assert "Traceback" not in said
+    assert (out / ".journal").stat().st_size > 0
+    out.chmod(0o755)
+    finish(library, tiny_folder, out)
+    assert_same(whole_rows(out), unbroken)
+
+
+def _without_all_rights():
+    """Return the command under which root obeys the modes of files, too."""
+    if os.geteuid():
+        return []
+    command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if shutil.which("setpriv") is None or subprocess.run([*command, "true"]).returncode:
+        pytest.skip("root may write everywhere, and setpriv, which could change that, is missing")
+    return command
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])

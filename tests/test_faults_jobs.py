@@ -1,6 +1,7 @@
 """Rows 46 to 64 of the fault table: jobs whose files, places and processes fail.
 
-Rows 50 to 52, 54 and 56 need real signals and are in test_cli_jobs.py.
+Rows 50 to 52, 54 and 56 need real signals and are in test_cli_jobs.py, rows 53 and 64 in
+test_cli.py, row 61 in test_pipeline.py.
 """
 
 import json

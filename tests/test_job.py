@@ -106,6 +106,17 @@ def test_paths_given_twice_leave_no_old_rows(files, tmp_path, name):
     assert writer.find(files[0])[1] == job._named(files[0])[1]
 
 
+def test_a_folder_has_one_row_for_a_path_however_often_it_is_named(files, tmp_path):
+    pytest.importorskip("pyarrow")
+    twice = [*files, files[1], files[0], *files]
+    for paths, n_made in ((twice[:2], 2), (twice, 2), (twice, 0)):
+        tally, _ = go(paths, tmp_path / "out")
+        assert tally.made.total() == n_made
+        assert tally.n_listed == len(set(paths))
+        assert tally.n_repeated == len(paths) - len(set(paths))
+    assert stored(tmp_path / "out")[1] == 4
+
+
 def test_new_files_are_added_and_files_no_longer_named_keep_their_rows(files, tmp_path):
     out = tmp_path / "out"
     go(files[:2], out)

@@ -119,7 +119,7 @@ def test_segments_of_an_attempt_that_died_do_not_count(model, batch_size):
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-def test_rows_in_are_rows_out(model, sources, isolated):
+def test_row_61_rows_in_are_rows_out(model, sources, isolated):
     def mixed():
         yield sources[0]
         yield Source("/no/such/file.wav")
@@ -135,7 +135,7 @@ def test_rows_in_are_rows_out(model, sources, isolated):
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-def test_a_fault_of_the_source_iterator_keeps_its_type(model, sources, isolated):
+def test_row_61_a_fault_of_the_source_iterator_keeps_its_type(model, sources, isolated):
     def faulty():
         yield from sources
         raise KeyError("the playlist broke")

@@ -275,6 +275,13 @@ class _JsonLines:
     keeps_failed = True
     damaged = ()
 
+    def begin_walk(self):
+        """Nothing to do: see `is_repeated`."""
+
+    def is_repeated(self, path):
+        """A path that is named twice has two lines."""
+        return False
+
     def find(self, path):
         """Nothing is there from before."""
 
@@ -321,6 +328,7 @@ def _report(tally, args):
         line += f", {tally.kept.total()} already there"
         line += f" ({failed_before} of them failed)" if failed_before else ""
     line += f", {tally.n_changed} changed since" if tally.n_changed else ""
+    line += f", {tally.n_repeated} named twice" if tally.n_repeated else ""
     _write_line(line + (f"; written to {display_path(args.output)}" if args.output else ""))
     statuses = {name: n for name, n in sorted(tally.made.items()) if name != "ok"}
     if statuses:

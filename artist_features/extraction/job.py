@@ -24,6 +24,7 @@ class Tally:
 
     Attributes:
         n_listed: files named or found, in this shard of the list.
+        n_repeated: times that a file was named again, where it has one row all the same.
         n_changed: files whose row was older than they are.
         kept: {status: rows that were there already and stay}.
         made: {status: rows of this run}.
@@ -33,6 +34,7 @@ class Tally:
     """
 
     n_listed: int = 0
+    n_repeated: int = 0
     n_changed: int = 0
     kept: Counter = field(default_factory=Counter)
     made: Counter = field(default_factory=Counter)
@@ -85,6 +87,7 @@ class Tally:
         """Return everything as plain data for JSON."""
         return {
             "n_listed": self.n_listed,
+            "n_repeated": self.n_repeated,
             "n_changed": self.n_changed,
             "n_failed": self.n_failed,
             "kept": dict(self.kept),
@@ -121,9 +124,13 @@ def survey(paths, writer, *, retry_failed=False):
         `Tally` with `n_listed`, `n_changed` and `kept`.
     """
     tally = Tally()
+    writer.begin_walk()
     for item in paths:
-        tally.n_listed += 1
         path, stamp = _named(item)
+        if writer.is_repeated(path):
+            tally.n_repeated += 1
+            continue
+        tally.n_listed += 1
         if (found := writer.find(path)) is None:
             continue
         status, then = found
@@ -155,9 +162,10 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
 
     def missing():
         n_sources = 0
+        writer.begin_walk()
         for place, item in enumerate(paths):
             path, stamp = _named(item)
-            if writer.find(path) is not None:
+            if writer.is_repeated(path) or writer.find(path) is not None:
                 continue
             if isinstance(item, AudioError):
                 unsearched.append((Result(place, path, error=item), stamp))

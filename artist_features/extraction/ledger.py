@@ -10,6 +10,8 @@ CREATE TABLE held (
 ) WITHOUT ROWID
 """
 
+_NAMED = "CREATE TABLE named (path BLOB PRIMARY KEY) WITHOUT ROWID"
+
 
 class Ledger:
     """Paths that have a row, with the file's size and time when it was read.
@@ -23,6 +25,7 @@ class Ledger:
         self._table.execute("PRAGMA journal_mode = OFF")
         self._table.execute("PRAGMA synchronous = OFF")
         self._table.execute(_TABLE)
+        self._table.execute(_NAMED)
 
     def add(self, rows, shard):
         """Note rows of a shard, given by its number; a later row of a path replaces it."""
@@ -56,6 +59,15 @@ class Ledger:
     def forget_stale(self):
         """Forget the stale rows; they are out of the shards."""
         self._table.execute("DELETE FROM held WHERE stale")
+
+    def begin_walk(self):
+        """Forget which paths were named."""
+        self._table.execute("DELETE FROM named")
+
+    def is_repeated(self, path):
+        """Tell whether a path was named before in this walk, and note that it is now."""
+        insert = "INSERT OR IGNORE INTO named VALUES (?)"
+        return self._table.execute(insert, [os.fsencode(path)]).rowcount == 0
 
     def close(self):
         """Free the table."""

@@ -26,9 +26,10 @@ def open_output(path, *, dim, made_with, force=False):
         force: start an existing file anew; a folder is never emptied.
 
     Returns:
-        An object with `find(path)`, which gives (status, (size, mtime)) of a row that is
-        there, `mark_stale(path)`, `drop_stale()`, `write(index, row)`, `close()`,
-        `keeps_failed` and `damaged`; see `ShardFolder`.
+        An object with `begin_walk()` and `is_repeated(path)` for walking over the files,
+        `find(path)`, which gives (status, (size, mtime)) of a row that is there,
+        `mark_stale(path)`, `drop_stale()`, `write(index, row)`, `close()`, `keeps_failed`
+        and `damaged`; see `ShardFolder`.
 
     Raises:
         OutputError: `not_writable`, `locked`, `mismatch`, `no_space` or `damaged`.
@@ -83,6 +84,13 @@ class _TableFile:
             self._rows = dict(enumerate(rows, start=-len(rows)))
             for place, row in self._rows.items():
                 self._places.setdefault(row.path, []).append(place)
+
+    def begin_walk(self):
+        """Nothing to do: see `is_repeated`."""
+
+    def is_repeated(self, path):
+        """A path that is named twice has two rows, one for each argument."""
+        return False
 
     def find(self, path):
         """Return (status, (size, mtime)) of an earlier row of a path, or None."""

@@ -114,6 +114,14 @@ class ShardFolder:
             raise output_error(error, shard) from None
         return aside
 
+    def begin_walk(self):
+        """Begin to walk over the files, once more."""
+        self._ledger.begin_walk()
+
+    def is_repeated(self, path):
+        """Tell whether a path was named before in this walk: it has one row all the same."""
+        return self._ledger.is_repeated(path)
+
     def find(self, path):
         """Return (status, (size, mtime)) of a path's row, or None."""
         return self._ledger.find(path)
