@@ -1,10 +1,10 @@
 """The program of one decode process: requests in as JSON lines, segments out as bytes.
 
 Each message out is one kind byte, a length of eight bytes, then that many bytes: `R` once,
-the process is ready; `M` a segment lies in the next slot of the `Ring`; `S` a segment as
-float32, where there is no ring; `D` facts as JSON; `E` an error as JSON. The process
-imports NumPy and the decoders, never TensorFlow. Native libraries print to file
-descriptors 1 and 2; both are pointed away from the protocol.
+the process is ready; `M` so many segments (in place of the length) lie in the next slots of
+the `Ring`; `S` a segment as float32, where there is no ring; `D` facts as JSON; `E` an error
+as JSON. The process imports NumPy and the decoders, never TensorFlow. Native libraries print
+to file descriptors 1 and 2; both are pointed away from the protocol.
 """
 
 import json
@@ -17,7 +17,7 @@ import time
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source, decode_segments
-from artist_features.extraction.ring import Ring
+from artist_features.extraction.ring import GROUP, Ring
 from artist_features.signal.decoders import Span
 
 HEADER = struct.Struct("<cQ")
@@ -70,20 +70,50 @@ def _serve(record, out, ring):
         hashed=record["hashed"],
         n_sampled=record["n_sampled"],
     )
+    segments = _InRing(out, ring) if ring else _InPipe(out)
     try:
         for item in decode_segments(source, FrontEnd(**record["front_end"])):
             if hasattr(item, "to_record"):
+                segments.flush()
                 _send(out, b"D", json.dumps(item.to_record()).encode())
             else:
-                for segment in item:  # rows of an overlapping view are contiguous one by one
-                    if ring:
-                        ring.put(segment)
-                        _send(out, b"M")
-                    else:
-                        _send(out, b"S", memoryview(segment).cast("B"))
+                for segment in item:
+                    segments.add(segment)
     except AudioError as error:
+        segments.flush()
         record = {"code": error.code, "message": error.message}
         _send(out, b"E", json.dumps(record).encode())
+
+
+class _InRing:
+    """Segments through shared memory; told of in groups."""
+
+    def __init__(self, out, ring):
+        self._out, self._ring, self._n_untold = out, ring, 0
+
+    def add(self, segment):
+        self._ring.put(segment)
+        self._n_untold += 1
+        if self._n_untold == GROUP:
+            self.flush()
+
+    def flush(self):
+        if self._n_untold:
+            self._out.write(HEADER.pack(b"M", self._n_untold))
+        self._n_untold = 0
+
+
+class _InPipe:
+    """Segments through the pipe, each at once."""
+
+    def __init__(self, out):
+        self._out = out
+
+    def add(self, segment):
+        _send(self._out, b"S", memoryview(segment).cast("B"))  # contiguous, one by one
+
+    def flush(self):
+        """Nothing is held back."""
 
 
 def _send(out, kind, payload=b""):

@@ -7,6 +7,7 @@ the file gets one more try in a fresh process, then an `AudioError`.
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -41,8 +42,8 @@ class Event:
     Attributes:
         index: position of the source in the input.
         attempt: counted from 0; segments of an earlier attempt no longer count.
-        segments: float32 `(k, segment_samples)`, valid until the next event is asked for,
-            or None.
+        segments: rows of float32 `(segment_samples,)`, valid until the next event is asked
+            for, or None.
         facts: `Facts` if the source is finished, else None.
         error: `AudioError` if the source has failed, else None.
     """
@@ -156,7 +157,7 @@ class DecodePool:
                     if isinstance(item, Facts):
                         self._put(Event(index, attempt, facts=item))
                     else:
-                        self._put(Event(index, attempt, item, release=child.release))
+                        self._put(Event(index, attempt, item, release=child.release_of(item)))
                 return
             except AudioError as error:
                 last = attempt + 1 == ATTEMPTS or error.code not in ("crashed", "timeout")
@@ -235,24 +236,24 @@ class _Child:
                     self._ring.wait()  # in the model's time, not in the decoder's
                 kind, size = HEADER.unpack(self._read(bytearray(HEADER.size)))
                 if kind == b"M":
-                    yield self._ring.take()
+                    yield self._ring.take(size)
+                    self._patience.add(size * self._front_end.segment_hop_s)
                 elif kind == b"S":
                     segment = np.empty((1, self._front_end.segment_samples), np.float32)
                     yield self._read(segment, segment.nbytes)
+                    self._patience.add(self._front_end.segment_hop_s)
                 elif kind == b"D":
                     yield Facts.from_record(json.loads(bytes(self._read(bytearray(size)))))
                     return
                 else:
                     record = json.loads(bytes(self._read(bytearray(size))))
                     raise AudioError(record["code"], record["message"], source.path)
-                self._patience.add(self._front_end.segment_hop_s)
         except (EOFError, BrokenPipeError):
             raise self._death(source) from None
 
-    @property
-    def release(self):
-        """Function that gives the first view back, or None where segments are copies."""
-        return self._ring and self._ring.release
+    def release_of(self, segments):
+        """Return a function that gives views back, or None where segments are copies."""
+        return self._ring and functools.partial(self._ring.release, len(segments))
 
     def _read(self, buffer, size=None):
         view = memoryview(buffer).cast("B")[:size]
