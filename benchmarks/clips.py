@@ -14,34 +14,20 @@ _N_PARTIALS = 8
 _BEAT_S = 0.5
 # libsndfile's Vorbis and mp3 encoders take a whole block on the stack: keep blocks small
 _BLOCK_FRAMES = 4096
+_MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III"}
 _MP3_RATES_KBPS = (320, 32)  # of compression levels 0 and 1 at 44,100 Hz; linear between
 
 
-def _mp3_level(kbps):
-    """Return libsndfile's compression level for a bit rate in kbit/s."""
+def mp3_cbr(kbps):
+    """Return ending and keywords of `SoundFile` for mp3 at a constant bit rate in kbit/s."""
     high, low = _MP3_RATES_KBPS
-    return (high - kbps) / (high - low)
+    level = (high - kbps) / (high - low)
+    return ".mp3", {**_MP3, "bitrate_mode": "CONSTANT", "compression_level": level}
 
 
 ENCODINGS = {  # name -> (ending, keywords of SoundFile)
-    "mp3 CBR": (
-        ".mp3",
-        {
-            "format": "MP3",
-            "subtype": "MPEG_LAYER_III",
-            "bitrate_mode": "CONSTANT",
-            "compression_level": _mp3_level(160),
-        },
-    ),
-    "mp3 VBR": (
-        ".mp3",
-        {
-            "format": "MP3",
-            "subtype": "MPEG_LAYER_III",
-            "bitrate_mode": "VARIABLE",
-            "compression_level": 0.4,
-        },
-    ),
+    "mp3 CBR": mp3_cbr(160),
+    "mp3 VBR": (".mp3", {**_MP3, "bitrate_mode": "VARIABLE", "compression_level": 0.4}),
     "flac": (".flac", {"format": "FLAC", "subtype": "PCM_16"}),
     "ogg Vorbis": (".ogg", {"format": "OGG", "subtype": "VORBIS", "compression_level": 0.5}),
 }

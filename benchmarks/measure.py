@@ -21,11 +21,11 @@ _PACKAGES = ("artist-features", "tensorflow", "keras", "kapre", "numpy", "soundf
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the table that `run.py` prints.
+    """One row of the table that `report.py` prints.
 
     Attributes:
         name: what was measured.
-        value: the result, a number in `unit`.
+        value: the result, a number in `unit`; None where there is none, and `unit` says why.
         unit: "x", "s", "ms", "MB", "tracks/s".
         target: largest (or, for a speed-up, smallest) acceptable value as text, or "".
         met: whether the target is met; None where there is none.
@@ -33,7 +33,7 @@ class Figure:
     """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     target: str = ""
     met: bool | None = None
@@ -176,7 +176,8 @@ def peak_memory(command):
     """Run a command; return its peak resident memory in bytes, children included.
 
     The sum of the peaks of all its processes: an upper bound. Linux only, by polling; a
-    child's `ru_maxrss` would hold the memory of the parent that forked it.
+    child's `ru_maxrss` would hold the memory of the parent that forked it, and so does
+    what a child shows before its program starts, which does not count.
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     with subprocess.Popen(
@@ -188,7 +189,8 @@ def peak_memory(command):
         peaks = Counter()
         while process.poll() is None:
             for pid in _tree(process.pid):
-                peaks[pid] = max(peaks[pid], _high_water(pid))
+                if _runs_own_program(pid):
+                    peaks[pid] = max(peaks[pid], _high_water(pid))
             time.sleep(_POLL_S)
         reader.join()
     if process.returncode:
@@ -213,6 +215,19 @@ def _tree(root):
 def _status_fields(pid):
     """Return what follows "pid (name)", where the name may hold anything."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _runs_own_program(pid):
+    """Tell a started program from a copy of its parent that is about to start one."""
+    try:
+        parent = _status_fields(pid)[1]
+        return _command(pid) != _command(parent)
+    except OSError:  # one of them has ended
+        return False
+
+
+def _command(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _high_water(pid):

@@ -1,4 +1,4 @@
-"""Peak memory of a long recording against a short one, in processes of their own."""
+"""Peak memory, in processes of their own: of long recordings, and of whole jobs."""
 
 import sys
 import tempfile
@@ -8,6 +8,7 @@ from clips import long_mp3, long_wav
 from measure import at_most, peak_memory, progress
 
 _LIMIT_MB = 300.0
+_LIMIT_OF_A_JOB_MB = 1200.0
 _WRITERS = {"mp3": long_mp3, "wav": long_wav}
 
 
@@ -40,6 +41,40 @@ def growth(model, short_s, long_s, kinds=tuple(_WRITERS)):
                         f"{peaks[1]:.0f} less {peaks[0]:.0f} MB",
                     )
                 )
+    return figures
+
+
+def peaks(paths, model, long_s):
+    """Measure the peak memory of the command line, decode processes included.
+
+    Args:
+        paths: list of files.
+        model: for the command line.
+        long_s: lengths of a WAV and an mp3 that take part in the second of two jobs.
+
+    Returns:
+        list of `Figure`.
+    """
+    figures = []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        long = [folder / "long.wav", folder / "long.mp3"]
+        for path, write, length_s in zip(long, (long_wav, long_mp3), long_s, strict=True):
+            write(path, length_s)
+        lengths = " and ".join(f"{length_s / 3600:.3g}" for length_s in long_s)
+        jobs = {
+            f"{len(paths)} files": paths,
+            f"the same with files of {lengths} h (wav, mp3)": [*map(str, long), *paths],
+        }
+        for number, (name, names) in enumerate(jobs.items()):
+            listed = folder / f"{number}.txt"
+            listed.write_text("\n".join(names), encoding="utf-8")
+            command = [*_ways(model)["command line"], f"@{listed}", "-o", str(folder / str(number))]
+            peak_mb = peak_memory(command) / 1e6
+            detail = "sum of the peaks of all its processes"
+            figures.append(
+                at_most(f"peak memory, {name}", peak_mb, "MB", _LIMIT_OF_A_JOB_MB, detail)
+            )
     return figures
 
 

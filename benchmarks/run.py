@@ -20,7 +20,8 @@ import stages
 import startup
 import throughput
 from clips import synthetic_files
-from measure import device, progress
+from measure import progress
+from report import print_figures
 
 from artist_features.extraction.inputs import find_audio
 from artist_features.zoo.registry import bundled_names
@@ -74,7 +75,7 @@ def main(argv=None):
             figures += memory.growth(args.model, size.short_s, size.long_s)
         elif part == "stages":
             stage_table = stages.table(_first(files, size.n_stages), args.model, size.repeats)
-    _print_figures(figures, args)
+    print_figures(figures, f"model {args.model}; files: {args.files or 'synthetic'}")
     _print_stages(stage_table)
     return int(any(figure.met is False for figure in figures))
 
@@ -111,20 +112,6 @@ def _own_files(folder):
 
 def _first(files, count):
     return {name: paths[:count] for name, paths in files.items()}
-
-
-def _print_figures(figures, args):
-    print(f"{device()}; model {args.model}; files: {args.files or 'synthetic'}\n")
-    if not figures:
-        return
-    print("| figure | measured | target | met | from |\n|---|---|---|---|---|")
-    for figure in figures:
-        met = {True: "yes", False: "**no**", None: ""}[figure.met]
-        value = f"{figure.value:.3g}" if abs(figure.value) < 100 else f"{figure.value:.0f}"
-        print(
-            f"| {figure.name} | {value} {figure.unit} | {figure.target} | {met} | {figure.detail} |"
-        )
-    print()
 
 
 def _print_stages(stage_table):

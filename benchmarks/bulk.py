@@ -1,0 +1,181 @@
+"""Measure large jobs on real recordings; print one Markdown table.
+
+python benchmarks/bulk.py MANIFEST_OR_FOLDER             # a manifest with artists, or a folder
+python benchmarks/bulk.py ... --quick                    # a small set, to see that it works
+python benchmarks/bulk.py ... --only speed scaling       # some of the parts
+python benchmarks/bulk.py ... --work FOLDER              # keep the files that are cut and encoded
+python benchmarks/bulk.py ... --peer musicnn=PYTHON37    # another package, in its environment
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import against_peers
+import batching
+import memory
+import recordings
+import resampling
+import segment_sampling
+import speed
+import steadiness
+import throughput
+from measure import progress
+from report import print_figures
+from run import default_model
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        n_clips, n_tracks, n_long, n_short: files that are cut; see `recordings.prepare`.
+        repeats: rounds that count.
+        n_short_names, n_long_names: names of each short file, each 4-minute mp3.
+        n_few: clips for loops that are slow, and for tables of one thing.
+        n_peers: clips for other packages, some of which are very slow.
+        long_s: lengths of the two long files for memory, in seconds.
+        most_artists: for retrieval; None takes all.
+    """
+
+    n_clips: int
+    n_tracks: int
+    n_long: int
+    n_short: int
+    repeats: int
+    n_short_names: int
+    n_long_names: int
+    n_few: int
+    n_peers: int
+    long_s: tuple
+    most_artists: int | None
+
+
+FULL = Size(308, 30, 40, 4000, 5, 5, 5, 70, 70, (3600, 10_800), None)
+QUICK = Size(14, 2, 2, 200, 1, 10, 4, 7, 2, (60, 180), 3)
+
+
+def main(argv=None):
+    """Prepare, measure, print the table, and return 0 if every target was met, else 1."""
+    args = _parse(argv)
+    size = QUICK if args.quick else FULL
+    with contextlib.ExitStack() as stack:
+        work = args.work or stack.enter_context(tempfile.TemporaryDirectory())
+        progress("prepare ...")
+        library = recordings.Library.open(args.recordings)
+        files = recordings.prepare(
+            library,
+            Path(work),
+            n_clips=size.n_clips,
+            n_tracks=size.n_tracks,
+            n_long=size.n_long,
+            n_short=size.n_short,
+        )
+        figures = []
+        for part in args.only:
+            progress(f"{part} ...")
+            figures += PARTS[part](files, library, size, args)
+    print_figures(figures, f"model {args.model}; files: {args.recordings}")
+    print("; ".join(files.notes) + ".")
+    return int(any(figure.met is False for figure in figures))
+
+
+def _speed(files, _, size, args):
+    figures = speed.over_decoding(files.mixed, args.model, size.repeats)
+    return figures + speed.cold_start(files.mixed, args.model, size.repeats)
+
+
+def _scaling(files, _, size, args):
+    return speed.scaling(files.mixed, args.model, size.repeats)
+
+
+def _memory(files, _, size, args):
+    return memory.peaks(files.mixed, args.model, size.long_s)
+
+
+def _by_hand(files, _, size, args):
+    few = {"mixed": files.clips[: size.n_few]}
+    return throughput.against_by_hand(few, args.model, size.repeats)
+
+
+def _peers(files, _, size, args):
+    few, repeats = files.clips[: size.n_peers], min(size.repeats, 3)
+    return against_peers.compare(few, args.model, repeats, dict(args.peer))
+
+
+def _steadiness(files, _, size, args):
+    return steadiness.fall(files.short, args.model, min(size.repeats, 3), size.n_short_names)
+
+
+def _sampling(files, library, size, args):
+    figures = segment_sampling.speed(files.long, args.model, size.repeats, size.n_long_names)
+    figures += segment_sampling.likeness([*files.tracks, *files.long], args.model)
+    return figures + segment_sampling.artist_retrieval(library, args.model, size.most_artists)
+
+
+def _quality(files, _, size, args):
+    return resampling.table(files.clips[: size.n_few], args.model, size.repeats)
+
+
+def _batch(files, _, size, args):
+    many = files.clips[: 2 * size.n_few]
+    n = len(recordings.MIXTURE)  # the encodings take turns
+    groups = {
+        encoding: files.clips[: size.n_few][number::n]
+        for number, encoding in enumerate(recordings.MIXTURE)
+    }
+    figures = batching.batches(many, args.model, size.repeats)
+    figures += batching.threads(many, args.model, size.repeats)
+    return figures + batching.int16(groups, size.repeats)
+
+
+PARTS = {
+    "speed": _speed,
+    "scaling": _scaling,
+    "memory": _memory,
+    "by_hand": _by_hand,
+    "peers": _peers,
+    "steadiness": _steadiness,
+    "sampling": _sampling,
+    "quality": _quality,
+    "batch": _batch,
+}
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("recordings", help="manifest CSV, or folder, of real recordings")
+    parser.add_argument("--quick", action="store_true", help="a small set")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=tuple(PARTS), metavar="PART")
+    parser.add_argument("--work", metavar="FOLDER", help="keep the prepared files there")
+    parser.add_argument("--model", help="name or folder (default: siamese, or the first bundled)")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        type=_peer,
+        metavar="NAME=PYTHON",
+        help=f"environment of another package, of {', '.join(against_peers.PEERS)}",
+    )
+    args = parser.parse_args(argv)
+    args.model = args.model or default_model(parser)
+    return args
+
+
+def _peer(text):
+    name, _, python = text.partition("=")
+    if name not in against_peers.PEERS or not python:
+        known = ", ".join(against_peers.PEERS)
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed is NAME=PYTHON, NAME of {known}")
+    return name, python
+
+
+if __name__ == "__main__":
+    sys.exit(main())
