@@ -34,7 +34,19 @@ def test_vectors_come_in_the_order_of_the_tracks_and_standardised(tmp_path, monk
     # 1 and 3 have mean 2, deviation 1; a dimension that never varies stays 0
     path = write("v.npz", ["b.wav", "other.wav", "a.wav"], [[1, 7], [50, 50], [3, 7]])
     found = load(path, tracks(tmp_path / "a.wav", "none.wav", "b.wav"))
-    np.testing.assert_allclose(found, [[[1, 0]], [[0, 0]], [[-1, 0]]])
+    scale = (0.1 * 1 + 0.9 * 0.5) ** -0.5  # of variance 1, drawn to the mean of 1 and 0
+    np.testing.assert_allclose(found, [[[scale, 0]], [[0, 0]], [[-scale, 0]]], rtol=1e-6)
+
+
+def test_directions_that_vary_more_are_drawn_to_the_others(tmp_path, monkeypatch):
+    """Two equal dimensions and one for itself: variance 2 along (1, 1, 0), 0, and 1."""
+    monkeypatch.chdir(tmp_path)
+    names = [f"{n}.wav" for n in range(4)]
+    path = write("v.npz", names, [[1, 1, 1], [1, 1, -1], [-1, -1, 1], [-1, -1, -1]])
+    found = load(path, tracks(*names))[:, 0]
+    pair, alone = (0.1 * 2 + 0.9) ** -0.5, 1.0
+    expected = [[x * pair, x * pair, y * alone] for x in (1, -1) for y in (1, -1)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_vectors_of_parts_are_standardised_together_and_all_or_none_count(tmp_path):
@@ -59,7 +71,8 @@ def test_failed_rows_of_extract_are_no_vectors(tmp_path):
     path = write(tmp_path / "v.npz", ["/a", "/b", "/c"], [[1, 2], [np.nan, 5], [3, 4]])
     found = load(path, tracks("/a", "/b", "/c"))
     assert not found[1].any()
-    np.testing.assert_allclose(found[[0, 2], 0], [[-1, -1], [1, 1]])
+    scale = (0.1 * 2 + 0.9 * 1) ** -0.5  # both vary as one: variance 2 along their diagonal
+    np.testing.assert_allclose(found[[0, 2], 0], [[-scale, -scale], [scale, scale]], rtol=1e-6)
 
 
 @given(hnp.arrays(np.float32, st.tuples(st.integers(2, 20), st.just(3)),

@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("siamese", "basic")
 # the second teacher knows more (docs/training.md), so the first one holds loosely; the hinge
 # is a sum over the nearest negatives, so it weighs more than the classifier's entropy
-_TOGETHER = {"learning_rate": 0.003, "teacher_weight": 0.1, "relation_weight": 4}
+_TOGETHER = {"learning_rate": 0.003, "teacher_weight": 0.1, "relation_weight": 6}
 SECOND_TEACHER = {
     "siamese": {**_TOGETHER, "label_weight": 0.25},
     "basic": {**_TOGETHER, "label_weight": 0.5},
@@ -113,7 +113,7 @@ def parse_args():
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--data", default="open music corpus", help="for the cards")
     parser.add_argument("--steps", type=int, default=5000, help="of the teacher's term alone")
-    parser.add_argument("--label-steps", type=int, default=7000, help="of each model's own")
+    parser.add_argument("--label-steps", type=int, default=3000, help="of each model's own")
     parser.add_argument("--ablation-steps", type=int, default=1000, help="of the other runs")
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "training.md")
