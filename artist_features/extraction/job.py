@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.pipeline import Result
+from artist_features.extraction.remote import is_uri
 from artist_features.extraction.tables import WITH_VECTOR, Row
 
 NO_FILE = (-1, -1)
@@ -198,9 +199,11 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
 
 
 def _named(item):
-    """Return (path, (size, mtime)) of a path, or of the folder that an error names."""
+    """Return (path, (size, mtime)) of a path or URI, or of the folder that an error names."""
     if isinstance(item, AudioError):
         return os.fsdecode(item.path), NO_FILE
+    if is_uri(item):  # whether it has changed could be told only by asking for it
+        return item, NO_FILE
     try:
         status = os.stat(item)
     except (OSError, ValueError):
