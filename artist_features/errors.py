@@ -68,6 +68,10 @@ class OutputError(_CodedError):
     codes = OUTPUT_CODES
 
 
+class ClusterError(ArtistFeaturesError):
+    """A cluster that cannot be reached, or that gives nothing back."""
+
+
 class ManifestError(ArtistFeaturesError):
     """A manifest or list of paths that cannot be used as it stands.
 

@@ -22,7 +22,11 @@ def add_parser(commands):
         "command again goes on where it stopped.",
     )
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="file, folder to search, or @list.txt"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="file, folder to search, URI (s3://bucket/a.mp3, extra [remote]; one that ends in "
+        "'/' or has a '*' is searched), or @list.txt of those",
     )
     parser.add_argument(
         "-o",
@@ -47,7 +51,19 @@ def add_parser(commands):
     )
     parser.add_argument("--batch-size", type=int, default=64, help="segments per model call")
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="decode processes (default: CPU cores)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decode processes (default: CPU cores); with --ray, of each actor",
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        type=_address,
+        metavar="ADDRESS",
+        help="run on Ray Data (extra [ray]): on a cluster on this machine, or on the one at "
+        "ADDRESS ('auto', host:port, ray://host:port); name it after the paths",
     )
     parser.add_argument(
         "--decoder",
@@ -80,6 +96,16 @@ def add_parser(commands):
     parser.set_defaults(command=run)
 
 
+def _address(text):
+    host, _, port = text.removeprefix("ray://").rpartition(":")
+    if text in ("local", "auto") or (host and "/" not in host and port.isdecimal()):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r}; allowed are local, auto, host:port and ray://host:port. A path goes in front "
+        "of --ray."
+    )
+
+
 def _shard(text):
     index, _, n = text.partition("/")
     if not (index.isdecimal() and n.isdecimal() and 1 <= int(index) <= int(n)):
@@ -103,16 +129,8 @@ def run(args):
 
 def _run_job(args, stop):
     from artist_features.extraction import job
-    from artist_features.extraction.extractor import Extractor
 
-    extractor = Extractor(
-        args.model,
-        batch_size=args.batch_size,
-        n_workers=args.workers,
-        isolated=True,
-        decoder=args.decoder,
-        on_loaded=lambda device: write_line(f"model {args.model} on {device}"),
-    )
+    extractor = _make_extractor(args)
     if not any(True for _ in _find(args)):
         return _tell_nothing_found(args)
     writer = _open_writer(args, extractor)
@@ -128,6 +146,22 @@ def _run_job(args, stop):
         stop.whole(writer.close)(complete=surveyed)  # what is finished is kept
         job_report.tell(tally, args.output, args.report)
     return int(tally.n_failed > 0)
+
+
+def _make_extractor(args):
+    options = {
+        "batch_size": args.batch_size,
+        "n_workers": args.workers,
+        "decoder": args.decoder,
+        "on_loaded": lambda device: write_line(f"model {args.model} on {device}"),
+    }
+    if args.ray is not None:
+        from artist_features.extraction.cluster import ClusterExtractor
+
+        return ClusterExtractor(args.model, address=args.ray, **options)
+    from artist_features.extraction.extractor import Extractor
+
+    return Extractor(args.model, isolated=True, **options)
 
 
 def _tell_nothing_found(args):

@@ -57,21 +57,9 @@ class Extractor:
         decoder="auto",
         on_loaded=None,
     ):
-        self.batch_size = _positive("batch_size", batch_size)
-        if batch_size > _MAX_BATCH:
-            raise ValueError(f"batch_size is {batch_size} segments; allowed is 1 to {_MAX_BATCH}.")
-        self.n_workers = _positive("n_workers", usable_cores() if n_workers is None else n_workers)
+        n_workers = usable_cores() if n_workers is None else n_workers
+        self.batch_size, self.n_workers = check_options(batch_size, n_workers, decoder)
         self.isolated = isolated
-        if decoder not in ALL_DECODERS:
-            raise ValueError(f"decoder {decoder!r}; allowed are {', '.join(ALL_DECODERS)}.")
-        if decoder == "tfio":
-            from artist_features.extraction.tfio_decoder import require_tfio
-
-            require_tfio()
-        if decoder == "av" and not av_installed():
-            raise ImportError(
-                "decoder 'av' needs PyAV; install it with `pip install 'artist-features[av]'`."
-            )
         self.decoder = decoder
         self.card, self.front_end, self._load = _prepare(model)
         self._on_loaded = on_loaded
@@ -286,6 +274,24 @@ def extract(
         n_segments=n_segments,
         on_error=on_error,
     )
+
+
+def check_options(batch_size, n_workers, decoder):
+    """Return (batch_size, n_workers) as `int`, or refuse what `Extractor` does not take."""
+    batch_size, n_workers = _positive("batch_size", batch_size), _positive("n_workers", n_workers)
+    if batch_size > _MAX_BATCH:
+        raise ValueError(f"batch_size is {batch_size} segments; allowed is 1 to {_MAX_BATCH}.")
+    if decoder not in ALL_DECODERS:
+        raise ValueError(f"decoder {decoder!r}; allowed are {', '.join(ALL_DECODERS)}.")
+    if decoder == "tfio":
+        from artist_features.extraction.tfio_decoder import require_tfio
+
+        require_tfio()
+    if decoder == "av" and not av_installed():
+        raise ImportError(
+            "decoder 'av' needs PyAV; install it with `pip install 'artist-features[av]'`."
+        )
+    return batch_size, n_workers
 
 
 def _prepare(model):

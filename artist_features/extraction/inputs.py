@@ -4,7 +4,8 @@ import os
 import shutil
 
 from artist_features.errors import ManifestError
-from artist_features.extraction.remote import is_uri, needs_search, require_fsspec, search_uri
+from artist_features.extraction.remote import is_uri, require_fsspec
+from artist_features.extraction.remote_search import needs_search, search_uri
 from artist_features.signal.folders import search_folder
 
 

@@ -144,7 +144,7 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
 
     Args:
         paths, writer: as for `survey`.
-        extractor: `Extractor`.
+        extractor: `Extractor` or `ClusterExtractor`.
         tally: `Tally` of the survey, which is added to.
         make_source: function from a path to a `Source`.
         hop_s: keep segments apart, which begin so many seconds after one another; None
@@ -185,7 +185,6 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
             result, stamp = unsearched.popleft()
             keep(result, result.index, stamp)
 
-    tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
     try:
         if tally.n_missing:
             pool = None if hop_s else "mean"
@@ -196,6 +195,7 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
     finally:
         for name in ("load", "model", "wait", "wall"):
             tally.seconds[name] = extractor.timing[f"{name}_s"]
+        tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
 
 
 def _named(item):

@@ -13,7 +13,6 @@ import re
 import tempfile
 
 from artist_features.errors import AudioError, without_secrets
-from artist_features.signal.folders import AUDIO_ENDINGS
 
 BLOCK_BYTES = 1 << 20  # of one read
 MAX_BYTES = 8 << 30  # of one recording: a stream without an end must not fill the disk
@@ -34,7 +33,12 @@ def is_uri(path):
         >>> [is_uri(path) for path in ("a.mp3", "C:/a.mp3", "Suite: I.mp3", b"s3://bucket/a.mp3")]
         [False, False, False, False]
     """
-    return isinstance(path, str) and bool(_URI.match(path)) and not os.path.lexists(path)
+    return isinstance(path, str) and is_link(path) and not os.path.lexists(path)
+
+
+def is_link(text):
+    """Return whether a text begins like a URI, be there a file of that name or not."""
+    return bool(_URI.match(text))
 
 
 def require_fsspec(uri):
@@ -45,7 +49,7 @@ def require_fsspec(uri):
     Raises:
         ImportError: fsspec is missing, or what it needs for a scheme of the URI.
     """
-    for scheme in _schemes(uri):
+    for scheme in schemes(uri):
         _require_scheme(scheme)
 
 
@@ -113,72 +117,18 @@ def local_copy(uri, is_stopped=None):
             os.unlink(path)
 
 
-def needs_search(uri):
-    """Return whether a URI names a folder (it ends in "/") or a pattern (it has a "*")."""
-    first = uri.partition("::")[0]
-    return first.endswith("/") or "*" in first
-
-
-def search_uri(uri):
-    """Search a folder or pattern for audio files, one listing after the other, sorted.
-
-    Yields:
-        URIs of files with one of `AUDIO_ENDINGS`, or an `AudioError` for a folder that
-        cannot be listed.
-    """
-    try:
-        system, root = _open_system(uri)
-    except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
-        yield _failure(uri, error)
-        return
-    first, chained, rest = uri.partition("::")
-    # the text in front of the path in the store, as `s3://` or `ftp://host`
-    prefix = first[: first.rindex(root)] if root and root in first else f"{_schemes(uri)[0]}://"
-
-    def named(path):
-        return (path if _URI.match(path) else prefix + path) + chained + rest
-
-    pending, seen = [root], set()
-    while pending:
-        current = pending.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        try:
-            entries = _listing(system, current)
-        except Exception as error:  # noqa: BLE001 - as above
-            yield _failure(named(current), error)
-            continue
-        folders = []
-        for path, kind in entries:
-            if kind == "directory":
-                folders.append(path)
-            elif os.path.splitext(path)[1].lower() in AUDIO_ENDINGS:
-                yield named(path)
-        pending += reversed(folders)
-
-
-def _listing(system, path):
-    """Return sorted (path, kind) of what is in a folder, or of the files of a pattern."""
-    if "*" in path:
-        return [(found, "file") for found in sorted(system.glob(path))]
-    entries = system.ls(path, detail=True)
-    pairs = sorted((entry["name"], entry["type"]) for entry in entries)
-    # a store may list the marker of the folder itself
-    return [pair for pair in pairs if pair[0].strip("/") != path.strip("/")]
-
-
-def _schemes(uri):
+def schemes(uri):
+    """Return the schemes of a URI's links, the outermost first."""
     links = uri.split("::")
-    return [link.partition("://")[0] for link in links if _URI.match(link)]
+    return [link.partition("://")[0] for link in links if is_link(link)]
 
 
-def _open_system(uri):
-    """Return (file system, path in it)."""
+def open_system(uri):
+    """Return (fsspec file system, path in it) of a URI."""
     from fsspec.core import url_to_fs
 
     options = {}
-    for scheme in set(_schemes(uri)) & set(_WEB):
+    for scheme in set(schemes(uri)) & set(_WEB):
         import aiohttp
 
         limits = aiohttp.ClientTimeout(
@@ -192,8 +142,8 @@ def _blocks(uri):
     """Yield what is behind a URI in blocks of at most `BLOCK_BYTES`."""
     n_read = 0
     try:
-        system, path = _open_system(uri)
-        streamed = _schemes(uri)[0] in _WEB  # one request, not one for each block
+        system, path = open_system(uri)
+        streamed = schemes(uri)[0] in _WEB  # one request, not one for each block
         with system.open(path, "rb", block_size=0 if streamed else _READ_AHEAD_BYTES) as file:
             size = getattr(file, "size", None)
             while block := file.read(BLOCK_BYTES):
@@ -202,7 +152,7 @@ def _blocks(uri):
                     break
                 yield block
     except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
-        raise _failure(uri, error) from None
+        raise failure(uri, error) from None
     if n_read > MAX_BYTES:
         text = f"has more than {MAX_BYTES >> 30} GiB; fetch it by other means and cut it."
         raise AudioError("too_long", text, uri)
@@ -228,7 +178,7 @@ def _no_room(uri, error):
     return AudioError("unavailable", text, uri)
 
 
-def _failure(uri, error):
+def failure(uri, error):
     """Return the `AudioError` for whatever a store raised."""
     chain = [error]
     while cause := chain[-1].__cause__ or chain[-1].__context__:
