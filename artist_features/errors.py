@@ -6,6 +6,7 @@ which thing, what was found with its unit, what is allowed, and what to do.
 """
 
 import os
+import re
 
 AUDIO_CODES = (
     "not_found",
@@ -21,6 +22,7 @@ AUDIO_CODES = (
     "timeout",
     "crashed",
     "out_of_memory",
+    "unavailable",
 )
 WEIGHTS_CODES = ("unavailable", "hash", "damaged", "incompatible")
 OUTPUT_CODES = ("no_space", "not_writable", "locked", "mismatch", "damaged")
@@ -66,6 +68,10 @@ class OutputError(_CodedError):
     codes = OUTPUT_CODES
 
 
+class ClusterError(ArtistFeaturesError):
+    """A cluster that cannot be reached, or that gives nothing back."""
+
+
 class ManifestError(ArtistFeaturesError):
     """A manifest or list of paths that cannot be used as it stands.
 
@@ -97,9 +103,30 @@ class AudioWarning(UserWarning):
 
 
 def display_path(path):
-    """Return `path` as one printable line: no control characters, valid UTF-8."""
+    """Return `path` as one printable line: no control characters, valid UTF-8, no secrets."""
     try:
         text = os.fsencode(path).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # no name that the system gave
         text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = without_secrets(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+# a web address may hold a token alone, elsewhere `name@` is part of a name
+_LOGIN = re.compile(r"(?P<scheme>https?://)[^/\s]+@|(?P<other>\w://)[^/\s:]*:[^/\s]+@")
+_QUERY = re.compile(r"(?<=\w)(://[^?\s]*\?)[^\s'\"]*?(?=::|[\s'\"]|$)")
+
+
+def without_secrets(text):
+    """Return a text in which URIs have neither a login nor a query: those hold credentials.
+
+    Example:
+        >>> without_secrets("https://me:secret@host/a.mp3?X-Amz-Signature=1f")
+        'https://***@host/a.mp3?***'
+        >>> without_secrets("What now?.mp3")
+        'What now?.mp3'
+    """
+    if "://" not in text:
+        return text
+    text = _LOGIN.sub(lambda found: f"{found['scheme'] or found['other']}***@", text)
+    return _QUERY.sub(r"\1***", text)

@@ -1,19 +1,15 @@
 """`artist-features extract`: files and folders to a table of embeddings."""
 
 import argparse
-import contextlib
-import json
-import os
 import sys
 import tempfile
-from pathlib import Path
 
 import artist_features
+from artist_features.cli import job_report
+from artist_features.cli.json_lines import JsonLines
+from artist_features.cli.progress import Progress, write_line
 from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.errors import OutputError, display_path
-from artist_features.files import output_error, write_atomically
-
-_REPORT_BEGIN = '{\n  "report_of": "artist-features extract"'
 
 
 def add_parser(commands):
@@ -26,7 +22,11 @@ def add_parser(commands):
         "command again goes on where it stopped.",
     )
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="file, folder to search, or @list.txt"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="file, folder to search, URI (s3://bucket/a.mp3, extra [remote]; one that ends in "
+        "'/' or has a '*' is searched), or @list.txt of those",
     )
     parser.add_argument(
         "-o",
@@ -51,7 +51,19 @@ def add_parser(commands):
     )
     parser.add_argument("--batch-size", type=int, default=64, help="segments per model call")
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="decode processes (default: CPU cores)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decode processes (default: CPU cores); with --ray, of each actor",
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        type=_address,
+        metavar="ADDRESS",
+        help="run on Ray Data (extra [ray]): on a cluster on this machine, or on the one at "
+        "ADDRESS ('auto', host:port, ray://host:port); name it after the paths",
     )
     parser.add_argument(
         "--decoder",
@@ -84,6 +96,16 @@ def add_parser(commands):
     parser.set_defaults(command=run)
 
 
+def _address(text):
+    host, _, port = text.removeprefix("ray://").rpartition(":")
+    if text in ("local", "auto") or (host and "/" not in host and port.isdecimal()):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r}; allowed are local, auto, host:port and ray://host:port. A path goes in front "
+        "of --ray."
+    )
+
+
 def _shard(text):
     index, _, n = text.partition("/")
     if not (index.isdecimal() and n.isdecimal() and 1 <= int(index) <= int(n)):
@@ -101,37 +123,45 @@ def run(args):
             args.paths = spooled(args.paths, folder)
             return _run_job(args, stop)
     except Stopped as stopped:
-        _write_line(f"stopped by {stopped}; the same command goes on from here")
+        write_line(f"stopped by {stopped}; the same command goes on from here")
         return stopped.exit_code
 
 
 def _run_job(args, stop):
     from artist_features.extraction import job
-    from artist_features.extraction.extractor import Extractor
 
-    extractor = Extractor(
-        args.model,
-        batch_size=args.batch_size,
-        n_workers=args.workers,
-        isolated=True,
-        decoder=args.decoder,
-        on_loaded=lambda device: _write_line(f"model {args.model} on {device}"),
-    )
+    extractor = _make_extractor(args)
     if not any(True for _ in _find(args)):
         return _tell_nothing_found(args)
     writer = _open_writer(args, extractor)
     tally, surveyed = job.Tally(), False
     try:
         for path in writer.damaged:
-            _write_line(f"{display_path(path)}: damaged, moved aside; its files are read again")
+            write_line(f"{display_path(path)}: damaged, moved aside; its files are read again")
         tally = job.survey(_find(args), writer, retry_failed=args.retry_failed)
         surveyed = True
         writer.write = stop.whole(writer.write)
         _extract(args, extractor, writer, tally)
     finally:
         stop.whole(writer.close)(complete=surveyed)  # what is finished is kept
-        _report(tally, args)
+        job_report.tell(tally, args.output, args.report)
     return int(tally.n_failed > 0)
+
+
+def _make_extractor(args):
+    options = {
+        "batch_size": args.batch_size,
+        "n_workers": args.workers,
+        "decoder": args.decoder,
+        "on_loaded": lambda device: write_line(f"model {args.model} on {device}"),
+    }
+    if args.ray is not None:
+        from artist_features.extraction.cluster import ClusterExtractor
+
+        return ClusterExtractor(args.model, address=args.ray, **options)
+    from artist_features.extraction.extractor import Extractor
+
+    return Extractor(args.model, isolated=True, **options)
 
 
 def _tell_nothing_found(args):
@@ -139,10 +169,10 @@ def _tell_nothing_found(args):
     from artist_features.extraction.inputs import find_audio
 
     if args.shard and any(True for _ in find_audio(args.paths)):
-        _write_line(f"no files fall into part {args.shard[0]} of {args.shard[1]}")
+        write_line(f"no files fall into part {args.shard[0]} of {args.shard[1]}")
         return 0
     named = ", ".join(display_path(path) for path in args.paths)
-    _write_line(f"artist-features: no audio under {named}")
+    write_line(f"artist-features: no audio under {named}")
     return 2
 
 
@@ -157,31 +187,7 @@ def _check_options(args):
     if args.output is None and sys.stdout is None:
         raise OutputError("not_writable", "standard output is closed; name an output by -o.")
     if args.report is not None:
-        _check_report(args.report, args.output)
-
-
-def _check_report(path, output):
-    """Refuse a place that holds something else than an earlier report."""
-    text = None
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.access(folder, os.W_OK):
-        text = "report cannot be written there; name a file in a folder that can be written to."
-    elif output and os.path.abspath(output) in (os.path.abspath(path), folder):
-        text = "report cannot be the output or lie in it; choose another place."
-    elif os.path.lexists(path) and not _is_report(path):
-        text = "is there and is no report of an earlier run; choose another name."
-    if text:
-        raise OutputError("not_writable", text, path)
-
-
-def _is_report(path):
-    if os.path.islink(path) or not os.path.isfile(path):
-        return False
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read(len(_REPORT_BEGIN)) == _REPORT_BEGIN
-    except (OSError, ValueError):
-        return False
+        job_report.check_place(args.report, args.output)
 
 
 def _find(args):
@@ -195,7 +201,7 @@ def _find(args):
 
 def _open_writer(args, extractor):
     if args.output is None:
-        return _JsonLines()
+        return JsonLines()
     from artist_features.extraction.outputs import open_output
     from artist_features.signal.decoders import Span
 
@@ -228,7 +234,7 @@ def _extract(args, extractor, writer, tally):
     def make_source(path):
         return Source(path, None, span, extractor.decoder, args.content_hash, args.segments)
 
-    with _Progress(tally) as progress:
+    with Progress(tally) as progress:
         job.run(
             _find(args),
             writer,
@@ -237,120 +243,4 @@ def _extract(args, extractor, writer, tally):
             make_source=make_source,
             hop_s=extractor.front_end.segment_hop_s if args.per_segment else None,
             on_row=progress.update,
-        )
-
-
-class _Progress:
-    """A bar with files/s and the time left; a line for each file that is not just fine."""
-
-    def __init__(self, tally):
-        from tqdm import tqdm
-
-        self._tally = tally
-        self._bar = tqdm(
-            total=tally.n_missing, unit="file", disable=None, file=sys.stderr, smoothing=0.05
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._bar.close()
-
-    def update(self, row):
-        """Count a row; say what is wrong with it."""
-        if row.status != "ok":
-            _write_line(f"{display_path(row.path)}: {row.status}: {row.error}")
-        if not self._bar.disable:
-            speed = self._tally.audio_s / max(self._bar.format_dict["elapsed"], 1e-3)
-            self._bar.set_postfix_str(
-                f"{speed:.0f} h of audio/h, {self._tally.n_failed} failed", refresh=False
-            )
-        self._bar.update()
-
-
-class _JsonLines:
-    """Print each row as it is finished."""
-
-    keeps_failed = True
-    damaged = ()
-
-    def begin_walk(self):
-        """Nothing to do: see `is_repeated`."""
-
-    def is_repeated(self, path):
-        """A path that is named twice has two lines."""
-        return False
-
-    def find(self, path):
-        """Nothing is there from before."""
-
-    def mark_stale(self, path):
-        """Nothing is there from before."""
-
-    def drop_stale(self):
-        """Nothing is there from before."""
-
-    def write(self, index, row):
-        """Print the row."""
-        embedding = None if row.failed else row.embedding.tolist()
-        record = {"path": row.path, "status": row.status, "error": row.error}
-        record |= {"duration_s": row.duration_s, "embedding": embedding}
-        if row.starts_s:
-            record["starts_s"] = row.starts_s
-        try:
-            print(json.dumps(record), flush=True)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise output_error(error, "standard output") from None
-
-    def close(self, *, complete=True):
-        """Nothing is held back."""
-
-
-def _write_line(text):
-    from tqdm import tqdm
-
-    # a standard error that was closed must not stop the job
-    with contextlib.suppress(OSError, ValueError):
-        tqdm.write(text, file=sys.stderr)
-
-
-def _report(tally, args):
-    """Say what was done and where the time went; write it to a file if asked to."""
-    from artist_features.extraction.tables import WITH_VECTOR
-
-    failed = sum(n for status, n in tally.made.items() if status not in WITH_VECTOR)
-    line = f"{tally.made.total() - failed} embedded, {failed} failed"
-    if tally.kept:
-        failed_before = tally.n_failed - failed
-        line += f", {tally.kept.total()} already there"
-        line += f" ({failed_before} of them failed)" if failed_before else ""
-    line += f", {tally.n_changed} changed since" if tally.n_changed else ""
-    line += f", {tally.n_repeated} named twice" if tally.n_repeated else ""
-    _write_line(line + (f"; written to {display_path(args.output)}" if args.output else ""))
-    statuses = {name: n for name, n in sorted(tally.made.items()) if name != "ok"}
-    if statuses:
-        _write_line("  " + ", ".join(f"{name}: {n}" for name, n in statuses.items()))
-    if wall_s := tally.seconds["wall"]:
-        _write_times(tally, wall_s)
-    if args.report:
-        text = json.dumps({"report_of": "artist-features extract", **tally.record()}, indent=2)
-        write_atomically(Path(args.report), f"{text}\n".encode())
-
-
-def _write_times(tally, wall_s):
-    seconds = tally.seconds
-    _write_line(
-        f"  {tally.audio_s / 3600:.2f} h of audio in {wall_s:.1f} s "
-        f"({tally.audio_s / wall_s:.0f} x real time): loading {seconds['load']:.1f} s, "
-        f"waiting for decoders {seconds['wait']:.1f} s, model {seconds['model']:.1f} s, "
-        f"writing {seconds['write']:.1f} s; limit: {tally.limit}"
-    )
-    _write_line(f"  {'format':<10}{'files':>8}{'audio h':>10}{'decode s':>10}{'resample s':>12}")
-    for name, sums in sorted(tally.formats.items()):
-        _write_line(
-            f"  {name:<10}{sums['files']:>8}{sums['audio_s'] / 3600:>10.2f}"
-            f"{sums['decode_s']:>10.1f}{sums['resample_s']:>12.1f}"
         )

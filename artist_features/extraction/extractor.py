@@ -9,9 +9,10 @@ from collections import Counter
 
 import numpy as np
 
-from artist_features.errors import AudioWarning, display_path
+from artist_features.errors import AudioError, AudioWarning, display_path
 from artist_features.extraction.decode import Source
 from artist_features.extraction.pipeline import Result, embed_events, inference_function
+from artist_features.extraction.remote import is_uri, require_fsspec
 from artist_features.extraction.workers import DecodePool
 from artist_features.signal.audio import DECODERS, check_array
 from artist_features.signal.decoders import Span, av_installed
@@ -56,21 +57,9 @@ class Extractor:
         decoder="auto",
         on_loaded=None,
     ):
-        self.batch_size = _positive("batch_size", batch_size)
-        if batch_size > _MAX_BATCH:
-            raise ValueError(f"batch_size is {batch_size} segments; allowed is 1 to {_MAX_BATCH}.")
-        self.n_workers = _positive("n_workers", usable_cores() if n_workers is None else n_workers)
+        n_workers = usable_cores() if n_workers is None else n_workers
+        self.batch_size, self.n_workers = check_options(batch_size, n_workers, decoder)
         self.isolated = isolated
-        if decoder not in ALL_DECODERS:
-            raise ValueError(f"decoder {decoder!r}; allowed are {', '.join(ALL_DECODERS)}.")
-        if decoder == "tfio":
-            from artist_features.extraction.tfio_decoder import require_tfio
-
-            require_tfio()
-        if decoder == "av" and not av_installed():
-            raise ImportError(
-                "decoder 'av' needs PyAV; install it with `pip install 'artist-features[av]'`."
-            )
         self.decoder = decoder
         self.card, self.front_end, self._load = _prepare(model)
         self._on_loaded = on_loaded
@@ -138,7 +127,12 @@ class Extractor:
                 n_out += 1
                 self.timing["files"] += 1
                 self.timing["audio_s"] += facts.duration_s if facts else 0
-                yield Result(index, waiting.pop(index).path, embedding, facts, error)
+                path = waiting.pop(index).path
+                if (
+                    error is not None and error.path != path
+                ):  # named as the caller did, not after a copy
+                    error = AudioError(error.code, error.message, path)
+                yield Result(index, path, embedding, facts, error)
         if n_in != n_out:
             raise RuntimeError(f"{n_in} sources went in, {n_out} came out: a bug, please report")
 
@@ -204,6 +198,8 @@ class Extractor:
                     f"{display_path(audio)}: sample_rate is for arrays; a file states its own. "
                     "Leave it out."
                 )
+            if is_uri(audio):
+                require_fsspec(audio)
             return Source(os.fspath(audio), None, span, self.decoder, n_sampled=n_sampled)
         if not hasattr(audio, "__array__"):
             raise TypeError(
@@ -229,8 +225,9 @@ def extract(
     """Extract embeddings from recordings.
 
     Args:
-        audio: path of a file (`str`, `bytes`, `Path`), an array `(n_samples,)` or
-            `(n_samples, n_channels)`, or a list of those. Channels are averaged. Float
+        audio: path of a file (`str`, `bytes`, `Path`), a URI as "s3://bucket/song.mp3" (extra
+            `[remote]`), an array `(n_samples,)` or `(n_samples, n_channels)`, or a list of
+            those. Channels are averaged. Float
             arrays lie in [-1, 1]; int16, int32 and uint8 are divided by full scale.
         sample_rate: of the arrays, in Hz, 4000 to 384000; required for them, and only them.
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
@@ -277,6 +274,24 @@ def extract(
         n_segments=n_segments,
         on_error=on_error,
     )
+
+
+def check_options(batch_size, n_workers, decoder):
+    """Return (batch_size, n_workers) as `int`, or refuse what `Extractor` does not take."""
+    batch_size, n_workers = _positive("batch_size", batch_size), _positive("n_workers", n_workers)
+    if batch_size > _MAX_BATCH:
+        raise ValueError(f"batch_size is {batch_size} segments; allowed is 1 to {_MAX_BATCH}.")
+    if decoder not in ALL_DECODERS:
+        raise ValueError(f"decoder {decoder!r}; allowed are {', '.join(ALL_DECODERS)}.")
+    if decoder == "tfio":
+        from artist_features.extraction.tfio_decoder import require_tfio
+
+        require_tfio()
+    if decoder == "av" and not av_installed():
+        raise ImportError(
+            "decoder 'av' needs PyAV; install it with `pip install 'artist-features[av]'`."
+        )
+    return batch_size, n_workers
 
 
 def _prepare(model):

@@ -1,9 +1,11 @@
-"""Command-line arguments to audio files: files, folders to search, @lists."""
+"""Command-line arguments to audio files: files, URIs, folders to search, @lists."""
 
 import os
 import shutil
 
 from artist_features.errors import ManifestError
+from artist_features.extraction.remote import is_uri, require_fsspec
+from artist_features.extraction.remote_search import needs_search, search_uri
 from artist_features.signal.folders import search_folder
 
 
@@ -12,25 +14,32 @@ def find_audio(arguments):
 
     A file that is named is yielded as it is, whatever its ending. A folder gives every
     file in it with an audio ending, links followed, each real folder once; a linked file
-    inside the same folder is not given twice. `@list.txt` gives one path per line,
-    relative to the working directory.
+    inside the same folder is not given twice. A URI (`s3://bucket/a.mp3`) is yielded as it
+    is; one that ends in "/" or has a "*" is searched. `@list.txt` gives one path or URI per
+    line, relative to the working directory.
 
     Yields:
         paths as `str` (any file name survives in `os.fsdecode` form), or an `AudioError`
         for a folder that may not be read.
 
     Raises:
+        ImportError: a URI, and the packages are not there that open it.
         ManifestError: a list that cannot be read, or a line that is no path.
     """
     for argument in arguments:
         argument = os.fsdecode(argument)
         if argument.startswith("@") and not os.path.lexists(argument):
             for path in _read_list(argument[1:]):
-                yield from search_folder(path) if os.path.isdir(path) else [path]
-        elif os.path.isdir(argument):
-            yield from search_folder(argument)
+                yield from _files_of(path)
         else:
-            yield argument
+            yield from _files_of(argument)
+
+
+def _files_of(path):
+    if is_uri(path):
+        require_fsspec(path)
+        return search_uri(path) if needs_search(path) else [path]
+    return search_folder(path) if os.path.isdir(path) else [path]
 
 
 def spooled(arguments, folder):

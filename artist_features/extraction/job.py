@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.pipeline import Result
+from artist_features.extraction.remote import is_uri
 from artist_features.extraction.tables import WITH_VECTOR, Row
 
 NO_FILE = (-1, -1)
@@ -150,7 +151,7 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
 
     Args:
         paths, writer: as for `survey`.
-        extractor: `Extractor`.
+        extractor: `Extractor` or `ClusterExtractor`.
         tally: `Tally` of the survey, which is added to.
         make_source: function from a path to a `Source`.
         hop_s: keep segments apart, which begin so many seconds after one another; None
@@ -192,7 +193,6 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
             result, stamp = unsearched.popleft()
             keep(result, result.index, stamp)
 
-    tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
     try:
         if tally.n_missing:
             pool = None if hop_s else "mean"
@@ -203,12 +203,15 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
     finally:
         for name in ("load", "model", "wait", "wall"):
             tally.seconds[name] = extractor.timing[f"{name}_s"]
+        tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
 
 
 def _named(item):
-    """Return (path, (size, mtime)) of a path, or of the folder that an error names."""
+    """Return (path, (size, mtime)) of a path or URI, or of the folder that an error names."""
     if isinstance(item, AudioError):
         return os.fsdecode(item.path), NO_FILE
+    if is_uri(item):  # whether it has changed could be told only by asking for it
+        return item, NO_FILE
     try:
         status = os.stat(item)
     except (OSError, ValueError):

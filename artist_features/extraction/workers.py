@@ -23,6 +23,7 @@ import numpy as np
 
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Facts, decode_segments
+from artist_features.extraction.remote import fetched
 from artist_features.extraction.ring import open_ring
 from artist_features.extraction.worker import HEADER, encode_request
 
@@ -129,16 +130,23 @@ class DecodePool:
                     index, source = next(self._sources, (None, None))
                 if source is None:
                     break
-                if child is None or source.path is None:
-                    self._decode_here(index, source)
-                else:
-                    self._decode_there(index, source, child)
+                self._decode(index, source, child)
         except Exception as error:  # noqa: BLE001 - raised again where the events are read
             self._put(error)
         finally:
             if child:
                 child.close()
             self._put(None)
+
+    def _decode(self, index, source, child):
+        try:
+            with fetched(source, self._stopping.is_set) as source:
+                if child is None or source.path is None:
+                    self._decode_here(index, source)
+                else:
+                    self._decode_there(index, source, child)
+        except AudioError as error:  # it could not be fetched
+            self._put(Event(index, error=error))
 
     def _decode_here(self, index, source):
         try:

@@ -1,0 +1,197 @@
+"""The same job on many machines: Ray Data feeds actors, each of which has one model.
+
+`ClusterExtractor` stands where `Extractor` stands in a job, so that the survey, the journal,
+the shards and the report are the same. Sources go out in tasks of some files, rows come back
+in whatever order the tasks end. What an actor took with it when it died is given out once
+more, file by file, so that a file that kills its actor costs itself alone.
+"""
+
+import itertools
+import math
+import time
+import warnings
+from collections import Counter
+
+from artist_features.errors import AudioError, ClusterError, without_secrets
+from artist_features.extraction.cluster_connection import (
+    LOCAL,
+    Plan,
+    connected,
+    import_ray,
+    plan_actors,
+)
+from artist_features.extraction.cluster_worker import (
+    Embedder,
+    pack_sources,
+    package_version,
+    unpack_results,
+)
+from artist_features.extraction.extractor import check_options
+from artist_features.extraction.pipeline import Result
+from artist_features.zoo import registry
+
+FILES_PER_TASK = 64  # starting the decode processes of a task takes as long as some 10 files
+WINDOW = 50_000  # sources given to Ray at once: memory stays flat, a pool of actors per window
+_TASKS_PER_ACTOR = 4  # at least, of a small job, so that no actor waits long for the last one
+
+
+class ClusterExtractor:
+    """A model on a Ray cluster, with what a job needs of `Extractor`.
+
+    Args:
+        model: bundled name, path of a model folder, or "hf://owner/name[@revision]"; it is
+            read and verified here and sent to the actors.
+        address: "local" starts a cluster on this machine and ends it after the job; "auto",
+            "host:port" or "ray://host:port" is one that runs. A cluster that this process is
+            connected to already is used in any case, and left as it is.
+        batch_size, decoder: as for `Extractor`; "tfio" cannot be isolated and is refused.
+        n_workers: decoders of each actor; None means 1 to 8 by the CPUs of the nodes.
+        on_loaded: called with the name of the device once the first rows are there.
+
+    Attributes:
+        card, front_end, decoder, embedding_dim, timing: as of `Extractor`; seconds in the
+            model and waiting are the mean over actors.
+        n_workers: decoders of all actors together, once connected.
+
+    Raises:
+        ImportError: Ray is not installed.
+    """
+
+    def __init__(
+        self,
+        model="siamese",
+        *,
+        address=LOCAL,
+        batch_size=64,
+        n_workers=None,
+        decoder="auto",
+        on_loaded=None,
+    ):
+        import_ray()
+        if decoder == "tfio":
+            raise ValueError("decoder 'tfio' on a cluster; allowed are auto, soundfile and av.")
+        check_options(batch_size, 1 if n_workers is None else n_workers, decoder)
+        self.card, self._weights = registry.read_model(model)
+        self.front_end = self.card.front_end
+        self.embedding_dim = self.card.embedding_dim
+        self.decoder = decoder
+        self._address, self._batch_size, self._n_wanted = address, batch_size, n_workers
+        self._on_loaded = on_loaded
+        self._plan = Plan(n_workers or 1, 1, 0, 1)
+        self.timing = Counter()
+        self.device = "not loaded"
+
+    @property
+    def n_workers(self):
+        """Decoders of all actors together."""
+        return self._plan.n_workers * self._plan.n_actors
+
+    def results(self, sources, *, pool="mean", n_sources=None):
+        """Yield a `Result` for each source, in the order in which they come back.
+
+        Args:
+            sources: iterable of `Source` with a path; taken 50,000 at a time.
+            pool, n_sources: as for `Extractor.results`.
+
+        Raises:
+            ClusterError: no cluster, no actor that can be started, or not one file came back.
+        """
+        numbered, started = enumerate(sources), time.perf_counter()
+        with connected(self._address) as ray:
+            self._plan = plan_actors(ray.nodes(), self._n_wanted)
+            try:
+                while window := dict(itertools.islice(numbered, WINDOW)):
+                    yield from self._window(ray, window, pool, n_sources, started)
+            finally:
+                self.timing["wall_s"] += time.perf_counter() - started
+
+    def _window(self, ray, window, pool, n_sources, started):
+        """Yield the results of {number: source}, each source given out twice at most."""
+        n_tasks = _TASKS_PER_ACTOR * self._plan.n_actors
+        n_files = max(1, min(FILES_PER_TASK, math.ceil(len(window) / n_tasks)))
+        for size in (n_files, 1):
+            n_given = len(window)
+            if not n_given:
+                return
+            tables = [pack_sources(part) for part in _parts(window, size)]
+            for table in self._run(ray, tables, pool, n_sources):
+                for result, note in unpack_results(table, self.embedding_dim, pool == "mean"):
+                    if note:
+                        self._note(note, time.perf_counter() - started)
+                    source = window.pop(result.index, None)
+                    if source is not None:  # else a task that Ray had run twice
+                        yield _named(result, source.path)
+            if len(window) == n_given > size:
+                raise ClusterError(
+                    f"not one of {n_given} files came back from the actors; see ray-data.log "
+                    "under /tmp/ray/session_latest/logs on the machine of the job."
+                )
+        text = (
+            "no row came back from the cluster, twice: the process that read it died, or its "
+            "model failed. Ray's logs say why."
+        )
+        for index, source in window.items():
+            yield _named(Result(index, None, error=AudioError("crashed", text)), source.path)
+
+    def _run(self, ray, tables, pool, n_sources):
+        """Yield tables of results; those of tasks that failed are missing."""
+        plan = self._plan
+        options = {
+            "batch_size": self._batch_size,
+            "n_workers": plan.n_workers,
+            "decoder": self.decoder,
+        }
+        dataset = ray.data.from_arrow(tables)
+        dataset.context.max_errored_blocks = -1  # a failed task costs its files, not the job
+        dataset.context.enable_progress_bars = False
+        dataset.context.print_on_execution_start = False
+        with warnings.catch_warnings():
+            # the last two keywords go away in Ray 2.64, which pyproject.toml excludes
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            dataset = dataset.map_batches(
+                Embedder,
+                fn_constructor_args=(
+                    *(self.card, self._weights, package_version()),
+                    *(pool, n_sources, options),
+                ),
+                batch_size=max(map(len, tables)),
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=plan.n_actors),
+                num_cpus=plan.n_cpus,
+                num_gpus=plan.n_gpus,
+                max_restarts=-1,
+                max_task_retries=0,  # Ray would run a file that kills its actor for ever
+            )
+        try:
+            yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+        except ray.exceptions.RayError as error:
+            told = without_secrets(str(error).strip().splitlines()[-1])
+            raise ClusterError(f"the actors could not be run ({told}).") from error
+
+    def _note(self, note, elapsed_s):
+        took = note["timing"]
+        if self.device == "not loaded":
+            n_actors = self._plan.n_actors
+            self.device = f"{note['device']}, up to {n_actors} actor{'s' * (n_actors > 1)}"
+            self.timing["load_s"] += max(0.0, elapsed_s - took.get("wall_s", 0.0))
+            if self._on_loaded is not None:
+                self._on_loaded(self.device)
+        for name in ("model_s", "wait_s"):
+            self.timing[name] += took.get(name, 0.0) / self._plan.n_actors
+        for name in ("files", "audio_s", "segments"):
+            self.timing[name] += took.get(name, 0)
+
+
+def _parts(sources, size):
+    """Yield dicts of at most `size` of the sources."""
+    items = iter(sources.items())
+    while part := dict(itertools.islice(items, size)):
+        yield part
+
+
+def _named(result, path):
+    """Return a result with the path as the caller gave it."""
+    error = result.error
+    if error is not None:
+        error = AudioError(error.code, error.message, path)
+    return Result(result.index, path, result.embedding, result.facts, error)

@@ -1,0 +1,138 @@
+"""What runs on a node of a cluster: one model, and tables of sources to tables of results.
+
+Both kinds of tables have a line per recording. Facts and errors travel as JSON in ASCII, so
+that any file name survives; a vector travels as its bytes.
+"""
+
+import json
+import os
+from collections import Counter
+from importlib import metadata
+
+import numpy as np
+
+from artist_features.errors import AudioError
+from artist_features.extraction.decode import Facts, Source
+from artist_features.extraction.extractor import Extractor
+from artist_features.extraction.pipeline import Result
+from artist_features.extraction.remote import is_uri
+from artist_features.extraction.tables import require_pyarrow
+from artist_features.signal.decoders import Span
+
+
+def package_version():
+    """Return the version of this package, or None if it is not installed."""
+    try:
+        return metadata.version("artist-features")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def pack_sources(sources):
+    """Return a table of sources.
+
+    Args:
+        sources: {number: `Source`}, of files or URIs; relative paths are taken from here.
+    """
+    pa, _ = require_pyarrow()
+    records = [
+        {
+            "path": _absolute(source.path),
+            "span": [source.span.offset_s, source.span.duration_s],
+            "decoder": source.decoder,
+            "hashed": source.hashed,
+            "n_sampled": source.n_sampled,
+        }
+        for source in sources.values()
+    ]
+    return pa.table({"index": list(sources), "record": [json.dumps(record) for record in records]})
+
+
+def unpack_results(table, dim, pooled):
+    """Yield (`Result` with no path, note) of each line.
+
+    Args:
+        table: from `Embedder`.
+        dim: length of an embedding.
+        pooled: one vector for each recording.
+
+    A note is a dict of what the task took, once a task, else None.
+    """
+    lines = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
+    for index, data, record in lines:
+        record = json.loads(record)
+        note = record.get("note")
+        if "code" in record:
+            error = AudioError(record["code"], record["message"])
+            yield Result(index, None, error=error), note
+            continue
+        vector = np.frombuffer(data, np.float32).copy()
+        vector = vector if pooled else vector.reshape(-1, dim)
+        yield Result(index, None, vector, Facts.from_record(record["facts"])), note
+
+
+class Embedder:
+    """The actor: builds the model once, then embeds table after table.
+
+    Args:
+        card: `ModelCard`.
+        weights: the verified arrays; the node needs neither the model's folder nor the Hub.
+        version: of this package where the job was started.
+        pool, n_sources: as for `Extractor.results`, of the whole job.
+        options: keywords of `Extractor`.
+    """
+
+    def __init__(self, card, weights, version, pool, n_sources, options):
+        if package_version() != version:
+            raise RuntimeError(
+                f"this node has artist-features {package_version()}, the job was started with "
+                f"{version}; install the same version on all nodes."
+            )
+        # read by TensorFlow when it is imported, which has not happened yet
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(options["n_workers"]))
+        from artist_features.zoo import folder
+
+        self._extractor = Extractor(folder.build(card, weights), isolated=True, **options)
+        self._pool, self._n_sources = pool, n_sources
+
+    def __call__(self, table):
+        """Return the table of results of a table of sources, in the order they are finished."""
+        extractor, indices, before = self._extractor, [], Counter(self._extractor.timing)
+        sources, records, vectors = [], [], []
+        for index, record in zip(
+            table["index"].to_pylist(), table["record"].to_pylist(), strict=True
+        ):
+            record = json.loads(record)
+            sources.append(Source(record.pop("path"), span=Span(*record.pop("span")), **record))
+            indices.append(index)
+        order = []
+        for result in extractor.results(sources, pool=self._pool, n_sources=self._n_sources):
+            order.append(indices[result.index])
+            if result.error is not None:
+                records.append({"code": result.error.code, "message": result.error.message})
+                vectors.append(None)
+            else:
+                records.append({"facts": result.facts.to_record()})
+                vectors.append(result.embedding.tobytes())
+        took = {name: extractor.timing[name] - before[name] for name in extractor.timing}
+        records[0]["note"] = {"timing": took, "device": extractor.device}
+        pa, _ = require_pyarrow()
+        return pa.table(
+            {
+                "index": pa.array(order, pa.int64()),
+                "embedding": pa.array(vectors, pa.large_binary()),
+                "record": [json.dumps(record) for record in records],
+            }
+        )
+
+
+def _absolute(path):
+    """Return a path as the processes of any working directory understand it."""
+    path = os.fsdecode(path)
+    if not is_uri(path):
+        return os.path.join(os.getcwd(), path)
+    *links, last = path.split("::")
+    if links and "://" not in last:
+        last = os.path.join(os.getcwd(), last)
+    return "::".join([*links, last])

@@ -1,0 +1,214 @@
+"""Recordings behind URIs: object stores, web servers, archives; whatever fsspec can open.
+
+A recording is copied into a private temporary file, from which it is decoded, so that decode
+processes need neither a network nor credentials. A failure costs that recording alone.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import os
+import re
+import tempfile
+
+from artist_features.errors import AudioError, without_secrets
+
+BLOCK_BYTES = 1 << 20  # of one read
+MAX_BYTES = 8 << 30  # of one recording: a stream without an end must not fill the disk
+_READ_AHEAD_BYTES = 8 << 20  # of one request to an object store
+_SILENCE_LIMIT_S = 30  # of a web server; fsspec's own limit is 300 s for the whole transfer
+_WEB = ("http", "https")
+# two letters or more: one is a drive of Windows
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_EXTRA = "install it with `pip install 'artist-features[remote]'`"
+
+
+def is_uri(path):
+    """Return whether a path is a URI as fsspec knows them, and no file of that name is here.
+
+    Example:
+        >>> [is_uri(path) for path in ("s3://bucket/a.mp3", "zip://a.mp3::/music.zip")]
+        [True, True]
+        >>> [is_uri(path) for path in ("a.mp3", "C:/a.mp3", "Suite: I.mp3", b"s3://bucket/a.mp3")]
+        [False, False, False, False]
+    """
+    return isinstance(path, str) and is_link(path) and not os.path.lexists(path)
+
+
+def is_link(text):
+    """Return whether a text begins like a URI, be there a file of that name or not."""
+    return bool(_URI.match(text))
+
+
+def require_fsspec(uri):
+    """Check that the packages are installed which open a URI.
+
+    An unknown scheme passes: it is the fault of that URI alone.
+
+    Raises:
+        ImportError: fsspec is missing, or what it needs for a scheme of the URI.
+    """
+    for scheme in schemes(uri):
+        _require_scheme(scheme)
+
+
+@functools.lru_cache(maxsize=64)
+def _require_scheme(scheme):
+    try:
+        from fsspec import get_filesystem_class
+    except ImportError:
+        raise ImportError(f"{scheme}:// needs fsspec; {_EXTRA}.") from None
+    try:
+        get_filesystem_class(scheme)
+    except ImportError as error:
+        hint = _EXTRA if scheme in _WEB else "install that package"
+        raise ImportError(f"{scheme}:// needs another package ({error}); {hint}.") from None
+    except ValueError:
+        return
+
+
+@contextlib.contextmanager
+def fetched(source, is_stopped=None):
+    """Give a source that the decoders can open: of a URI, one of a local copy.
+
+    Args:
+        source: `Source`.
+        is_stopped: as for `local_copy`.
+
+    Raises:
+        AudioError: as `local_copy`.
+    """
+    if not is_uri(source.path):
+        yield source
+        return
+    with local_copy(source.path, is_stopped) as path:
+        yield dataclasses.replace(source, audio=path)
+
+
+@contextlib.contextmanager
+def local_copy(uri, is_stopped=None):
+    """Copy what a URI names into a private file; yield its path, and remove it afterwards.
+
+    Memory stays below some 20 MB whatever the size.
+
+    Args:
+        uri: as `is_uri` accepts it.
+        is_stopped: function that is asked between blocks whether to give up.
+
+    Raises:
+        AudioError: `not_found`, `not_a_file`, `no_permission`, `too_long`, or `unavailable`
+            for everything else: network, time out, a missing package.
+    """
+    path = None
+    try:
+        try:
+            descriptor, path = tempfile.mkstemp(prefix="artist-features-")
+        except OSError as error:
+            raise _no_room(uri, error) from None
+        with open(descriptor, "wb", buffering=0) as copy:
+            for block in _blocks(uri):
+                if is_stopped is not None and is_stopped():
+                    raise AudioError("unavailable", "stopped while it was fetched.", uri)
+                _write(block, copy, uri)
+        yield path
+    finally:
+        if path is not None:
+            os.unlink(path)
+
+
+def schemes(uri):
+    """Return the schemes of a URI's links, the outermost first."""
+    links = uri.split("::")
+    return [link.partition("://")[0] for link in links if is_link(link)]
+
+
+def open_system(uri):
+    """Return (fsspec file system, path in it) of a URI."""
+    from fsspec.core import url_to_fs
+
+    options = {}
+    for scheme in set(schemes(uri)) & set(_WEB):
+        import aiohttp
+
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=_SILENCE_LIMIT_S, sock_read=_SILENCE_LIMIT_S
+        )
+        options[scheme] = {"client_kwargs": {"timeout": limits}}
+    return url_to_fs(uri, **options)
+
+
+def _blocks(uri):
+    """Yield what is behind a URI in blocks of at most `BLOCK_BYTES`."""
+    n_read = 0
+    try:
+        system, path = open_system(uri)
+        streamed = schemes(uri)[0] in _WEB  # one request, not one for each block
+        with system.open(path, "rb", block_size=0 if streamed else _READ_AHEAD_BYTES) as file:
+            size = getattr(file, "size", None)
+            while block := file.read(BLOCK_BYTES):
+                n_read += len(block)
+                if n_read > MAX_BYTES:
+                    break
+                yield block
+    except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
+        raise failure(uri, error) from None
+    if n_read > MAX_BYTES:
+        text = f"has more than {MAX_BYTES >> 30} GiB; fetch it by other means and cut it."
+        raise AudioError("too_long", text, uri)
+    if isinstance(size, int) and n_read < size:
+        text = f"only {n_read} of {size} bytes came; try again with --retry-failed."
+        raise AudioError("unavailable", text, uri)
+
+
+def _write(block, copy, uri):
+    view = memoryview(block)
+    try:
+        while view:
+            view = view[copy.write(view) :]
+    except OSError as error:
+        raise _no_room(uri, error) from None
+
+
+def _no_room(uri, error):
+    text = (
+        f"no copy can be kept in {tempfile.gettempdir()} ({error.strerror}); make room there, or "
+        "name another folder in the variable TMPDIR."
+    )
+    return AudioError("unavailable", text, uri)
+
+
+def failure(uri, error):
+    """Return the `AudioError` for whatever a store raised."""
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    status = next(filter(None, map(_http_status, chain)), None)
+    told = without_secrets(f"{type(error).__name__}: {error}")[:300]
+    if status:
+        told = f"HTTP status {status}"
+    if status in (401, 403) or any(isinstance(e, PermissionError) for e in chain):
+        text = f"access is refused ({told}); check the credentials of this machine for it."
+        return AudioError("no_permission", text, uri)
+    if isinstance(error, IsADirectoryError):
+        text = "is a folder; end the URI in '/' to search it."
+        return AudioError("not_a_file", text, uri)
+    missing = isinstance(error, (FileNotFoundError, KeyError))
+    if status in (404, 410) or (missing and not status and not any(map(_is_network, chain[1:]))):
+        return AudioError("not_found", "there is no such object; check the URI.", uri)
+    if chain[1:] and not status:  # fsspec says "not found" when a server cannot be reached
+        told = without_secrets(f"{type(chain[1]).__name__}: {chain[1]}")[:300]
+    text = f"cannot be fetched ({told}); try again with --retry-failed."
+    return AudioError("unavailable", text, uri)
+
+
+def _http_status(error):
+    response = getattr(error, "response", None)
+    status = getattr(error, "status", None) or getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _is_network(error):
+    if isinstance(error, (OSError, asyncio.TimeoutError)):
+        return not isinstance(error, FileNotFoundError)
+    return type(error).__module__.startswith("aiohttp")
