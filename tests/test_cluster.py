@@ -19,6 +19,7 @@ from artist_features.extraction.extractor import Extractor
 from artist_features.signal.decoders import Span
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra [parquet] is not installed")
+pytestmark = pytest.mark.timeout(900)  # an actor on a busy machine takes a minute to start
 N_SONGS = 10
 
 
@@ -221,18 +222,15 @@ def test_an_actor_that_is_killed_costs_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("error", [None, ValueError("the model failed")])
-def test_a_file_that_kills_its_actor_costs_itself(
-    error, ray, sources, tiny_folder, expected, monkeypatch
-):
-    monkeypatch.setattr(cluster, "Embedder", killer(None, "4", error))
+def test_a_file_that_kills_its_actor_costs_itself(ray, sources, tiny_folder, expected, monkeypatch):
+    monkeypatch.setattr(cluster, "Embedder", killer(None, "4"))
     monkeypatch.setattr(cluster, "WINDOW", 9)  # two windows, of which the second is clean
     extractor = cluster.ClusterExtractor(tiny_folder, n_workers=2)
     found = by_name(extractor.results(iter(sources), n_sources=len(sources)))
     assert_same(found, expected, but=["4.flac"])
     assert found["4.flac"].error.code == "crashed"
     assert found["4.flac"].error.path.endswith("4.flac")
-    assert "twice" in str(found["4.flac"].error)
+    assert "three times" in str(found["4.flac"].error)
 
 
 @pytest.mark.slow
@@ -264,7 +262,7 @@ def test_a_job_that_was_ended_goes_on(number, library, tiny_folder, tmp_path, ex
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 400
     while not (out / ".journal").exists() or not (out / ".journal").stat().st_size:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -275,7 +273,7 @@ def test_a_job_that_was_ended_goes_on(number, library, tiny_folder, tmp_path, ex
     assert "Traceback" not in said
     n_kept = len(rows(out))
     process = start(library, tiny_folder, out)
-    _, said = process.communicate(timeout=200)
+    _, said = process.communicate(timeout=400)
     assert process.returncode == 1, said
     if number != signal.SIGKILL:
         assert 0 < n_kept < N_SONGS + 2

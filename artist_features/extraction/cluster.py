@@ -2,8 +2,8 @@
 
 `ClusterExtractor` stands where `Extractor` stands in a job, so that the survey, the journal,
 the shards and the report are the same. Sources go out in tasks of some files, rows come back
-in whatever order the tasks end. What an actor took with it when it died is given out once
-more, file by file, so that a file that kills its actor costs itself alone.
+in whatever order the tasks end. What an actor took with it when it died is given out again,
+file by file, so that a file that kills its actor costs itself alone.
 """
 
 import itertools
@@ -106,14 +106,19 @@ class ClusterExtractor:
                 self.timing["wall_s"] += time.perf_counter() - started
 
     def _window(self, ray, window, pool, n_sources, started):
-        """Yield the results of {number: source}, each source given out twice at most."""
+        """Yield the results of {number: source}, each source given out three times at most.
+
+        The file behind one that kills its actor may be lost with it: the last time they come
+        in the other order.
+        """
         n_tasks = _TASKS_PER_ACTOR * self._plan.n_actors
         n_files = max(1, min(FILES_PER_TASK, math.ceil(len(window) / n_tasks)))
-        for size in (n_files, 1):
+        turns = ((n_files, iter), (1, iter), (1, reversed))
+        for turn, (size, order) in enumerate(turns):
             n_given = len(window)
             if not n_given:
                 return
-            tables = [pack_sources(part) for part in _parts(window, size)]
+            tables = [pack_sources(part) for part in _parts(order(window.items()), size)]
             for table in self._run(ray, tables, pool, n_sources):
                 for result, note in unpack_results(table, self.embedding_dim, pool == "mean"):
                     if note:
@@ -121,13 +126,13 @@ class ClusterExtractor:
                     source = window.pop(result.index, None)
                     if source is not None:  # else a task that Ray had run twice
                         yield _named(result, source.path)
-            if len(window) == n_given > size:
+            if turn == 0 and len(window) == n_given and len(tables) >= _TASKS_PER_ACTOR:
                 raise ClusterError(
                     f"not one of {n_given} files came back from the actors; see ray-data.log "
                     "under /tmp/ray/session_latest/logs on the machine of the job."
                 )
         text = (
-            "no row came back from the cluster, twice: the process that read it died, or its "
+            "no row came back from the cluster, three times: the process that read it died, or its "
             "model failed. Ray's logs say why."
         )
         for index, source in window.items():
@@ -135,7 +140,7 @@ class ClusterExtractor:
 
     def _run(self, ray, tables, pool, n_sources):
         """Yield tables of results; those of tasks that failed are missing."""
-        plan = self._plan
+        plan, n_files = self._plan, max(map(len, tables))
         options = {
             "batch_size": self._batch_size,
             "n_workers": plan.n_workers,
@@ -154,9 +159,14 @@ class ClusterExtractor:
                     *(self.card, self._weights, package_version()),
                     *(pool, n_sources, options),
                 ),
-                batch_size=max(map(len, tables)),
+                batch_size=n_files,
                 batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=plan.n_actors),
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=1,
+                    max_size=plan.n_actors,
+                    # what waits at an actor that dies is lost with it
+                    max_tasks_in_flight_per_actor=2 if n_files > 1 else 1,
+                ),
                 num_cpus=plan.n_cpus,
                 num_gpus=plan.n_gpus,
                 max_restarts=-1,
@@ -182,9 +192,9 @@ class ClusterExtractor:
             self.timing[name] += took.get(name, 0)
 
 
-def _parts(sources, size):
-    """Yield dicts of at most `size` of the sources."""
-    items = iter(sources.items())
+def _parts(items, size):
+    """Yield dicts of at most `size` items."""
+    items = iter(items)
     while part := dict(itertools.islice(items, size)):
         yield part
 

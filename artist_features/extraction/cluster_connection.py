@@ -90,7 +90,7 @@ def connected(address):
     try:
         with _signals_kept():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ImportError) as error:
+    except Exception as error:  # Ray raises plain `Exception`, too
         told = without_secrets(f"{type(error).__name__}: {error}")
         raise ClusterError(f"no Ray cluster at {address!r} ({told}).") from error
     try:
