@@ -68,6 +68,10 @@ class OutputError(_CodedError):
     codes = OUTPUT_CODES
 
 
+class DecoderError(ArtistFeaturesError):
+    """Decode processes that cannot be started: a fault of the machine, not of a recording."""
+
+
 class ClusterError(ArtistFeaturesError):
     """A cluster that cannot be reached, or that gives nothing back."""
 

@@ -147,6 +147,25 @@ def test_rows_51_52_a_signal_to_the_group_commits_and_ends(
     assert_same(whole_rows(out), unbroken)
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_rows_51_52_a_signal_while_nothing_is_decoded(number, code, library, tiny_folder, tmp_path):
+    """The decoders hang, and what was finished before is kept."""
+    hang = "import soundfile, time\nsoundfile.SoundFile.read = lambda *_, **__: time.sleep(600)"
+    out, site = tmp_path / "out", tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(hang)
+    music = library / "00.flac", library / "bad.mp3"
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    process = start(music[0], tiny_folder, out, music[1], env=environment)
+    journal_grows(out, process, 1)  # the bad one
+    begun = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert time.monotonic() - begun < 5
+    assert [status for _, status in rows(out)] == ["unsupported"]
+
+
 def test_row_51_a_second_signal_ends_it_at_once(library, tiny_folder, tmp_path, unbroken):
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)

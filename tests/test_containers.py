@@ -255,6 +255,9 @@ def test_lost_page_is_found_by_its_number(opened):
 def test_chained_streams_are_whole(opened):
     chained = good_files().ogg + encode(music(2.0, seed=2), "OGG", subtype="VORBIS")
     assert find_damage(opened(chained), len(chained), "ogg") is None
+    code, text = find_damage(opened(chained), len(chained), "ogg", first_only=True)
+    assert code == "truncated"
+    assert f"up to byte {len(good_files().ogg)}" in text
 
 
 # ---- ID3 in front ----

@@ -126,3 +126,18 @@ def test_the_command_line_and_what_does_not_go_together(tmp_path, tiny_folder, c
         extract(str(path), model=str(tiny_folder), n_segments=5, offset=1.0)
     with pytest.raises(ValueError, match="n_segments is 0"):
         extract(str(path), model=str(tiny_folder), n_segments=0)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.flac"])
+def test_a_file_cut_before_the_first_place_is_judged_as_a_whole_one(name, tmp_path):
+    path = write_audio(tmp_path / name, music(120))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 30])
+    outcomes = []
+    for n_sampled in (None, 5):
+        try:
+            *_, facts = decode_segments(Source(str(path), n_sampled=n_sampled), FRONT_END)
+            outcomes.append([code for code, _ in facts.flaws])
+        except AudioError as error:
+            outcomes.append(error.code)
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0] in (["truncated"], "damaged")

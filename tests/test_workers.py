@@ -1,5 +1,6 @@
 """Decoders that may die, hang or be stopped: a fault costs the file, nothing is left."""
 
+import contextlib
 import itertools
 import subprocess
 import threading
@@ -10,7 +11,7 @@ import pytest
 from conftest import music, write_audio
 
 from artist_features.config import FrontEnd
-from artist_features.errors import AudioError
+from artist_features.errors import AudioError, DecoderError
 from artist_features.extraction import workers
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
@@ -122,7 +123,7 @@ def test_a_file_whose_process_hangs_costs_only_itself(
     monkeypatch.setattr(workers, "_PATIENCE_S", 3.0)
     found = extracted([victim, *sources], model, isolated=True, n_workers=1)
     assert [r.status for r in found] == ["timeout"] + ["ok"] * 5
-    text = "v.wav: the decoder sent 12 s of audio and no more in 5 s, and was stopped."
+    text = "v.wav: the decoder sent 12 s of audio and no more in 6 s, and was stopped."
     assert str(found[0].error).endswith(text)
     assert len(children) == 3
     assert all(child.poll() is not None for child in children)
@@ -200,8 +201,42 @@ def test_a_process_that_cannot_start_is_told(model, sources, monkeypatch):
         raise OSError("no more processes")
 
     monkeypatch.setattr(subprocess, "Popen", no_process)
-    with pytest.raises(OSError, match="no more processes"):
+    with pytest.raises(DecoderError, match="no more processes"):
         list(Extractor(model, isolated=True, n_workers=2).results(sources))
+
+
+def test_processes_that_end_before_they_are_ready_are_no_fault_of_the_files(
+    model, sources, tmp_path, monkeypatch, children
+):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['soxr'] = None")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(DecoderError, match="end with status 1 before they are ready"):
+        list(Extractor(model, isolated=True, n_workers=1).results(sources))
+    assert len(children) == 2
+
+
+def test_a_pool_does_not_wait_for_a_network(monkeypatch):
+    """A thread that is fetching cannot be woken; it is left alone."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def stalled(source, is_stopped):
+        asked.set()
+        go_on.wait(60)
+        yield source
+
+    monkeypatch.setattr(workers, "fetched", stalled)
+    with DecodePool([Source("s3://bucket/a.mp3")], FrontEnd(), 1, isolated=False):
+        assert asked.wait(10)
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    go_on.set()
+
+
+def test_a_reader_that_asks_for_it_is_told_when_nothing_comes(model, victim, sabotage):
+    sabotage(HANG)
+    with DecodePool([victim], FrontEnd(), 1, isolated=True, idle_s=0.1) as pool:
+        assert any(event is None for event in itertools.islice(pool, 1000))
 
 
 @pytest.mark.parametrize("isolated", [False, True])

@@ -1,6 +1,7 @@
 """`artist-features extract`: files and folders to a table of embeddings."""
 
 import argparse
+import contextlib
 import sys
 import tempfile
 
@@ -10,6 +11,7 @@ from artist_features.cli.json_lines import JsonLines
 from artist_features.cli.progress import Progress, write_line
 from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.errors import OutputError, display_path
+from artist_features.files import output_error
 
 
 def add_parser(commands):
@@ -113,12 +115,22 @@ def _shard(text):
     return int(index), int(n)
 
 
+def _folder_for_lists(paths):
+    """Return a context manager: a folder for copies of lists, if there may be any."""
+    if not any(path.startswith("@") for path in paths):
+        return contextlib.nullcontext()
+    try:
+        return tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise output_error(error, "the folder for temporary files") from None
+
+
 def run(args):
     """Extract, report, and return the exit code."""
     from artist_features.extraction.inputs import spooled
 
     try:
-        with OrderlyStop() as stop, tempfile.TemporaryDirectory() as folder:
+        with OrderlyStop() as stop, _folder_for_lists(args.paths) as folder:
             _check_options(args)
             args.paths = spooled(args.paths, folder)
             return _run_job(args, stop)

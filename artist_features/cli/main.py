@@ -11,7 +11,13 @@ import sys
 
 import artist_features
 from artist_features.cli import evaluate, extract, import_authors, manifest, models, pull, train
-from artist_features.errors import ArtistFeaturesError, ManifestError, OutputError
+from artist_features.errors import (
+    ArtistFeaturesError,
+    ClusterError,
+    DecoderError,
+    ManifestError,
+    OutputError,
+)
 
 _COMMANDS = (extract, evaluate, models, import_authors, pull, manifest, train)
 
@@ -29,6 +35,10 @@ def build_parser():
     return parser
 
 
+# what concerns the whole job, not some recordings
+_OF_THE_JOB = (ClusterError, DecoderError, ManifestError, OutputError)
+
+
 def main(argv=None):
     """Run the command line and return the exit code."""
     args = build_parser().parse_args(argv)
@@ -39,7 +49,7 @@ def main(argv=None):
         return args.command(args)
     except ArtistFeaturesError as error:
         _say(f"artist-features: {error}")
-        return 2 if isinstance(error, (ManifestError, OutputError)) else 1
+        return 2 if isinstance(error, _OF_THE_JOB) else 1
     except (ValueError, ImportError) as error:
         _say(f"artist-features: {error}")
         return 2

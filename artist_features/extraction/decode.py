@@ -84,9 +84,14 @@ def decode_segments(source, front_end):
     digest, n_sampled = "", 0
     try:
         if source.n_sampled and source.sample_rate is None:
-            for segments in clock.timed(_sampled(source, clip, front_end)):
-                n_sampled += len(segments)
-                yield segments
+            try:
+                for segments in clock.timed(_sampled(source, clip, front_end)):
+                    n_sampled += len(segments)
+                    yield segments
+            except AudioError:
+                if n_sampled:
+                    raise
+                # reading it whole tells what is wrong, or where it ends
         if not n_sampled:
             clip = Clip()
             yield from _whole(source, clip, segmenter, clock, front_end.sample_rate)

@@ -24,6 +24,7 @@ ISOLATE_FROM = 8  # files in a list from which processes pay for their start
 COMPILE_FROM = 64  # files from which compiling with XLA pays for itself (benchmarks/README.md)
 _MAX_BATCH = 4096  # segments; one takes 0.27 MB as samples and some 4 MB in the network
 _MODELS_KEPT = 4
+_IDLE_S = 0.5  # without a segment, until what is there is computed
 _BUILT = {}  # (weights_sha256, graph_sha256) -> keras.Model; never handed out for training
 
 
@@ -110,7 +111,9 @@ class Extractor:
                 n_in += 1
                 yield source
 
-        pool_of_decoders = DecodePool(counted(), self.front_end, n_workers, isolated)
+        pool_of_decoders = DecodePool(
+            counted(), self.front_end, n_workers, isolated, idle_s=_IDLE_S
+        )
         with self._timed(), pool_of_decoders as events:
             model = self.model
             many = n_sources is None or n_sources >= COMPILE_FROM

@@ -2,6 +2,9 @@
 
 import os
 import sqlite3
+import tempfile
+
+from artist_features.errors import OutputError
 
 _TABLE = """
 CREATE TABLE held (
@@ -22,10 +25,10 @@ class Ledger:
 
     def __init__(self):
         self._table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._table.execute("PRAGMA journal_mode = OFF")
-        self._table.execute("PRAGMA synchronous = OFF")
-        self._table.execute(_TABLE)
-        self._table.execute(_NAMED)
+        self._run("PRAGMA journal_mode = OFF")
+        self._run("PRAGMA synchronous = OFF")
+        self._run(_TABLE)
+        self._run(_NAMED)
 
     def add(self, rows, shard):
         """Note rows of a shard, given by its number; a later row of a path replaces it."""
@@ -33,41 +36,49 @@ class Ledger:
             (os.fsencode(row.path), row.size_bytes, row.mtime_ns, row.status, shard) for row in rows
         ]
         insert = "INSERT OR REPLACE INTO held (path, size, mtime, status, shard) "
-        self._table.executemany(f"{insert} VALUES (?, ?, ?, ?, ?)", values)
+        for row in values:
+            self._run(f"{insert} VALUES (?, ?, ?, ?, ?)", row)
 
     def find(self, path):
         """Return (status, (size, mtime)) of a path's row, or None."""
         query = "SELECT status, size, mtime FROM held WHERE path = ? AND NOT stale"
-        found = self._table.execute(query, [os.fsencode(path)]).fetchone()
+        found = self._run(query, [os.fsencode(path)]).fetchone()
         return found and (found[0], (found[1], found[2]))
 
     def mark_stale(self, path):
         """Mark a path's row as to be made again."""
-        self._table.execute("UPDATE held SET stale = 1 WHERE path = ?", [os.fsencode(path)])
+        self._run("UPDATE held SET stale = 1 WHERE path = ?", [os.fsencode(path)])
 
     def stale_shards(self):
         """Return the numbers of the shards that hold stale rows."""
         query = "SELECT DISTINCT shard FROM held WHERE stale ORDER BY shard"
-        return [number for (number,) in self._table.execute(query)]
+        return [number for (number,) in self._run(query)]
 
     def is_stale(self, path):
         """Tell whether a path's row is to be made again."""
         query = "SELECT stale FROM held WHERE path = ?"
-        found = self._table.execute(query, [os.fsencode(path)]).fetchone()
+        found = self._run(query, [os.fsencode(path)]).fetchone()
         return bool(found and found[0])
 
     def forget_stale(self):
         """Forget the stale rows; they are out of the shards."""
-        self._table.execute("DELETE FROM held WHERE stale")
+        self._run("DELETE FROM held WHERE stale")
 
     def begin_walk(self):
         """Forget which paths were named."""
-        self._table.execute("DELETE FROM named")
+        self._run("DELETE FROM named")
 
     def is_repeated(self, path):
         """Tell whether a path was named before in this walk, and note that it is now."""
         insert = "INSERT OR IGNORE INTO named VALUES (?)"
-        return self._table.execute(insert, [os.fsencode(path)]).rowcount == 0
+        return self._run(insert, [os.fsencode(path)]).rowcount == 0
+
+    def _run(self, statement, values=()):
+        try:
+            return self._table.execute(statement, values)
+        except sqlite3.Error as error:
+            text = f"no room for a temporary table ({error}); make some, or set SQLITE_TMPDIR."
+            raise OutputError("no_space", text, tempfile.gettempdir()) from None
 
     def close(self):
         """Free the table."""

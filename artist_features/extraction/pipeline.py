@@ -66,7 +66,8 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
     """Run the model over the events of a `DecodePool`.
 
     Args:
-        events: iterable of `Event`.
+        events: iterable of `Event`, and of None when none came for a while: what is there is
+            computed then, and the main thread gets a chance to notice signals.
         embed: from `inference_function`.
         segment_samples: length of a segment.
         batch_size: rows of a batch; the last one is padded with zeros if `embed` wants it.
@@ -144,6 +145,10 @@ class _Ledger:
         keys, next_key = {}, 0  # index of a source -> (attempt, key)
         segments, owners, closed = self._new_batch()
         for event in self._events:
+            if event is None:
+                yield segments[: len(owners)], owners, closed
+                segments, owners, closed = self._new_batch()
+                continue
             if keys.get(event.index, (None,))[0] != event.attempt:
                 if event.index in keys:
                     closed.append(keys[event.index][1])

@@ -11,8 +11,9 @@ import functools
 import os
 import re
 import tempfile
+import threading
 
-from artist_features.errors import AudioError, without_secrets
+from artist_features.errors import AudioError, OutputError, without_secrets
 
 BLOCK_BYTES = 1 << 20  # of one read
 MAX_BYTES = 8 << 30  # of one recording: a stream without an end must not fill the disk
@@ -22,6 +23,9 @@ _WEB = ("http", "https")
 # two letters or more: one is a drive of Windows
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _EXTRA = "install it with `pip install 'artist-features[remote]'`"
+
+
+_held = threading.local()
 
 
 def is_uri(path):
@@ -97,6 +101,7 @@ def local_copy(uri, is_stopped=None):
         is_stopped: function that is asked between blocks whether to give up.
 
     Raises:
+        OutputError: `no_space`.
         AudioError: `not_found`, `not_a_file`, `no_permission`, `too_long`, or `unavailable`
             for everything else: network, time out, a missing package.
     """
@@ -105,13 +110,17 @@ def local_copy(uri, is_stopped=None):
         try:
             descriptor, path = tempfile.mkstemp(prefix="artist-features-")
         except OSError as error:
-            raise _no_room(uri, error) from None
+            raise _no_room(error) from None
         with open(descriptor, "wb", buffering=0) as copy:
+            place = f"/proc/{os.getpid()}/fd/{descriptor}"
+            if os.path.exists(place):  # Linux: without a name, nothing is left after a kill
+                os.unlink(path)
+                path = None
             for block in _blocks(uri):
                 if is_stopped is not None and is_stopped():
                     raise AudioError("unavailable", "stopped while it was fetched.", uri)
-                _write(block, copy, uri)
-        yield path
+                _write(block, copy)
+            yield path or place
     finally:
         if path is not None:
             os.unlink(path)
@@ -127,6 +136,9 @@ def open_system(uri):
     """Return (fsspec file system, path in it) of a URI."""
     from fsspec.core import url_to_fs
 
+    inner, _, outer = uri.partition("::")
+    if outer and schemes(uri)[0] == "zip":
+        return _archive(outer), inner.removeprefix("zip://")
     options = {}
     for scheme in set(schemes(uri)) & set(_WEB):
         import aiohttp
@@ -136,6 +148,20 @@ def open_system(uri):
         )
         options[scheme] = {"client_kwargs": {"timeout": limits}}
     return url_to_fs(uri, **options)
+
+
+def _archive(uri):
+    """Return the file system of a zip file; the last one of a thread is kept.
+
+    fsspec would read the whole table of contents again for each recording.
+    """
+    from fsspec.implementations.zip import ZipFileSystem
+
+    held = getattr(_held, "archive", None)
+    if held is None or held[0] != uri:
+        system, path = open_system(uri)
+        _held.archive = held = uri, ZipFileSystem(system.open(path, "rb"))
+    return held[1]
 
 
 def _blocks(uri):
@@ -161,21 +187,22 @@ def _blocks(uri):
         raise AudioError("unavailable", text, uri)
 
 
-def _write(block, copy, uri):
+def _write(block, copy):
     view = memoryview(block)
     try:
         while view:
             view = view[copy.write(view) :]
     except OSError as error:
-        raise _no_room(uri, error) from None
+        raise _no_room(error) from None
 
 
-def _no_room(uri, error):
+def _no_room(error):
+    """Return what ends the job: every other recording would meet it, too."""
     text = (
-        f"no copy can be kept in {tempfile.gettempdir()} ({error.strerror}); make room there, or "
-        "name another folder in the variable TMPDIR."
+        f"no copy of a recording can be kept there ({error.strerror}); make room, or name another "
+        "folder in the variable TMPDIR. The same command goes on."
     )
-    return AudioError("unavailable", text, uri)
+    return OutputError("no_space", text, tempfile.gettempdir())
 
 
 def failure(uri, error):
@@ -184,7 +211,7 @@ def failure(uri, error):
     while cause := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(cause)
     status = next(filter(None, map(_http_status, chain)), None)
-    told = without_secrets(f"{type(error).__name__}: {error}")[:300]
+    told = _told(error)
     if status:
         told = f"HTTP status {status}"
     if status in (401, 403) or any(isinstance(e, PermissionError) for e in chain):
@@ -197,9 +224,14 @@ def failure(uri, error):
     if status in (404, 410) or (missing and not status and not any(map(_is_network, chain[1:]))):
         return AudioError("not_found", "there is no such object; check the URI.", uri)
     if chain[1:] and not status:  # fsspec says "not found" when a server cannot be reached
-        told = without_secrets(f"{type(chain[1]).__name__}: {chain[1]}")[:300]
+        told = _told(chain[1])
     text = f"cannot be fetched ({told}); try again with --retry-failed."
     return AudioError("unavailable", text, uri)
+
+
+def _told(error):
+    """Return what an error says, in one line."""
+    return " ".join(without_secrets(f"{type(error).__name__}: {error}").split())[:300]
 
 
 def _http_status(error):

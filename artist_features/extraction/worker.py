@@ -22,7 +22,6 @@ from artist_features.signal.decoders import Span
 
 HEADER = struct.Struct("<cQ")
 _MEMORY_LIMIT = 2 << 30  # bytes of address space; the decoders take 0.23 GB of it
-_TFIO_MEMORY_LIMIT = 4 << 30  # a decoder inside TensorFlow
 
 
 def main(ring=None):
@@ -34,7 +33,7 @@ def main(ring=None):
     requests = sys.stdin.buffer
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    _limit_memory(_MEMORY_LIMIT)
+    _limit_memory()
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     ring = ring and Ring(*ring)
     try:
@@ -61,8 +60,6 @@ def encode_request(source, front_end):
 
 
 def _serve(record, out, ring):
-    if record["decoder"] == "tfio":
-        _limit_memory(_TFIO_MEMORY_LIMIT)
     source = Source(
         record["path"],
         span=Span(*record["span"]),
@@ -70,7 +67,9 @@ def _serve(record, out, ring):
         hashed=record["hashed"],
         n_sampled=record["n_sampled"],
     )
-    segments = _InRing(out, ring) if ring else _InPipe(out)
+    # sampled ones are far apart, and take long to be found
+    group = 1 if source.n_sampled else GROUP
+    segments = _InRing(out, ring, group) if ring else _InPipe(out)
     try:
         for item in decode_segments(source, FrontEnd(**record["front_end"])):
             if hasattr(item, "to_record"):
@@ -88,13 +87,13 @@ def _serve(record, out, ring):
 class _InRing:
     """Segments through shared memory; told of in groups."""
 
-    def __init__(self, out, ring):
-        self._out, self._ring, self._n_untold = out, ring, 0
+    def __init__(self, out, ring, group):
+        self._out, self._ring, self._group, self._n_untold = out, ring, group, 0
 
     def add(self, segment):
         self._ring.put(segment)
         self._n_untold += 1
-        if self._n_untold == GROUP:
+        if self._n_untold == self._group:
             self.flush()
 
     def flush(self):
@@ -130,11 +129,11 @@ def _end_with(parent):
     os._exit(0)
 
 
-def _limit_memory(limit):
+def _limit_memory():
     try:
         import resource
     except ImportError:  # not a POSIX system: no limit to set
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    limit = _MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(_MEMORY_LIMIT, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

@@ -21,17 +21,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from artist_features.errors import AudioError
+from artist_features.errors import AudioError, DecoderError
 from artist_features.extraction.decode import Facts, decode_segments
 from artist_features.extraction.remote import fetched
 from artist_features.extraction.ring import open_ring
 from artist_features.extraction.worker import HEADER, encode_request
 
 ATTEMPTS = 2
+_AGAIN = ("crashed", "timeout", "out_of_memory")  # in a fresh process it may go well
 _SILENCE_LIMIT_S = 60.0  # a process that starts or decodes without a word for so long hangs
-# waiting allowed for one file: so much, and so much for each second of audio
-_PATIENCE_S, _PATIENCE_PER_AUDIO_S = 10.0, 0.2
-_TFIO_PATIENCE_S = 60.0  # imports TensorFlow, and decodes whole before the first segment
+# waiting allowed for one file: so much, for each second of audio, and for each byte, as some
+# formats are read whole before the first sample comes (a slow disk gives 1 MB/s)
+_PATIENCE_S, _PATIENCE_PER_AUDIO_S, _PATIENCE_PER_BYTE_S = 10.0, 0.2, 1e-6
+_MOST_FOR_BYTES_S = 540.0
+_ENVIRONMENT = {
+    # as many threads as there are decoders, and none besides
+    **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # glibc: blocks that come and go stay with the process, 8 % of a job's time
+    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 << 20)),
+}
 _QUEUE_SEGMENTS = 96  # blocks between the decoders and the batches
 _PIPE_BYTES = 1 << 20
 
@@ -65,12 +73,16 @@ class DecodePool:
         front_end: `FrontEnd`.
         n_workers: decoders at once, >= 1.
         isolated: decode files in processes; arrays are always handled in the thread.
+        idle_s: None in place of an event is yielded whenever none came for so long, so that
+            the reader can do something else; None means never.
     """
 
-    def __init__(self, sources, front_end, n_workers, isolated):
+    def __init__(self, sources, front_end, n_workers, isolated, idle_s=None):
         self._sources = enumerate(sources)
         self._front_end = front_end
         self._isolated = isolated
+        self._idle_s = idle_s
+        self._fetching = set()  # threads that wait for a network, and may do so for long
         self._events = queue.Queue(_QUEUE_SEGMENTS)
         self._next_source = threading.Lock()
         self._stopping = threading.Event()
@@ -94,7 +106,7 @@ class DecodePool:
         alive = True
         while alive:
             time.sleep(0.002)
-            alive = any(thread.is_alive() for thread in self._threads)
+            alive = any(t.is_alive() for t in self._threads if t not in self._fetching)
             for child in self._children:  # each time: one may only now have been started
                 child.kill()
             with contextlib.suppress(queue.Empty):
@@ -104,7 +116,11 @@ class DecodePool:
 
     def __iter__(self):
         while self._running and not self._stopping.is_set():
-            event = self._events.get()
+            try:
+                event = self._events.get(timeout=self._idle_s)
+            except queue.Empty:
+                yield None
+                continue
             if event is None:
                 self._running -= 1
             elif isinstance(event, Exception):
@@ -139,14 +155,19 @@ class DecodePool:
             self._put(None)
 
     def _decode(self, index, source, child):
+        thread = threading.current_thread()
+        self._fetching.add(thread)
         try:
             with fetched(source, self._stopping.is_set) as source:
+                self._fetching.discard(thread)
                 if child is None or source.path is None:
                     self._decode_here(index, source)
                 else:
                     self._decode_there(index, source, child)
         except AudioError as error:  # it could not be fetched
             self._put(Event(index, error=error))
+        finally:
+            self._fetching.discard(thread)
 
     def _decode_here(self, index, source):
         try:
@@ -168,7 +189,9 @@ class DecodePool:
                         self._put(Event(index, attempt, item, release=child.release_of(item)))
                 return
             except AudioError as error:
-                last = attempt + 1 == ATTEMPTS or error.code not in ("crashed", "timeout")
+                last = attempt + 1 == ATTEMPTS or error.code not in _AGAIN
+                if error.code == "out_of_memory":
+                    child.close()  # another file may have left it little
                 if self._stopping.is_set():
                     return
                 if last:
@@ -193,6 +216,7 @@ class _Child:
         self._ring = None
         self._patience = None
         self._timed_out = ""  # what it had not done in time
+        self._n_false_starts = 0
         self._start()
 
     def _start(self):
@@ -204,7 +228,6 @@ class _Child:
             f"import sys; sys.path[:] = {sys.path!r}; "
             f"from artist_features.extraction.worker import main; main({ring!r})"
         )
-        threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program],
@@ -212,10 +235,13 @@ class _Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
-                env={**os.environ, **threads},
+                env={**os.environ, **_ENVIRONMENT},
                 start_new_session=True,  # Ctrl-C reaches the parent alone
                 pass_fds=inherited,
             )
+        except OSError as error:
+            text = f"no decode process can be started ({error.strerror or error}); free memory or"
+            raise DecoderError(f"{text} processes, then the same command goes on.") from None
         finally:
             for descriptor in inherited:
                 os.close(descriptor)
@@ -237,7 +263,7 @@ class _Child:
             self._patience = _Patience()
             if not self._ready:
                 self._read(bytearray(HEADER.size))
-                self._ready = True
+                self._ready, self._n_false_starts = True, 0
             self._patience = _Patience(source)
             while True:
                 if self._ring:
@@ -276,6 +302,16 @@ class _Child:
     def _death(self, source):
         code = self._process.wait()
         self.close()
+        if not self._ready:
+            self._n_false_starts += 1
+            if self._n_false_starts < ATTEMPTS:
+                return AudioError("crashed", "the decode process did not start.", source.path)
+            raise DecoderError(
+                f"decode processes end with status {code} before they are ready, or take longer "
+                "than a minute; is memory full, or was this package changed meanwhile? "
+                "`python -c 'import artist_features.extraction.worker'` says more. The same "
+                "command goes on."
+            )
         if self._timed_out:
             text = f"the decoder sent {self._timed_out}, and was stopped."
             return AudioError("timeout", text, source.path)
@@ -332,10 +368,11 @@ class _Patience:
     """
 
     def __init__(self, source=None):
-        self._allowed_s = math.inf
+        self._allowed_s, self._for_bytes_s = math.inf, 0.0
         if source is not None:
-            first = _TFIO_PATIENCE_S if source.decoder == "tfio" else _PATIENCE_S
-            self._allowed_s = first + _PATIENCE_PER_AUDIO_S * source.span.offset_s
+            self._for_bytes_s = min(_MOST_FOR_BYTES_S, _PATIENCE_PER_BYTE_S * _size(source.audio))
+            self._allowed_s = _PATIENCE_S + self._for_bytes_s
+            self._allowed_s += _PATIENCE_PER_AUDIO_S * source.span.offset_s
         self._audio_s = self._waited_s = 0.0
         self._since = None
 
@@ -357,11 +394,19 @@ class _Patience:
         if since is None:
             return ""
         silent_s = time.monotonic() - since
-        if silent_s > _SILENCE_LIMIT_S:
-            return f"nothing for {_SILENCE_LIMIT_S:g} s"
+        limit_s = _SILENCE_LIMIT_S + self._for_bytes_s
+        if silent_s > limit_s:
+            return f"nothing for {limit_s:.0f} s"
         if self._waited_s + silent_s > self._allowed_s:
             return f"{self._audio_s:.0f} s of audio and no more in {self._allowed_s:.0f} s"
         return ""
+
+
+def _size(path):
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0
 
 
 def _signal_name(number):

@@ -268,7 +268,8 @@ def note_damage(fd, size, container, clip, span):
     """Tell a recording whose end is missing from a whole one, which decoders do not."""
     if not span.whole:
         return
-    if found := containers.find_damage(fd, size, container.kind):
+    first_only = clip.decoder == "soundfile"  # of Ogg streams in a chain; FFmpeg reads all
+    if found := containers.find_damage(fd, size, container.kind, first_only):
         code, text = found
         if code == "damaged":
             raise AudioError(code, f"{text}; audio is missing. Restore the file.", clip.path)

@@ -110,15 +110,18 @@ def describe_head(fd):
     return "only zero bytes" if not head.strip(b"\0") else repr(head)[1:]
 
 
-def find_damage(fd, size, kind):
+def find_damage(fd, size, kind, first_only=False):
     """Look for missing or altered bytes that decoders do not report.
+
+    Args:
+        first_only: the decoder reads only the first of Ogg streams in a chain.
 
     Returns:
         None, or `(code, text)`: code "truncated" where the end is missing, "damaged"
         where bytes before the end are wrong.
     """
     if kind == "ogg":
-        return _ogg_damage(fd)
+        return _ogg_damage(fd, first_only)
     if kind in _LAYOUTS or kind == "au":
         return _chunk_damage(fd, size, kind)
     return None
@@ -270,7 +273,7 @@ def _ogg_crc(data):
     return int(f"{state:032b}"[::-1], 2)
 
 
-def _ogg_damage(fd):
+def _ogg_damage(fd, first_only):
     ended, next_number = False, {}
     with open(os.dup(fd), "rb", buffering=1 << 20) as stream:
         stream.seek(0)
@@ -288,6 +291,8 @@ def _ogg_damage(fd):
             if crc != _ogg_crc(head[:22] + bytes(4) + head[26:] + lacing + body):
                 return "damaged", f"checksum of the Ogg page at byte {position} is wrong"
             serial, number = struct.unpack_from("<II", head, 14)
+            if ended and head[5] & 2 and first_only:
+                return "truncated", f"only the first of chained Ogg streams, up to byte {position}"
             if not head[5] & 2 and number != next_number.get(serial, number):
                 return "damaged", f"an Ogg page is missing at byte {position}"
             next_number[serial] = number + 1
