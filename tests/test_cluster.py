@@ -1,10 +1,13 @@
 """A real Ray cluster on this machine: the rows of a single machine, whatever dies meanwhile."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -14,10 +17,11 @@ from artist_features.cli.main import main
 from artist_features.errors import AudioError, ClusterError
 from artist_features.extraction import cluster, cluster_connection, cluster_worker
 from artist_features.extraction.cluster_connection import plan_actors
-from artist_features.extraction.decode import Source
+from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.signal.decoders import Span
 
+pa = pytest.importorskip("pyarrow", reason="the extra [parquet] is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra [parquet] is not installed")
 pytestmark = pytest.mark.timeout(900)  # an actor on a busy machine takes a minute to start
 N_SONGS = 10
@@ -139,6 +143,88 @@ def test_a_cluster_is_shared_out(nodes, n_workers, plan):
     nodes = [{"Alive": True, "Resources": node} for node in nodes]
     nodes.append({"Alive": False, "Resources": {"CPU": 1, "GPU": 8}})
     assert tuple(vars(plan_actors(nodes, n_workers)).values()) == plan
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """A function from "which tasks are lost" to an extractor of a pretended cluster.
+
+    It gets the paths of a task and of the task behind it. Also a list of the sizes of tasks.
+    """
+    nodes = [{"Alive": True, "Resources": {"CPU": 2}}]
+    pretended_ray = types.SimpleNamespace(nodes=lambda: nodes)
+    monkeypatch.setattr(cluster, "import_ray", lambda: None)
+    monkeypatch.setattr(cluster, "connected", lambda _: contextlib.nullcontext(pretended_ray))
+    sizes = []
+
+    def build(is_lost):
+        def run(self, ray, tables, pool, n_sources):
+            sizes.append([len(table) for table in tables])
+            before = ""
+            for table in reversed(tables):  # no order is promised
+                paths = " ".join(table["record"].to_pylist())
+                if not is_lost(paths, before):
+                    facts = Facts(1, 3.0, 44100, "soundfile").to_record()
+                    records = [{"facts": facts} for _ in range(len(table))]
+                    records[0]["note"] = {"timing": {"files": len(table)}, "device": "none"}
+                    vector = np.full(256, len(table), np.float32).tobytes()
+                    yield pa.table(
+                        {
+                            "index": table["index"],
+                            "embedding": pa.array([vector] * len(table), pa.large_binary()),
+                            "record": list(map(json.dumps, records)),
+                        }
+                    )
+                before = paths
+
+        monkeypatch.setattr(cluster.ClusterExtractor, "_run", run)
+        return cluster.ClusterExtractor(), sizes
+
+    return build
+
+
+def songs(n):
+    return [Source(f"/music/{number:02d}.mp3") for number in range(n)]
+
+
+def test_a_task_that_is_lost_is_given_out_file_by_file(pretended):
+    """The killer takes the task behind it along, in whatever order; it alone is lost."""
+    extractor, sizes = pretended(lambda paths, before: "07.mp3" in paths + before)
+    found = list(extractor.results(iter(songs(20))))
+    assert sorted(result.path for result in found) == [source.path for source in songs(20)]
+    assert all(songs(20)[result.index].path == result.path for result in found)
+    lost = {result.path: result.error for result in found if result.error}
+    assert set(lost) == {"/music/07.mp3"}
+    assert (lost["/music/07.mp3"].code, lost["/music/07.mp3"].path) == ("crashed", "/music/07.mp3")
+    assert sizes == [[5] * 4, [1] * 10, [1] * 2]
+    assert extractor.timing["files"] == 5 * 2 + 8 + 1
+
+
+def test_windows_bound_what_is_given_out_at_once(pretended, monkeypatch):
+    monkeypatch.setattr(cluster, "WINDOW", 8)
+    extractor, sizes = pretended(lambda paths, before: False)
+    taken = []
+
+    def counted():
+        for source in songs(20):
+            taken.append(source)
+            yield source
+
+    results = extractor.results(counted())
+    first = next(results)
+    assert len(taken) == 8
+    indices = [first.index, *(result.index for result in results)]
+    assert sorted(indices) == list(range(20))
+    assert sizes == [[2] * 4, [2] * 4, [1] * 4]
+
+
+def test_a_cluster_on_which_nothing_works_ends_the_job(pretended):
+    extractor, sizes = pretended(lambda paths, before: True)
+    with pytest.raises(ClusterError, match="not one of 20 files came back"):
+        list(extractor.results(songs(20)))
+    assert len(sizes) == 1
+    codes = [result.error.code for result in extractor.results(songs(2))]
+    assert codes == ["crashed"] * 2  # too few to tell
 
 
 @pytest.mark.parametrize("text", ["a.mp3", "music", "host", "ray://host", "host:port", "/a:1"])
