@@ -154,9 +154,9 @@ def test_rows_51_52_a_signal_while_nothing_is_decoded(number, code, library, tin
     out, site = tmp_path / "out", tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(hang)
-    music = library / "00.flac", library / "bad.mp3"
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    process = start(music[0], tiny_folder, out, music[1], env=environment)
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"{library / 'bad.mp3'}\n{library / '00.flac'}\n")
+    process = start(f"@{listing}", tiny_folder, out, env={**os.environ, "PYTHONPATH": str(site)})
     journal_grows(out, process, 1)  # the bad one
     begun = time.monotonic()
     process.send_signal(number)

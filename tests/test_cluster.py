@@ -249,7 +249,7 @@ def test_what_is_refused_before_a_cluster_is_asked_for(library, capsys, monkeypa
 def test_no_cluster_there(library, tiny_folder, tmp_path, capsys):
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
     words = ["extract", str(library), "-o", str(tmp_path / "out"), "--model", str(tiny_folder)]
-    assert main([*words, "--ray", "127.0.0.1:9"]) == 1
+    assert main([*words, "--ray", "127.0.0.1:9"]) == 2
     assert "no Ray cluster at '127.0.0.1:9'" in capsys.readouterr().err
 
 

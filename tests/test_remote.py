@@ -1,6 +1,5 @@
 """URIs: what is one, what is fetched, what a failure is called, what is never told."""
 
-import contextlib
 import http.server
 import os
 import shutil
@@ -15,8 +14,9 @@ from conftest import music, write_audio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artist_features import extract
 from artist_features.cli.main import main
-from artist_features.errors import AudioError, display_path, without_secrets
+from artist_features.errors import AudioError, OutputError, display_path, without_secrets
 from artist_features.extraction import job, remote
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.inputs import find_audio
@@ -251,16 +251,31 @@ def test_limits_of_a_copy(memory, monkeypatch):
     assert caught.value.code == "too_long"
     monkeypatch.undo()
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    with pytest.raises(AudioError, match="TMPDIR") as caught, remote.local_copy(uri):
+    with pytest.raises(OutputError, match="TMPDIR") as caught, remote.local_copy(uri):
         raise AssertionError
-    assert caught.value.code == "unavailable"
+    assert caught.value.code == "no_space"
 
 
-def test_a_full_disk_is_named(memory, monkeypatch):
-    full = contextlib.suppress(FileNotFoundError)
-    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), "x"))
-    with full, pytest.raises(AudioError, match="make room there"):
-        remote.local_copy(f"{memory}/a.flac").__enter__()
+def test_a_full_disk_ends_the_job(memory, tiny_folder, tmp_path, monkeypatch):
+    """Every other recording would meet it, too: no row says that this one is at fault."""
+
+    def full(**_):
+        path = tmp_path / "copy"
+        path.touch()
+        return os.open("/dev/full", os.O_WRONLY), str(path)
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.raises(OutputError, match="No space left on device") as caught:
+        extract([f"{memory}/a.flac"], model=tiny_folder, on_error="skip")
+    assert caught.value.code == "no_space"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an open file keeps its name")
+def test_a_copy_has_no_name_that_a_kill_could_leave(memory):
+    with remote.local_copy(f"{memory}/a.flac") as path:
+        assert os.listdir(tempfile.gettempdir()) == []
+        assert os.path.getsize(path) > 1000
+    assert not os.path.exists(path)
 
 
 @pytest.mark.parametrize(

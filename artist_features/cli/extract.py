@@ -155,7 +155,7 @@ def _run_job(args, stop):
         writer.write = stop.whole(writer.write)
         _extract(args, extractor, writer, tally)
     finally:
-        stop.whole(writer.close)(complete=surveyed)  # what is finished is kept
+        stop.whole(writer.close, at_the_end=True)(complete=surveyed)  # what is finished is kept
         job_report.tell(tally, args.output, args.report)
     return int(tally.n_failed > 0)
 

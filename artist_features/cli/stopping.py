@@ -51,8 +51,15 @@ class OrderlyStop:
         if not self._busy:
             raise Stopped(number)
 
-    def whole(self, function):
-        """Return the function, not to be broken off by the first signal."""
+    def whole(self, function, *, at_the_end=False):
+        """Return the function, not to be broken off by the first signal.
+
+        Afterwards `Stopped` is raised if there was one, be it before: where Python frees an
+        object, an exception is lost.
+
+        Args:
+            at_the_end: the function cleans up after a stop; only a new signal counts.
+        """
 
         def run(*args, **options):
             before, self._busy = self._number, True
@@ -60,7 +67,7 @@ class OrderlyStop:
                 return function(*args, **options)
             finally:
                 self._busy = False
-                if self._number != before:
+                if self._number is not None and not (at_the_end and self._number == before):
                     raise Stopped(self._number)
 
         return run

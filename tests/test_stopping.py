@@ -1,0 +1,35 @@
+"""Signals that end a job: in order, never in the middle of a write, never lost."""
+
+import os
+import signal
+
+import pytest
+
+from artist_features.cli.stopping import OrderlyStop, Stopped
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_waits_for_what_must_be_whole():
+    done = []
+    with OrderlyStop() as stop, pytest.raises(Stopped) as caught:
+        stop.whole(lambda: (interrupt(), done.append(1)))()
+    assert done == [1]
+    assert caught.value.exit_code == 130
+
+
+def test_a_signal_that_got_lost_is_raised_again():
+    """As within `__del__`, where Python drops exceptions."""
+    with OrderlyStop() as stop:
+        with pytest.raises(Stopped):
+            interrupt()
+        with pytest.raises(Stopped):
+            stop.whole(lambda: None)()
+        assert stop.whole(lambda: 5, at_the_end=True)() == 5
+
+
+def test_without_a_signal_nothing_is_raised():
+    with OrderlyStop() as stop:
+        assert stop.whole(lambda: 5)() == 5
