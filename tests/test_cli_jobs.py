@@ -23,8 +23,9 @@ N_FILES = 40
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
-    for number in range(N_FILES - 1):
-        write_audio(folder / f"{number:02d}.flac", music(seconds=20, seed=number % 5))
+    for number in range(N_FILES - 1):  # long enough for a signal to come between two rows
+        samples = np.tile(music(seconds=20, seed=number % 5), (4, 1))
+        write_audio(folder / f"{number:02d}.flac", samples)
     (folder / "bad.mp3").write_text("these are words, not music")
     return folder
 
