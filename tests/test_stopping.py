@@ -8,6 +8,14 @@ import pytest
 from artist_features.cli.stopping import OrderlyStop, Stopped
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """As in a terminal; under nohup and in the background SIGINT may be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
