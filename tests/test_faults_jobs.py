@@ -17,7 +17,7 @@ from conftest import music, write_audio
 
 import artist_features
 from artist_features.cli.main import main
-from artist_features.extraction import extractor, workers
+from artist_features.extraction import child, extractor
 
 parquet = pytest.importorskip("pyarrow.parquet")
 N_FILES, VICTIM = 20, 7
@@ -91,7 +91,7 @@ def test_row_46_a_worker_that_is_killed(
 @pytest.mark.slow
 def test_row_47_a_worker_that_hangs(library, tiny_folder, tmp_path, sabotage, monkeypatch):
     sabotage("time.sleep(600)")
-    monkeypatch.setattr(workers, "_PATIENCE_S", 4.0)
+    monkeypatch.setattr(child, "_PATIENCE_S", 4.0)
     started = time.monotonic()
     assert go(library, tiny_folder, tmp_path / "out") == 1
     only_the_victim(tmp_path / "out", "timeout")

@@ -12,7 +12,7 @@ from conftest import music, write_audio
 
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError, DecoderError
-from artist_features.extraction import workers
+from artist_features.extraction import child, workers
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.workers import DecodePool
@@ -120,7 +120,7 @@ def test_a_file_whose_process_hangs_costs_only_itself(
     model, sources, victim, sabotage, children, monkeypatch
 ):
     sabotage(HANG)
-    monkeypatch.setattr(workers, "_PATIENCE_S", 3.0)
+    monkeypatch.setattr(child, "_PATIENCE_S", 3.0)
     found = extracted([victim, *sources], model, isolated=True, n_workers=1)
     assert [r.status for r in found] == ["timeout"] + ["ok"] * 5
     text = "v.wav: the decoder sent 12 s of audio and no more in 6 s, and was stopped."
@@ -134,8 +134,8 @@ def test_silence_is_not_allowed_for_ever_however_much_was_decoded(
     model, victim, sabotage, monkeypatch
 ):
     sabotage(HANG)
-    monkeypatch.setattr(workers, "_PATIENCE_PER_AUDIO_S", 100.0)
-    monkeypatch.setattr(workers, "_SILENCE_LIMIT_S", 4.0)  # more than a process needs to start
+    monkeypatch.setattr(child, "_PATIENCE_PER_AUDIO_S", 100.0)
+    monkeypatch.setattr(child, "_SILENCE_LIMIT_S", 4.0)  # more than a process needs to start
     (found,) = extracted([victim], model, isolated=True, n_workers=1)
     assert found.status == "timeout"
     assert "nothing for 4 s" in str(found.error)
@@ -147,11 +147,11 @@ def test_a_slow_reader_is_not_held_against_the_decoder(
 ):
     """The process waits for its reader longer than it is itself waited for."""
     if not has_ring:
-        monkeypatch.setattr(workers, "open_ring", lambda _: (None, ()))
+        monkeypatch.setattr(child, "open_ring", lambda _: (None, ()))
         monkeypatch.setattr(workers, "_QUEUE_SEGMENTS", 4)
     long = Source(str(write_audio(tmp_path / "l.wav", music(150, VICTIM_RATE, 1), VICTIM_RATE)))
-    monkeypatch.setattr(workers, "_PATIENCE_S", 2.0)
-    monkeypatch.setattr(workers, "_PATIENCE_PER_AUDIO_S", 0.0)
+    monkeypatch.setattr(child, "_PATIENCE_S", 2.0)
+    monkeypatch.setattr(child, "_PATIENCE_PER_AUDIO_S", 0.0)
     expected = [np.array(e.segments) for e in _events(long, False) if e.segments is not None]
     rows = []
     with DecodePool([long], FrontEnd(), 1, isolated=True) as pool:

@@ -3,7 +3,8 @@
 `ClusterExtractor` stands where `Extractor` stands in a job, so that the survey, the journal,
 the shards and the report are the same. Sources go out in tasks of some files, rows come back
 in whatever order the tasks end. What an actor took with it when it died is given out again,
-file by file, so that a file that kills its actor costs itself alone.
+file by file. An actor that fails once costs nothing; after one that fails again and again Ray
+may wait for ever (limits in the README).
 """
 
 import itertools
@@ -128,8 +129,8 @@ class ClusterExtractor:
                         yield _named(result, source.path)
             if turn == 0 and len(window) == n_given and len(tables) >= _TASKS_PER_ACTOR:
                 raise ClusterError(
-                    f"not one of {n_given} files came back from the actors; see ray-data.log "
-                    "under /tmp/ray/session_latest/logs on the machine of the job."
+                    f"not one of {n_given} files came back from the actors; see "
+                    "ray-data.log among Ray's logs, by default in /tmp/ray/session_latest/logs."
                 )
         text = (
             "no row came back from the cluster, three times: the process that read it died, or its "

@@ -7,41 +7,18 @@ the file gets one more try in a fresh process, then an `AudioError`.
 """
 
 import contextlib
-import functools
-import json
-import math
-import os
 import queue
-import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
-from artist_features.errors import AudioError, DecoderError
+from artist_features.errors import AudioError
+from artist_features.extraction.child import ATTEMPTS, Child
 from artist_features.extraction.decode import Facts, decode_segments
 from artist_features.extraction.remote import fetched
-from artist_features.extraction.ring import open_ring
-from artist_features.extraction.worker import HEADER, encode_request
 
-ATTEMPTS = 2
 _AGAIN = ("crashed", "timeout", "out_of_memory")  # in a fresh process it may go well
-_SILENCE_LIMIT_S = 60.0  # a process that starts or decodes without a word for so long hangs
-# waiting allowed for one file: so much, for each second of audio, and for each byte, as some
-# formats are read whole before the first sample comes (a slow disk gives 1 MB/s)
-_PATIENCE_S, _PATIENCE_PER_AUDIO_S, _PATIENCE_PER_BYTE_S = 10.0, 0.2, 1e-6
-_MOST_FOR_BYTES_S = 540.0
-_ENVIRONMENT = {
-    # as many threads as there are decoders, and none besides
-    **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # glibc: blocks that come and go stay with the process, 8 % of a job's time
-    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 << 20)),
-}
 _QUEUE_SEGMENTS = 96  # blocks between the decoders and the batches
-_PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -139,7 +116,7 @@ class DecodePool:
         child = None
         try:
             if self._isolated:
-                child = _Child(self._front_end)
+                child = Child(self._front_end)
                 self._children.append(child)
             while not self._stopping.is_set():
                 with self._next_source:
@@ -205,222 +182,3 @@ class DecodePool:
                 return
             for child in self._children:
                 child.kill_if_late()
-
-
-class _Child:
-    """One decode process, started when needed and again after it died."""
-
-    def __init__(self, front_end):
-        self._front_end = front_end
-        self._process = None
-        self._ring = None
-        self._patience = None
-        self._timed_out = ""  # what it had not done in time
-        self._n_false_starts = 0
-        self._start()
-
-    def _start(self):
-        self._ring, inherited = open_ring(self._front_end.segment_samples)
-        ring = (*inherited, self._front_end.segment_samples) if inherited else None
-        # the child finds this package where the parent found it, and nothing in the
-        # working directory can take a module's place
-        program = (
-            f"import sys; sys.path[:] = {sys.path!r}; "
-            f"from artist_features.extraction.worker import main; main({ring!r})"
-        )
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                env={**os.environ, **_ENVIRONMENT},
-                start_new_session=True,  # Ctrl-C reaches the parent alone
-                pass_fds=inherited,
-            )
-        except OSError as error:
-            text = f"no decode process can be started ({error.strerror or error}); free memory or"
-            raise DecoderError(f"{text} processes, then the same command goes on.") from None
-        finally:
-            for descriptor in inherited:
-                os.close(descriptor)
-        self._ready = False
-        if self._ring is None:
-            _enlarge_pipe(self._process.stdout)
-
-    def decode(self, source):
-        """Yield what `decode_segments` yields, from the process.
-
-        Segments may be views of memory that the process fills again after `release`.
-        """
-        if self._process is None or self._process.poll() is not None:
-            self.close()
-            self._start()
-        self._timed_out = ""
-        try:
-            self._process.stdin.write(encode_request(source, self._front_end))
-            self._patience = _Patience()
-            if not self._ready:
-                self._read(bytearray(HEADER.size))
-                self._ready, self._n_false_starts = True, 0
-            self._patience = _Patience(source)
-            while True:
-                if self._ring:
-                    self._ring.wait()  # in the model's time, not in the decoder's
-                kind, size = HEADER.unpack(self._read(bytearray(HEADER.size)))
-                if kind == b"M":
-                    yield self._ring.take(size)
-                    self._patience.add(size * self._front_end.segment_hop_s)
-                elif kind == b"S":
-                    segment = np.empty((1, self._front_end.segment_samples), np.float32)
-                    yield self._read(segment, segment.nbytes)
-                    self._patience.add(self._front_end.segment_hop_s)
-                elif kind == b"D":
-                    yield Facts.from_record(json.loads(bytes(self._read(bytearray(size)))))
-                    return
-                else:
-                    record = json.loads(bytes(self._read(bytearray(size))))
-                    raise AudioError(record["code"], record["message"], source.path)
-        except (EOFError, BrokenPipeError):
-            raise self._death(source) from None
-
-    def release_of(self, segments):
-        """Return a function that gives views back, or None where segments are copies."""
-        return self._ring and functools.partial(self._ring.release, len(segments))
-
-    def _read(self, buffer, size=None):
-        view = memoryview(buffer).cast("B")[:size]
-        with self._patience:
-            while view:
-                count = self._process.stdout.readinto(view)
-                if not count:
-                    raise EOFError
-                view = view[count:]
-        return buffer
-
-    def _death(self, source):
-        code = self._process.wait()
-        self.close()
-        if not self._ready:
-            self._n_false_starts += 1
-            if self._n_false_starts < ATTEMPTS:
-                return AudioError("crashed", "the decode process did not start.", source.path)
-            raise DecoderError(
-                f"decode processes end with status {code} before they are ready, or take longer "
-                "than a minute; is memory full, or was this package changed meanwhile? "
-                "`python -c 'import artist_features.extraction.worker'` says more. The same "
-                "command goes on."
-            )
-        if self._timed_out:
-            text = f"the decoder sent {self._timed_out}, and was stopped."
-            return AudioError("timeout", text, source.path)
-        if code < 0:
-            text = (
-                f"the decoder process died of signal {-code} ({_signal_name(-code)}), twice. "
-                "The file is damaged or hostile."
-            )
-        else:
-            text = (
-                f"the decoder process ended with status {code}, twice: a fault of this package. "
-                "Please report it with the file."
-            )
-        return AudioError("crashed", text, source.path)
-
-    def kill_if_late(self):
-        """Stop the process if it was waited for longer than is allowed."""
-        patience = self._patience
-        if patience is not None and (late := patience.lost()):
-            self._timed_out = late
-            self.kill()
-
-    def kill(self):
-        """Stop the process at once."""
-        process, ring = self._process, self._ring
-        if process is not None:
-            process.kill()
-        if ring:
-            ring.close()
-
-    def close(self):
-        """Let the process end, then free it."""
-        self._patience = None
-        if self._process is None:
-            return
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
-        try:
-            self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-        if self._ring:
-            self._ring.close()
-
-
-class _Patience:
-    """How long a process may be waited for; waiting for the model does not count.
-
-    Args:
-        source: what it decodes, or None while it starts.
-    """
-
-    def __init__(self, source=None):
-        self._allowed_s, self._for_bytes_s = math.inf, 0.0
-        if source is not None:
-            self._for_bytes_s = min(_MOST_FOR_BYTES_S, _PATIENCE_PER_BYTE_S * _size(source.audio))
-            self._allowed_s = _PATIENCE_S + self._for_bytes_s
-            self._allowed_s += _PATIENCE_PER_AUDIO_S * source.span.offset_s
-        self._audio_s = self._waited_s = 0.0
-        self._since = None
-
-    def __enter__(self):
-        self._since = time.monotonic()
-
-    def __exit__(self, *_):
-        self._waited_s += time.monotonic() - self._since
-        self._since = None
-
-    def add(self, audio_s):
-        """Count seconds of audio that were delivered."""
-        self._audio_s += audio_s
-        self._allowed_s += _PATIENCE_PER_AUDIO_S * audio_s
-
-    def lost(self):
-        """Return what was not done in time, in words, or ""."""
-        since = self._since
-        if since is None:
-            return ""
-        silent_s = time.monotonic() - since
-        limit_s = _SILENCE_LIMIT_S + self._for_bytes_s
-        if silent_s > limit_s:
-            return f"nothing for {limit_s:.0f} s"
-        if self._waited_s + silent_s > self._allowed_s:
-            return f"{self._audio_s:.0f} s of audio and no more in {self._allowed_s:.0f} s"
-        return ""
-
-
-def _size(path):
-    try:
-        return os.stat(path).st_size
-    except (OSError, ValueError):
-        return 0
-
-
-def _signal_name(number):
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"
-
-
-def _enlarge_pipe(stream):
-    """Let a whole segment fit into the pipe, where the system allows it (Linux)."""
-    try:
-        import fcntl
-
-        fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    except (ImportError, AttributeError, OSError):
-        return  # the default size works too, with more switches
