@@ -307,12 +307,6 @@ def test_an_actor_that_is_killed_costs_nothing(
     assert_same(found, expected)
 
 
-# Ray starts a failed actor of an ended turn again and leaves it with the CPUs that the next turn
-# waits for, for ever: seen on some machines, not on all
-stalls = pytest.mark.xfail(run=False, reason="may wait for ever; see the limits in the README")
-
-
-@stalls
 @pytest.mark.slow
 def test_a_file_that_kills_its_actor_costs_itself(ray, sources, tiny_folder, expected, monkeypatch):
     monkeypatch.setattr(cluster, "Embedder", killer(None, "4"))
@@ -325,7 +319,6 @@ def test_a_file_that_kills_its_actor_costs_itself(ray, sources, tiny_folder, exp
     assert "three times" in str(found["4.flac"].error)
 
 
-@stalls
 @pytest.mark.slow
 def test_actors_that_never_work_end_the_job(ray, sources, tiny_folder, monkeypatch):
     extractor = cluster.ClusterExtractor(tiny_folder)

@@ -152,6 +152,8 @@ def test_the_tally_tells_formats_and_limit(files, tmp_path):
     }
     tally.seconds.update(wall=0.06, model=0.001)
     assert tally.limit == "decoding (busy 75 % of the time)"
+    tally.seconds.update(fetch=0.11)  # of both decoders
+    assert tally.limit == "fetching (busy 92 % of the time)"
     alone, _ = go(files[:1], tmp_path / "one")
     assert alone.n_workers == 1
     record = tally.record()

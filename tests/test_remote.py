@@ -1,11 +1,13 @@
 """URIs: what is one, what is fetched, what a failure is called, what is never told."""
 
 import http.server
+import json
 import os
 import shutil
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 
 import numpy as np
@@ -44,6 +46,12 @@ class Server(http.server.SimpleHTTPRequestHandler):
                 self.connection.close()
         elif name == "/silent.mp3":
             self.server.released.wait(60)
+        elif name == "/drip.mp3":
+            self.send_response(200)
+            self.end_headers()
+            while self.command == "GET" and not self.server.released.wait(0.05):
+                self.wfile.write(b"x" * 100)
+                self.wfile.flush()
         elif name == "/page.mp3":
             self.send_response(200)
             self.end_headers()
@@ -220,6 +228,16 @@ def test_a_server_that_says_nothing(server, monkeypatch):
     assert caught.value.code == "unavailable"
 
 
+def test_a_server_that_drips_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(remote, "_SLOWEST_OVER_S", 0.5)
+    monkeypatch.setattr(remote, "BLOCK_BYTES", 100)
+    started = time.monotonic()
+    with pytest.raises(AudioError, match=r"only \d+ bytes came in 1 s") as caught:
+        remote.local_copy(f"{server}/drip.mp3").__enter__()
+    assert caught.value.code == "unavailable"
+    assert time.monotonic() - started < 20
+
+
 @pytest.mark.parametrize(
     ("uri", "code", "text"),
     [
@@ -357,9 +375,10 @@ def test_a_job_over_uris(songs, memory, server, archive, tiny_folder, tmp_path, 
     secret = server.replace("//", "//me:secret@") + "/forbidden.mp3"
     uris = [f"{memory}/", f"{server}/gone.mp3", secret, f"{server}/page.mp3", "nonsense://a"]
     uris += [f"zip://b.wav::{archive}", str(songs / "a.flac")]
-    out = tmp_path / "out"
+    out, report = tmp_path / "out", tmp_path / "report.json"
     words = ["extract", *uris, "-o", str(out), "--model", str(tiny_folder), "--content-hash"]
-    assert main(words) == 1
+    assert main([*words, "--report", str(report)]) == 1
+    assert json.loads(report.read_text())["seconds"]["fetch"] > 0.001
     said = capsys.readouterr().err
     assert "secret" not in said
     assert "//***@127" in said

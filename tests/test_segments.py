@@ -84,8 +84,9 @@ def test_memory_does_not_grow_with_the_clip():
     segmenter, block = Segmenter(FrontEnd()), np.zeros(65_536, np.float32)
     for _ in range(50):
         segmenter.push(block)
-    assert segmenter._pending.base is None or segmenter._pending.base.nbytes < 2_000_000
-    assert len(segmenter._pending) < 66_560 + 66_048
+    held = [block if block.base is None else block.base for block in segmenter._blocks]
+    assert sum(block.nbytes for block in held) < 2_000_000
+    assert sum(map(len, segmenter._blocks)) == segmenter._n_pending < 66_560 + 66_048
 
 
 def test_no_samples_at_all():

@@ -34,6 +34,10 @@ soundfile.SoundFile.read = sabotaged
 DIE = "os.kill(os.getpid(), signal.SIGKILL)"
 DIE_ONCE = f"flag.exists() or (flag.touch(), {DIE})"
 HANG = "time.sleep(600)"
+# facts of 16 EiB are announced
+LIE = r"""import gc, io
+        for f in gc.get_objects():
+            type(f) is io.FileIO and f.mode == "wb" and f.write(b"D" + bytes([255] * 8))"""
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,12 @@ def test_a_file_whose_process_hangs_costs_only_itself(
     assert str(found[0].error).endswith(text)
     assert len(children) == 3
     assert all(child.poll() is not None for child in children)
+
+
+def test_a_process_that_announces_nonsense_costs_the_file(model, sources, victim, sabotage):
+    sabotage(LIE)
+    found = extracted([victim, *sources], model, isolated=True, n_workers=1)
+    assert [r.status for r in found] == ["crashed"] + ["ok"] * 5
 
 
 @pytest.mark.slow

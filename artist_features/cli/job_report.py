@@ -66,10 +66,12 @@ def tell(tally, output=None, report=None):
 
 def _write_times(tally, wall_s):
     seconds = tally.seconds
+    # of all decoders together, as the columns of decoding below
+    fetching = f"fetching {seconds['fetch']:.1f} s, " if seconds["fetch"] >= 0.05 else ""
     write_line(
         f"  {tally.audio_s / 3600:.2f} h of audio in {wall_s:.1f} s "
         f"({tally.audio_s / wall_s:.0f} x real time): loading {seconds['load']:.1f} s, "
-        f"waiting for decoders {seconds['wait']:.1f} s, model {seconds['model']:.1f} s, "
+        f"{fetching}waiting for decoders {seconds['wait']:.1f} s, model {seconds['model']:.1f} s, "
         f"writing {seconds['write']:.1f} s; limit: {tally.limit}"
     )
     write_line(f"  {'format':<10}{'files':>8}{'audio h':>10}{'decode s':>10}{'resample s':>12}")

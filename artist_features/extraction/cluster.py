@@ -3,13 +3,14 @@
 `ClusterExtractor` stands where `Extractor` stands in a job, so that the survey, the journal,
 the shards and the report are the same. Sources go out in tasks of some files, rows come back
 in whatever order the tasks end. What an actor took with it when it died is given out again,
-file by file. An actor that fails once costs nothing; after one that fails again and again Ray
-may wait for ever (limits in the README).
+file by file.
 """
 
+import contextlib
 import itertools
 import math
 import time
+import uuid
 import warnings
 from collections import Counter
 
@@ -147,13 +148,14 @@ class ClusterExtractor:
             "n_workers": plan.n_workers,
             "decoder": self.decoder,
         }
+        actors = _Actors(ray)
         dataset = ray.data.from_arrow(tables)
         dataset.context.max_errored_blocks = -1  # a failed task costs its files, not the job
         dataset.context.enable_progress_bars = False
         dataset.context.print_on_execution_start = False
         with warnings.catch_warnings():
-            # the last two keywords go away in Ray 2.64, which pyproject.toml excludes
-            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            # the last three keywords go away in Ray 2.64, which pyproject.toml excludes
+            warnings.filterwarnings("ignore", "`ray_remote_args")
             dataset = dataset.map_batches(
                 Embedder,
                 fn_constructor_args=(
@@ -172,12 +174,15 @@ class ClusterExtractor:
                 num_gpus=plan.n_gpus,
                 max_restarts=-1,
                 max_task_retries=0,  # Ray would run a file that kills its actor for ever
+                ray_remote_args_fn=actors.named,
             )
         try:
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
         except ray.exceptions.RayError as error:
             told = without_secrets(str(error).strip().splitlines()[-1])
             raise ClusterError(f"the actors could not be run ({told}).") from error
+        finally:
+            actors.end()
 
     def _note(self, note, elapsed_s):
         took = note["timing"]
@@ -189,8 +194,30 @@ class ClusterExtractor:
                 self._on_loaded(self.device)
         for name in ("model_s", "wait_s"):
             self.timing[name] += took.get(name, 0.0) / self._plan.n_actors
-        for name in ("files", "audio_s", "segments"):
+        for name in ("files", "audio_s", "segments", "fetch_s"):
             self.timing[name] += took.get(name, 0)
+
+
+class _Actors:
+    """The actors of one turn, by name, so that none outlives it.
+
+    Ray starts a failed actor again also when its turn is over, and leaves it with the CPUs that
+    the actors of the next turn wait for.
+    """
+
+    def __init__(self, ray):
+        self._ray, self._names = ray, []
+
+    def named(self):
+        """Return what Ray needs for one more actor: a name."""
+        self._names.append(f"artist-features-{uuid.uuid4()}")
+        return {"name": self._names[-1]}
+
+    def end(self):
+        """End those that are still there, also those that are being started again."""
+        for name in self._names:
+            with contextlib.suppress(ValueError, self._ray.exceptions.RayError):  # gone already
+                self._ray.kill(self._ray.get_actor(name), no_restart=True)
 
 
 def _parts(items, size):

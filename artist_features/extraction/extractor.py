@@ -111,10 +111,8 @@ class Extractor:
                 n_in += 1
                 yield source
 
-        pool_of_decoders = DecodePool(
-            counted(), self.front_end, n_workers, isolated, idle_s=_IDLE_S
-        )
-        with self._timed(), pool_of_decoders as events:
+        decoders = DecodePool(counted(), self.front_end, n_workers, isolated, idle_s=_IDLE_S)
+        with self._timed(decoders), decoders as events:
             model = self.model
             many = n_sources is None or n_sources >= COMPILE_FROM
             compiled = many and self.device.startswith("CPU")  # not measured on a GPU
@@ -140,11 +138,12 @@ class Extractor:
             raise RuntimeError(f"{n_in} sources went in, {n_out} came out: a bug, please report")
 
     @contextlib.contextmanager
-    def _timed(self):
+    def _timed(self, decoders):
         started = time.perf_counter()
         try:
             yield
         finally:
+            self.timing["fetch_s"] += decoders.fetch_s
             self.timing["wall_s"] += time.perf_counter() - started
 
     def extract(

@@ -30,7 +30,8 @@ class Tally:
         kept: {status: rows that were there already and stay}.
         made: {status: rows of this run}.
         formats: {container: {"files", "audio_s", "decode_s", "resample_s"}} of this run.
-        seconds: {"load", "model", "wait", "write", "wall"} of this run.
+        seconds: {"load", "fetch", "model", "wait", "write", "wall"} of this run; fetching
+            is that of all decoders together.
         n_workers: decoders at once.
     """
 
@@ -78,6 +79,7 @@ class Tally:
         busy = sum(facts["decode_s"] + facts["resample_s"] for facts in self.formats.values())
         shares = {
             "decoding": busy / (self.n_workers * wall),
+            "fetching": self.seconds["fetch"] / (self.n_workers * wall),
             "model": self.seconds["model"] / wall,
             "writing": self.seconds["write"] / wall,
         }
@@ -201,7 +203,7 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
                 keep_unsearched()
         keep_unsearched()
     finally:
-        for name in ("load", "model", "wait", "wall"):
+        for name in ("load", "fetch", "model", "wait", "wall"):
             tally.seconds[name] = extractor.timing[f"{name}_s"]
         tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
 

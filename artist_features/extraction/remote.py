@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 
 from artist_features.errors import AudioError, OutputError, without_secrets
 
@@ -19,6 +20,8 @@ BLOCK_BYTES = 1 << 20  # of one read
 MAX_BYTES = 8 << 30  # of one recording: a stream without an end must not fill the disk
 _READ_AHEAD_BYTES = 8 << 20  # of one request to an object store
 _SILENCE_LIMIT_S = 30  # of a web server; fsspec's own limit is 300 s for the whole transfer
+# slower than this over so long, and the recording is given up: a drip never falls silent
+_SLOWEST_BYTES_S, _SLOWEST_OVER_S = 10_000, 60
 _WEB = ("http", "https")
 # two letters or more: one is a drive of Windows
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -166,7 +169,7 @@ def _archive(uri):
 
 def _blocks(uri):
     """Yield what is behind a URI in blocks of at most `BLOCK_BYTES`."""
-    n_read = 0
+    n_read, started = 0, time.monotonic()
     try:
         system, path = open_system(uri)
         streamed = schemes(uri)[0] in _WEB  # one request, not one for each block
@@ -176,6 +179,9 @@ def _blocks(uri):
                 n_read += len(block)
                 if n_read > MAX_BYTES:
                     break
+                took_s = time.monotonic() - started
+                if took_s > _SLOWEST_OVER_S and n_read < _SLOWEST_BYTES_S * took_s:
+                    raise TimeoutError(f"only {n_read} bytes came in {took_s:.0f} s")
                 yield block
     except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
         raise failure(uri, error) from None

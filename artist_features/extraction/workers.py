@@ -52,6 +52,9 @@ class DecodePool:
         isolated: decode files in processes; arrays are always handled in the thread.
         idle_s: None in place of an event is yielded whenever none came for so long, so that
             the reader can do something else; None means never.
+
+    Attributes:
+        fetch_s: seconds that the decoders together waited for recordings behind URIs.
     """
 
     def __init__(self, sources, front_end, n_workers, isolated, idle_s=None):
@@ -59,6 +62,8 @@ class DecodePool:
         self._front_end = front_end
         self._isolated = isolated
         self._idle_s = idle_s
+        self.fetch_s = 0.0
+        self._counting = threading.Lock()
         self._fetching = set()  # threads that wait for a network, and may do so for long
         self._events = queue.Queue(_QUEUE_SEGMENTS)
         self._next_source = threading.Lock()
@@ -132,19 +137,31 @@ class DecodePool:
             self._put(None)
 
     def _decode(self, index, source, child):
-        thread = threading.current_thread()
-        self._fetching.add(thread)
         try:
-            with fetched(source, self._stopping.is_set) as source:
-                self._fetching.discard(thread)
+            with self._fetched(source) as source:
                 if child is None or source.path is None:
                     self._decode_here(index, source)
                 else:
                     self._decode_there(index, source, child)
         except AudioError as error:  # it could not be fetched
             self._put(Event(index, error=error))
+
+    @contextlib.contextmanager
+    def _fetched(self, source):
+        thread, started = threading.current_thread(), time.perf_counter()
+        self._fetching.add(thread)
+        try:
+            with fetched(source, self._stopping.is_set) as copy:
+                self._end_fetching(thread, started)
+                yield copy
         finally:
-            self._fetching.discard(thread)
+            if thread in self._fetching:  # it failed
+                self._end_fetching(thread, started)
+
+    def _end_fetching(self, thread, started):
+        self._fetching.discard(thread)
+        with self._counting:
+            self.fetch_s += time.perf_counter() - started
 
     def _decode_here(self, index, source):
         try:

@@ -20,7 +20,8 @@ class Segmenter:
         self._segment = front_end.segment_samples
         self._hop = front_end.segment_hop_samples
         self._pad = front_end.pad_samples
-        self._pending = np.empty(0, np.float32)  # padded clip, from the next segment on
+        self._blocks = []  # of the padded clip, from the next segment on
+        self._n_pending = 0  # samples in them
         self._started = False
         self.n_segments = 0
         self.n_samples = 0
@@ -31,38 +32,43 @@ class Segmenter:
         return self.n_samples + 2 * self._pad < self._segment
 
     def push(self, block):
-        """Add mono samples float32 `(n,)`; return segments float32 `(k, segment)`, k >= 0."""
+        """Add mono samples float32 `(n,)`; return segments float32 `(k, segment)`, k >= 0.
+
+        The block is kept, not copied.
+        """
         self.n_samples += len(block)
-        self._pending = np.concatenate([self._pending, block])
-        if not self._started:
-            if len(self._pending) <= self._pad:
-                return np.empty((0, self._segment), np.float32)
-            left = self._pending[self._pad : 0 : -1]
-            self._pending = np.concatenate([left, self._pending])
-            self._started = True
+        self._n_pending += len(block)
+        self._blocks.append(block)
         # the last pad + 1 samples stay until the end of the clip is known
-        return self._cut(len(self._pending) - self._pad - 1)
+        if self._n_pending <= self._segment + self._pad:  # joining blocks copies them
+            return np.empty((0, self._segment), np.float32)
+        pending = np.concatenate(self._blocks)
+        if not self._started:
+            pending = np.concatenate([pending[self._pad : 0 : -1], pending])
+            self._started = True
+        return self._cut(pending, len(pending) - self._pad - 1)
 
     def finish(self):
         """Pad the end and return the remaining segments float32 `(k, segment)`."""
+        pending = np.concatenate([*self._blocks, np.empty(0, np.float32)])
         if self._started:
-            right = self._pending[-2 : -self._pad - 2 : -1]
-            self._pending = np.concatenate([self._pending, right])
-        elif len(self._pending):
-            self._pending = np.pad(self._pending, self._pad, mode="reflect")
+            right = pending[-2 : -self._pad - 2 : -1]
+            pending = np.concatenate([pending, right])
+        elif len(pending):
+            pending = np.pad(pending, self._pad, mode="reflect")
         if self.short:
-            missing = self._segment - len(self._pending)
-            self._pending = np.pad(self._pending, (0, missing))
-        return self._cut(len(self._pending))
+            pending = np.pad(pending, (0, self._segment - len(pending)))
+        return self._cut(pending, len(pending))
 
-    def _cut(self, available):
+    def _cut(self, pending, available):
         count = max(0, (available - self._segment) // self._hop + 1)
         segments = np.lib.stride_tricks.as_strided(
-            self._pending,
+            pending,
             (count, self._segment),
-            (self._hop * self._pending.itemsize, self._pending.itemsize),
+            (self._hop * pending.itemsize, pending.itemsize),
             writeable=False,
         )
-        self._pending = self._pending[count * self._hop :]
+        self._blocks = [pending[count * self._hop :]]
+        self._n_pending = len(self._blocks[0])
         self.n_segments += count
         return segments
