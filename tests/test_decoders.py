@@ -6,6 +6,7 @@ import sys
 import av
 import numpy as np
 import pytest
+import soundfile
 from conftest import SAMPLE_RATE, music
 from fault_bytes import encode, encode_av, flac_total, good_files, id3_tag, noise, xing
 from hypothesis import HealthCheck, example, given, settings
@@ -128,6 +129,23 @@ def test_every_format_gives_the_music_unshifted(name, recordings):
     error = samples[: len(original)] - original
     assert np.sqrt(np.mean(error**2)) < 0.2 * np.sqrt(np.mean(original**2))
     assert abs(len(samples) - len(original)) < 1024
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [
+        *((kind, "PCM_16") for kind in ("WAV", "AIFF", "W64", "CAF", "FLAC")),
+        *(("WAV", subtype) for subtype in ("PCM_24", "PCM_U8", "FLOAT")),
+    ],
+)
+def test_samples_are_those_of_libsndfile(kind, subtype, tmp_path):
+    """16 bits are read as integers, and come out as the same floats, full scale included."""
+    wave = music(4, n_channels=1)[:, 0]
+    wave[:3] = -1, 1, 0
+    path = tmp_path / "a"
+    soundfile.write(path, wave, SAMPLE_RATE, subtype=subtype, format=kind)
+    expected, _ = soundfile.read(path, dtype="float32")
+    np.testing.assert_array_equal(decode(path)[0], expected)
 
 
 @pytest.mark.parametrize("name", ["mp3", "wav", "flac", "m4a", "ogg", "webm"])
