@@ -117,23 +117,18 @@ class Extractor:
             many = n_sources is None or n_sources >= COMPILE_FROM
             compiled = many and self.device.startswith("CPU")  # not measured on a GPU
             embed = inference_function(model, self.batch_size if compiled else None)
-            for index, embedding, facts, error in embed_events(
-                events,
-                embed,
-                self.front_end.segment_samples,
-                self.batch_size,
-                pool == "mean",
-                self.timing,
-            ):
-                n_out += 1
-                self.timing["files"] += 1
-                self.timing["audio_s"] += facts.duration_s if facts else 0
-                path = waiting.pop(index).path
-                if (
-                    error is not None and error.path != path
-                ):  # named as the caller did, not after a copy
-                    error = AudioError(error.code, error.message, path)
-                yield Result(index, path, embedding, facts, error)
+            size, pooled = self.front_end.segment_samples, pool == "mean"
+            outcomes = embed_events(events, embed, size, self.batch_size, pooled, self.timing)
+            with contextlib.closing(outcomes):  # now, not when Python finds time for it
+                for index, embedding, facts, error in outcomes:
+                    n_out += 1
+                    self.timing["files"] += 1
+                    self.timing["audio_s"] += facts.duration_s if facts else 0
+                    path = waiting.pop(index).path
+                    if error is not None and error.path != path:
+                        # named as the caller did, not after a copy
+                        error = AudioError(error.code, error.message, path)
+                    yield Result(index, path, embedding, facts, error)
         if n_in != n_out:
             raise RuntimeError(f"{n_in} sources went in, {n_out} came out: a bug, please report")
 

@@ -4,6 +4,7 @@ The files are walked twice, first to see what the output holds already and what 
 since, then to read what is missing, so that memory does not grow with their number.
 """
 
+import contextlib
 import os
 import time
 import zlib
@@ -198,9 +199,11 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
     try:
         if tally.n_missing:
             pool = None if hop_s else "mean"
-            for result in extractor.results(missing(), pool=pool, n_sources=tally.n_missing):
-                keep(result, *waiting.pop(result.index))
-                keep_unsearched()
+            results = extractor.results(missing(), pool=pool, n_sources=tally.n_missing)
+            with contextlib.closing(results):  # the processes end before the output is closed
+                for result in results:
+                    keep(result, *waiting.pop(result.index))
+                    keep_unsearched()
         keep_unsearched()
     finally:
         for name in ("load", "fetch", "model", "wait", "wall"):

@@ -5,6 +5,7 @@ each row with the number of the source it belongs to. Which sources are complete
 travels as data too: an exception inside tf.data would end the whole job.
 """
 
+import contextlib
 import functools
 import time
 from dataclasses import dataclass
@@ -99,7 +100,20 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
     # autotuning holds the generator back: 41 instead of 28 ms a file (benchmarks/README.md)
     options.autotune.enabled = False
     batches = batches.with_options(options)
-    sums = {}
+    iterator = iter(batches)
+    try:
+        yield from _embed_batches(iterator, embed, ledger, pooled, timing)
+    finally:
+        ledger.end(iterator)
+    if ledger.failure is not None:
+        raise ledger.failure
+
+
+def _embed_batches(batches, embed, ledger, pooled, timing):
+    """Yield what `embed_events` yields, until the batch that is the last one."""
+    import tensorflow as tf
+
+    constant_rows, sums = embed.input_signature[0].shape[0], {}
     clock = time.perf_counter()
     for segments, owners, closed in batches:
         timing["wait_s"] += time.perf_counter() - clock
@@ -117,11 +131,14 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
             if (event := ledger.outcomes.pop(key)) is not None:
                 embedding = None if event.error else rows.result()
                 yield event.index, embedding, event.facts, event.error
-        if len(closed) and closed[-1] == _END:
-            break  # without asking for more, which TensorFlow would log as an error
+        if _is_last(closed):
+            ledger.is_read = True
+            return  # without asking for more, which TensorFlow would log as an error
         clock = time.perf_counter()
-    if ledger.failure is not None:
-        raise ledger.failure
+
+
+def _is_last(closed):
+    return len(closed) > 0 and closed[-1] == _END
 
 
 class _Ledger:
@@ -133,6 +150,20 @@ class _Ledger:
         self._batch_size = batch_size
         self.outcomes = {}  # key of an attempt -> its last event, or None if given up
         self.failure = None
+        self.is_read = False  # the last batch was
+        self._stopped = False
+
+    def end(self, iterator):
+        """Have no thread of TensorFlow in Python when a job is broken off.
+
+        At the end of the interpreter it would destroy what such a thread still uses.
+        """
+        import tensorflow as tf
+
+        self._stopped = True
+        with contextlib.suppress(tf.errors.OpError):
+            while not self.is_read and (batch := next(iterator, None)):
+                self.is_read = _is_last(batch[2].numpy())
 
     def batches(self):
         """Yield (segments, owner keys, keys complete with this batch)."""
@@ -145,6 +176,8 @@ class _Ledger:
         keys, next_key = {}, 0  # index of a source -> (attempt, key)
         segments, owners, closed = self._new_batch()
         for event in self._events:
+            if self._stopped:
+                break
             if event is None:
                 yield segments[: len(owners)], owners, closed
                 segments, owners, closed = self._new_batch()
