@@ -1,7 +1,6 @@
 """Scores as a table to read and as a record to keep."""
 
 from artist_features.errors import display_path
-from artist_features.metrics import mean
 
 
 def artists_table(scores, record):
@@ -50,9 +49,9 @@ def scores_record(row, card=None):
         "mean_average_precision": vars(row.mean_average_precision),
         "precision_at_1": vars(row.precision_at_1),
         "difference_of_map_to_first": vars(row.difference) if row.difference else None,
-        "r_precision": mean(found.r_precision),
-        f"precision_at_{found.k}": mean(found.precision_at_k),
-        f"ndcg_at_{found.k}": mean(found.ndcg_at_k),
+        "r_precision": found.mean_r_precision,
+        f"precision_at_{found.k}": found.mean_precision_at_k,
+        f"ndcg_at_{found.k}": found.mean_ndcg_at_k,
     }
 
 
