@@ -94,7 +94,7 @@ def cross_validate(vectors_by_name, labels, artists, *, n_folds=N_FOLDS, seed=0,
 def group_numbers(artists):
     """Return int64 `(n_tracks,)`, equal where the artist is; "" is a group of its own."""
     first = {}
-    keys = [artist or (row,) for row, artist in enumerate(artists)]
+    keys = [(row,) if artist == "" else artist for row, artist in enumerate(artists)]
     return np.array([first.setdefault(key, len(first)) for key in keys], np.int64)
 
 

@@ -121,7 +121,7 @@ def _classes(labels, splits):
     if unknown := sorted(set(classes.tolist()) - set(labels[splits == "train"].tolist())):
         raise ValueError(f"class {unknown[0]!r} has no training track ({len(unknown)} have none).")
     if len(classes) < 2:
-        raise ValueError(f"all tracks are of class {classes[0]!r}; two or more are needed.")
+        raise ValueError(f"all tracks are of class {str(classes[0])!r}; two or more are needed.")
     return classes, numbers.astype(np.int64)
 
 
