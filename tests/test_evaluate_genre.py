@@ -183,7 +183,7 @@ def test_genre_of_a_folder_warns_of_unknown_artists(library, tmp_path, capsys):
 
 def test_genre_left_too_few_after_reading(library, tmp_path, capsys):
     folder = shutil.copytree(library, tmp_path / "folder")
-    (folder / "rock" / "1.wav").write_text("no music")
+    (folder / "rock" / "1.wav").write_text("these are words, not music")
     options = ["--baseline", "mfcc", "--folds", "3", "--drop-rare"]
     assert evaluate("genre", folder / "manifest.csv", *options) == 2
     stderr = capsys.readouterr().err

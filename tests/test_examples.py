@@ -50,6 +50,23 @@ def test_fine_tune_learns_and_its_model_loads_in_plain_keras(tmp_path):
 
 
 @pytest.mark.slow
+def test_genre_transfer_of_a_folder(tmp_path):
+    for number in range(8):
+        genre = ("calm", "wild")[number % 2]
+        (tmp_path / genre).mkdir(exist_ok=True)
+        # two octaves and a lot of noise apart: something that can be heard
+        t = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+        noise = np.random.default_rng(number).standard_normal(len(t))
+        tone = 0.3 * np.sin(2 * np.pi * (110 + number) * 4 ** (number % 2) * t)
+        wave = np.float32(tone + (0.001, 0.1)[number % 2] * noise)
+        write_audio(tmp_path / genre / f"{number}.wav", wave)
+    output = run(ROOT / "examples/genre_transfer.py", tmp_path, "--folds", "3")
+    assert "8 tracks of 2 genres, vectors (8, 256)" in output
+    assert "logistic regression: 1.000 (1.000 to 1.000)" in output
+    assert re.search(r"SVM: \S+ \(.*\n  calm: \S+\n  wild: \S+", output)
+
+
+@pytest.mark.slow
 def test_first_screen_of_the_readme(tmp_path):
     write_audio(tmp_path / "song.mp3", music(7))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
