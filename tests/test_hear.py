@@ -103,7 +103,7 @@ def test_timestamp_is_the_middle_of_its_segment(model, tiny_folder):
     # a segment is 129 frames of 512 samples: its middle is frame 64, timestamps are 2 apart
     for number, index in {0: 32, 2: 32 + 129}.items():
         middle_s = (number * 129 + 64) * 512 / RATE
-        assert timestamps[0, index] == pytest.approx(1000 * middle_s, abs=1e-9)
+        assert float(timestamps[0, index]) == pytest.approx(1000 * middle_s, abs=1e-9)
         for row, samples in zip(embeddings, audio, strict=True):
             expected = af.extract(samples, sample_rate=RATE, model=tiny_folder, pool=None)
             np.testing.assert_allclose(row[index], expected[number], rtol=1e-5, atol=1e-6)
