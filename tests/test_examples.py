@@ -1,5 +1,6 @@
 """The examples and the README's one-liner run as a user would run them."""
 
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +48,24 @@ def test_fine_tune_learns_and_its_model_loads_in_plain_keras(tmp_path):
         "print(model.output_shape)"
     )
     assert "(None, 4)" in run("-c", program, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_find_similar_tracks(tmp_path):
+    for name, seed in {"a1": 1, "a2": 1, "b": 2}.items():
+        noise = 0.002 * np.random.default_rng(ord(name[-1])).standard_normal((3 * 22050, 1))
+        samples = music(3, 22050, 1, seed=seed) + noise
+        write_audio(tmp_path / f"{name}.wav", np.float32(np.clip(samples, -1, 1)), 22050)
+    (tmp_path / "bad.wav").write_text("no music")
+    (tmp_path / "new.txt").write_bytes((tmp_path / "b.wav").read_bytes())  # not in the index
+    program = "import find_similar_tracks as e; e.main('.'); e.main('.', 'new.txt')"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "examples"), str(ROOT)])}
+    lines = run("-c", program, cwd=tmp_path, env=environment).splitlines()
+    names = [line.split()[-1] for line in lines]
+    assert names[:3] == ["./a1.wav", "./a2.wav", "./b.wav"]
+    assert names[3:9:3] == ["./a2.wav", "./b.wav"]  # three tracks, two neighbours each
+    assert names[9:11] == ["new.txt", "./b.wav"]
+    assert len(names) == 13
 
 
 @pytest.mark.slow

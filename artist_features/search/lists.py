@@ -8,7 +8,7 @@ and no library's own format, with pointers that a forged file could bend, is eve
 
 import numpy as np
 
-APPROXIMATE_FROM = 100_000  # rows; below, reading all takes some 10 ms (benchmarks/search.py)
+APPROXIMATE_FROM = 100_000  # rows: up to here a query that reads all is fast (benchmarks/search.py)
 _LISTS_PER_ROOT = 4  # lists per square root of n; faiss's guide names 4 to 16
 _TRAIN_PER_LIST = 64  # vectors per list that k-means sees; faiss warns below 39
 _N_ITERATIONS = 10
