@@ -1,6 +1,6 @@
 """Which search: recall@10, time and memory of exact and approximate indices, side by side.
 
-    python benchmarks/search.py                          # 1,000,000 x 256; 4 GB of disk, some hours
+    python benchmarks/search.py                          # 1,000,000 x 256; slow, needs GBs of disk
     python benchmarks/search.py --rows 20000             # minutes
     python benchmarks/search.py --only exact ours --rows 100000
 
@@ -46,7 +46,7 @@ def main():
         return
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         rows = compare(args, Path(folder))
-    packages = [name for name in ("numpy", "faiss-cpu", "usearch", "hnswlib") if installed(name)]
+    packages = [name for name in ("faiss-cpu", "usearch", "hnswlib") if installed(name)]
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     print(f"{device()}; {versions}; {args.rows} x {DIM}, {args.queries} queries\n")
     print(
