@@ -10,7 +10,16 @@ import os
 import sys
 
 import artist_features
-from artist_features.cli import evaluate, extract, import_authors, manifest, models, pull, train
+from artist_features.cli import (
+    evaluate,
+    extract,
+    import_authors,
+    manifest,
+    map,
+    models,
+    pull,
+    train,
+)
 from artist_features.errors import (
     ArtistFeaturesError,
     ClusterError,
@@ -19,7 +28,7 @@ from artist_features.errors import (
     OutputError,
 )
 
-_COMMANDS = (extract, evaluate, models, import_authors, pull, manifest, train)
+_COMMANDS = (extract, evaluate, map, models, import_authors, pull, manifest, train)
 
 
 def build_parser():
