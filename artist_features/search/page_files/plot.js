@@ -5,21 +5,26 @@ const plot = (() => {
   const nColors = tracks.palette.length;
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const handlers = { choose() {}, clear() {} };
-  let scatterplot = null, marks = [], labels = [], shown = -1;
+  let scatterplot = null, renderer = null, marks = [], labels = [], shown = -1;
+
+  const beside = new Map([["ring", [0, 0]], ["badge", [11, -11]]]); // px from the point
 
   const pointSize = tracks.n > 20000 ? 3 : tracks.n > 3000 ? 4.5 : 8;
   const colors = [...tracks.palette, tracks.grey];
 
   function start() {
     try {
+      // of our own, since the library's is no larger than the screen, and a window may be
+      renderer = createRenderer();
+      renderer.resize(stage.clientWidth, stage.clientHeight);
       scatterplot = createScatterplot({
-        canvas, ...size(),
+        canvas, renderer, ...size(),
         backgroundColor: "#f6f7f8",
         colorBy: "valueA", pointColor: colors, pointColorActive: colors, pointColorHover: "#0b57d0",
         pointSize, pointSizeSelected: 4, pointOutlineWidth: 2,
         opacity: 0.85, opacityBy: tracks.n > 3000 ? "density" : null,
-        opacityInactiveScale: 0.3, opacityInactiveMax: 0.3,
-        actionKeyMap: {}, deselectOnEscape: false, showReticle: false,
+        opacityInactiveScale: 0.4, opacityInactiveMax: 0.4,
+        cameraDistance: farther(), actionKeyMap: {}, deselectOnEscape: false, showReticle: false,
       });
     } catch (error) {
       noMap(error);
@@ -42,13 +47,20 @@ const plot = (() => {
         overlay.append(label);
         return { track, group, element: label };
       });
-      new ResizeObserver(() => { scatterplot.set(size()); follow(); }).observe(stage);
-      follow();
+      new ResizeObserver(resize).observe(stage);
+      window.addEventListener("resize", resize);
+      resize();
       document.documentElement.dataset.ready = "yes";
     }, noMap);
   }
 
   const size = () => ({ width: stage.clientWidth, height: stage.clientHeight });
+
+  function resize() {
+    renderer.resize(stage.clientWidth, stage.clientHeight);
+    scatterplot.set(size());
+    follow();
+  }
 
   function noMap(error) {
     scatterplot = null;
@@ -69,14 +81,18 @@ const plot = (() => {
   // move what lies over the points along with them
   function follow() {
     if (!scatterplot) return;
-    for (const { element, track } of marks) put(element, track);
+    for (const { element, track } of marks) put(element, track, ...(beside.get(element.classList[0])));
     const taken = [];
     for (const { element, track } of labels) {
       const width = element.offsetWidth, height = element.offsetHeight;
-      const [x, y] = put(element, track, -width / 2, -height - 8);
-      const free = taken.every(([u, v, w]) => Math.abs(x - u) > (width + w) / 2 + 4 || Math.abs(y - v) > height + 4);
-      element.style.opacity = free && !marks.length ? 1 : 0;
-      if (free) taken.push([x, y, width]);
+      const [left, top] = scatterplot.getScreenPosition(track);
+      const inside = left > 0 && left < stage.clientWidth && top > 0 && top < stage.clientHeight;
+      const x = Math.max(4, Math.min(left - width / 2, stage.clientWidth - width - 4));
+      const y = Math.max(4, top - height - 8);
+      element.style.transform = `translate(${x}px, ${y}px)`;
+      const free = taken.every(([u, v, w]) => x > u + w + 4 || u > x + width + 4 || Math.abs(y - v) > height + 4);
+      element.style.opacity = free && inside && !marks.length ? 1 : 0;
+      if (free && inside) taken.push([x, y, width]);
     }
     if (shown >= 0) placeTip();
   }
@@ -136,8 +152,7 @@ const plot = (() => {
     const near = [track, ...tracks.neighboursOf(track)];
     const span = (values) => Math.max(...near.map((other) => Math.abs(values[other] - values[track])));
     const reach = Math.min(1, Math.max(0.12, 1.15 * Math.max(span(tracks.x), span(tracks.y))));
-    const side = Math.min(stage.clientWidth, stage.clientHeight) / stage.clientHeight;
-    return scatterplot.zoomToLocation([tracks.x[track], tracks.y[track]], reach / side, { transition: !still });
+    return scatterplot.zoomToLocation([tracks.x[track], tracks.y[track]], reach * farther(), { transition: !still });
   }
 
   function zoom(factor) {
@@ -154,7 +169,9 @@ const plot = (() => {
     else scatterplot.unfilter({ preventEvent: true });
   }
 
-  const whole = () => scatterplot?.zoomToOrigin({ transition: !still });
+  // the camera's distance is of the height; a narrow stage is looked at from farther away
+  const farther = () => Math.max(1, stage.clientHeight / stage.clientWidth);
+  const whole = () => scatterplot?.zoomToLocation([0, 0], farther(), { transition: !still });
   const screenPosition = (track) => scatterplot?.getScreenPosition(track);
   return { start, handlers, highlight, pointOut, centre, zoom, whole, filter, screenPosition };
 })();
