@@ -66,7 +66,7 @@ def open_browser(profile):
     return webdriver.Chrome(options=options, service=service)
 
 
-def wait_for(found, what, timeout_s=90):
+def wait_for(found, what, timeout_s=60):
     """Return the first true value of a function; fail with `what` after a while."""
     end = time.monotonic() + timeout_s
     while not (value := found()):

@@ -50,7 +50,11 @@ def test_nothing_but_failures_is_an_empty_table(tmp_path):
 
 
 def test_what_cannot_be_used_is_named(tmp_path):
-    for name, text in {"no.npz": "no such file", "b.txt": "ending '.txt'", "c.npz": "damaged"}.items():
+    for name, text in {
+        "no.npz": "no such file",
+        "b.txt": "ending '.txt'",
+        "c.npz": "damaged",
+    }.items():
         if name != "no.npz":
             (tmp_path / name).write_text("words")
         with pytest.raises(OutputError, match=text) as caught:
