@@ -50,6 +50,21 @@ def test_fine_tune_learns_and_its_model_loads_in_plain_keras(tmp_path):
 
 
 @pytest.mark.slow
+def test_artist_map_of_a_manifest_and_of_its_folder(tmp_path):
+    rows = ["file,artist,title"]
+    for number, artist in enumerate(["ann", "ann", "bob"]):
+        (tmp_path / artist).mkdir(exist_ok=True)
+        wave = music(3.2, sample_rate=22050, seed=number)
+        write_audio(tmp_path / artist / f"{number}.wav", wave, 22050)
+        rows.append(f"{artist}/{number}.wav,{artist.title()},Song {number}")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    for source, groups in (("m.csv", '["Ann","Bob"]'), (".", '["ann","bob"]')):
+        run(ROOT / "examples/artist_map.py", source, "map.html", cwd=tmp_path)
+        page = (tmp_path / "map.html").read_text(encoding="utf-8")
+        assert f'"groups":{groups}' in page
+
+
+@pytest.mark.slow
 def test_first_screen_of_the_readme(tmp_path):
     write_audio(tmp_path / "song.mp3", music(7))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
