@@ -1,4 +1,6 @@
 PYTHON ?= python
+# a file of tests stays in one process: its fixtures are made once
+PYTEST = $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: style check test test-fast bench
 
@@ -12,10 +14,10 @@ check:
 	$(PYTHON) -m mypy
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTEST)
 
 test-fast:
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 bench:
 	$(PYTHON) benchmarks/run.py

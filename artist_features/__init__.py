@@ -21,6 +21,7 @@ from artist_features.errors import (
     ClusterError,
     ManifestError,
     OutputError,
+    SearchIndexError,
     WeightsError,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     "Extractor",
     "ManifestError",
     "OutputError",
+    "SearchIndexError",
     "WeightsError",
     "extract",
     "list_models",

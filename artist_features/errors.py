@@ -26,6 +26,7 @@ AUDIO_CODES = (
 )
 WEIGHTS_CODES = ("unavailable", "hash", "damaged", "incompatible")
 OUTPUT_CODES = ("no_space", "not_writable", "locked", "mismatch", "damaged")
+INDEX_CODES = ("unavailable", "damaged", "incompatible", "mismatch")
 
 
 class ArtistFeaturesError(Exception):
@@ -66,6 +67,12 @@ class OutputError(_CodedError):
     """A result file or folder that cannot be written or read (`OUTPUT_CODES`)."""
 
     codes = OUTPUT_CODES
+
+
+class SearchIndexError(_CodedError):
+    """A search index that cannot be read, or that belongs to another model (`INDEX_CODES`)."""
+
+    codes = INDEX_CODES
 
 
 class DecoderError(ArtistFeaturesError):

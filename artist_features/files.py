@@ -19,10 +19,24 @@ def write_atomically(path, data):
     Raises:
         OutputError: `no_space` or `not_writable`; nothing is left behind.
     """
+    write_parts_atomically(path, [data])
+
+
+def write_parts_atomically(path, parts):
+    """Do as `write_atomically` with buffers that are written one after another.
+
+    Args:
+        path: `Path` of the file.
+        parts: list of bytes-like objects (arrays too), which need not fit in memory twice.
+
+    Raises:
+        OutputError: `no_space` or `not_writable`; nothing is left behind.
+    """
     partial = path.with_name(f".partial-{os.getpid()}")
     try:
         with open(partial, "wb") as file:
-            file.write(data)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -30,7 +44,8 @@ def write_atomically(path, data):
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise output_error(error, path, len(data)) from None
+        n_bytes = sum(memoryview(part).nbytes for part in parts)
+        raise output_error(error, path, n_bytes) from None
 
 
 def output_error(error, path, n_bytes=None):

@@ -360,7 +360,7 @@ def test_table_shows_signs_and_no_control_characters():
 def test_model_of_another_split_seed_is_warned_of(split, seed, warned, capsys):
     from types import SimpleNamespace
 
-    from artist_features.cli.evaluate import _warn_of_other_splits
+    from artist_features.cli.evaluate_artists import _warn_of_other_splits
 
     extractors = {
         "run": SimpleNamespace(card=SimpleNamespace(training={"split_seed": 0})),

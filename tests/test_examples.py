@@ -1,5 +1,6 @@
 """The examples and the README's one-liner run as a user would run them."""
 
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +48,56 @@ def test_fine_tune_learns_and_its_model_loads_in_plain_keras(tmp_path):
         "print(model.output_shape)"
     )
     assert "(None, 4)" in run("-c", program, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_find_similar_tracks(tmp_path):
+    for name, seed in {"a1": 1, "a2": 1, "b": 2}.items():
+        noise = 0.002 * np.random.default_rng(ord(name[-1])).standard_normal((3 * 22050, 1))
+        samples = music(3, 22050, 1, seed=seed) + noise
+        write_audio(tmp_path / f"{name}.wav", np.float32(np.clip(samples, -1, 1)), 22050)
+    (tmp_path / "bad.wav").write_text("no music")
+    (tmp_path / "new.txt").write_bytes((tmp_path / "b.wav").read_bytes())  # not in the index
+    program = "import find_similar_tracks as e; e.main('.'); e.main('.', 'new.txt')"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "examples"), str(ROOT)])}
+    lines = run("-c", program, cwd=tmp_path, env=environment).splitlines()
+    names = [line.split()[-1] for line in lines]
+    assert names[:3] == ["./a1.wav", "./a2.wav", "./b.wav"]
+    assert names[3:9:3] == ["./a2.wav", "./b.wav"]  # three tracks, two neighbours each
+    assert names[9:11] == ["new.txt", "./b.wav"]
+    assert len(names) == 13
+
+
+@pytest.mark.slow
+def test_genre_transfer_of_a_folder(tmp_path):
+    for number in range(8):
+        genre = ("calm", "wild")[number % 2]
+        (tmp_path / genre).mkdir(exist_ok=True)
+        # two octaves and a lot of noise apart: something that can be heard
+        t = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+        noise = np.random.default_rng(number).standard_normal(len(t))
+        tone = 0.3 * np.sin(2 * np.pi * (110 + number) * 4 ** (number % 2) * t)
+        wave = np.float32(tone + (0.001, 0.1)[number % 2] * noise)
+        write_audio(tmp_path / genre / f"{number}.wav", wave)
+    output = run(ROOT / "examples/genre_transfer.py", tmp_path, "--folds", "3")
+    assert "8 tracks of 2 genres, vectors (8, 256)" in output
+    assert "logistic regression: 1.000 (1.000 to 1.000)" in output
+    assert re.search(r"SVM: \S+ \(.*\n  calm: \S+\n  wild: \S+", output)
+
+
+@pytest.mark.slow
+def test_artist_map_of_a_manifest_and_of_its_folder(tmp_path):
+    rows = ["file,artist,title"]
+    for number, artist in enumerate(["ann", "ann", "bob"]):
+        (tmp_path / artist).mkdir(exist_ok=True)
+        wave = music(3.2, sample_rate=22050, seed=number)
+        write_audio(tmp_path / artist / f"{number}.wav", wave, 22050)
+        rows.append(f"{artist}/{number}.wav,{artist.title()},Song {number}")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    for source, groups in (("m.csv", '["Ann","Bob"]'), (".", '["ann","bob"]')):
+        run(ROOT / "examples/artist_map.py", source, "map.html", cwd=tmp_path)
+        page = (tmp_path / "map.html").read_text(encoding="utf-8")
+        assert f'"groups":{groups}' in page
 
 
 @pytest.mark.slow

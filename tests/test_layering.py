@@ -21,6 +21,7 @@ FLOORS = {
     "evaluation": 4,
     "search": 4,
     "export": 4,
+    "hear": 4,
     "cli": 5,
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, ndcg_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    ndcg_score,
+    precision_score,
+)
 
 from artist_features import metrics
 from artist_features.metrics import (
+    accuracy,
+    accuracy_interval,
     average_precision,
     bootstrap_interval,
+    correct,
     ndcg_at_k,
     paired_bootstrap,
     precision_at_k,
@@ -72,6 +80,12 @@ def test_measures_agree_with_scikit_learn(order, k):
     assert average_precision(order) == pytest.approx(average_precision_score(order, scores))
     expected = ndcg_score(order[None].astype(float), scores[None], k=k)
     assert ndcg_at_k(order, k) == pytest.approx(expected)
+    for measured, at in (
+        (precision_at_k(order, min(k, len(order))), k),
+        (r_precision(order), None),
+    ):
+        at = min(at or order.sum(), len(order))
+        assert measured == pytest.approx(precision_score(order, np.arange(len(order)) < at))
 
 
 def test_four_tracks_by_hand():
@@ -86,6 +100,9 @@ def test_four_tracks_by_hand():
     np.testing.assert_array_equal(found.n_positives, [1, 1, 1, 1])
     np.testing.assert_array_equal(found.n_candidates, [3, 3, 3, 3])
     assert found.mean_average_precision == pytest.approx(11 / 24)
+    assert (found.mean_precision_at_1, found.mean_r_precision) == (0, 0)
+    assert found.mean_precision_at_k == pytest.approx(1 / 10)
+    assert found.mean_ndcg_at_k == pytest.approx((3 / np.log2(3) + 1 / 2) / 4)
     np.testing.assert_allclose(found.precision_at_k, [1 / 10] * 4)
     np.testing.assert_allclose(found.ndcg_at_k[1], 1 / np.log2(4))
     np.testing.assert_array_equal(found.r_precision, [0, 0, 0, 0])
@@ -136,6 +153,16 @@ def test_own_group_is_no_candidate():
     np.testing.assert_array_equal(found.n_candidates, [2, 2, 3, 3])
     np.testing.assert_array_equal(found.n_positives, [1, 1, 0, 2])
     np.testing.assert_array_equal(found.average_precision, [1, 1, np.nan, 1])
+
+
+def test_artists_as_groups_ask_for_the_genre_beyond_the_artist():
+    """Query 0 has its own artist's track nearest; without it, 3 (its genre) beats 2."""
+    genres, artists = ["rock", "rock", "jazz", "rock"], ["ann", "ann", "bob", "cy"]
+    found = retrieval(BY_ANGLE, genres, artists)
+    np.testing.assert_array_equal(found.n_positives, [1, 1, 0, 2])
+    np.testing.assert_array_equal(found.n_candidates, [2, 2, 3, 3])
+    np.testing.assert_array_equal(found.average_precision, [1, 1, np.nan, 1])
+    assert found.mean_r_precision == 1
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
@@ -297,6 +324,50 @@ def test_intervals_that_cannot_be_are_refused(options, message):
 def test_what_is_not_paired_is_refused(other):
     with pytest.raises(ValueError, match=r"are no pairs: both need the same queries"):
         paired_bootstrap([0.0, 1.0, 2.0], other, "abc")
+
+
+def test_accuracy_by_hand():
+    predicted, actual = ["rock", "pop", "pop", "jazz"], ["rock", "pop", "rock", "pop"]
+    np.testing.assert_array_equal(correct(predicted, actual), [1, 1, 0, 0])
+    assert accuracy(predicted, actual) == 0.5
+    assert accuracy([1, 2, 3], [1, 2, 3]) == 1
+    assert np.isnan(accuracy([], []))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
+def test_accuracy_agrees_with_scikit_learn(pairs):
+    predicted, actual = zip(*pairs, strict=True)
+    assert accuracy(predicted, actual) == pytest.approx(accuracy_score(actual, predicted))
+
+
+def test_accuracy_interval_draws_artists_or_tracks():
+    """Two artists, one all right, one all wrong: a draw of both is 0, 1/2, 1/2 or 1."""
+    predicted, actual = [1, 1, 1, 1], [1, 1, 2, 2]
+    by_artist = accuracy_interval(predicted, actual, ["a", "a", "b", "b"], level=0.4)
+    assert (by_artist.estimate, by_artist.low, by_artist.high) == (0.5, 0.5, 0.5)
+    wide = accuracy_interval(predicted, actual, ["a", "a", "b", "b"])
+    assert (wide.low, wide.high, wide.n_clusters) == (0, 1, 2)
+    assert accuracy_interval(predicted, actual).n_clusters == 4
+
+
+def test_accuracy_interval_is_that_of_a_proportion():
+    right = np.arange(400) % 4 > 0  # 3/4, so the standard error is sqrt(3/16/400)
+    found = accuracy_interval(right, np.ones(400, bool))
+    assert found.estimate == 0.75
+    assert found.high - found.low == pytest.approx(3.92 * np.sqrt(3 / 16 / 400), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "actual", "message"),
+    [
+        ([1, 2], [1], r"predicted has shape \(2,\), actual \(1,\); allowed are two lists"),
+        ([[1]], [[1]], r"predicted has shape \(1, 1\)"),
+        (["1"], [1], r"predicted holds <U1, actual int64; name classes in both"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(predicted, actual, message):
+    with pytest.raises(ValueError, match=message):
+        accuracy(predicted, actual)
 
 
 def test_numpy_is_enough():

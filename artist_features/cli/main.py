@@ -11,16 +11,33 @@ import os
 import sys
 
 import artist_features
-from artist_features.cli import evaluate, extract, import_authors, manifest, models, pull, train
+from artist_features.cli import (
+    evaluate,
+    extract,
+    import_authors,
+    index,
+    manifest,
+    map,
+    models,
+    plot,
+    pull,
+    similar,
+    train,
+    who,
+)
 from artist_features.errors import (
     ArtistFeaturesError,
     ClusterError,
     DecoderError,
     ManifestError,
     OutputError,
+    SearchIndexError,
 )
 
-_COMMANDS = (extract, evaluate, models, import_authors, pull, manifest, train)
+_COMMANDS = (
+    *(extract, evaluate, models, import_authors, pull, manifest, train),
+    *(index, similar, who, map, plot),
+)
 
 
 _STOPPED = (130, 143)  # by a signal
@@ -40,7 +57,7 @@ def build_parser():
 
 
 # what concerns the whole job, not some recordings
-_OF_THE_JOB = (ClusterError, DecoderError, ManifestError, OutputError)
+_OF_THE_JOB = (ClusterError, DecoderError, ManifestError, OutputError, SearchIndexError)
 
 
 def main(argv=None):

@@ -62,7 +62,7 @@ def chance_vectors(n_tracks, seed=0):
     return np.random.default_rng(seed).standard_normal((n_tracks, _CHANCE_DIM), np.float32)
 
 
-def standardise(vectors):
+def standardise(vectors, among=None):
     """Give every dimension mean 0 and standard deviation 1 over the tracks.
 
     Uses the evaluated tracks themselves, but none of their labels. A dimension that
@@ -70,14 +70,17 @@ def standardise(vectors):
 
     Args:
         vectors: float `(n_tracks, dim)`.
+        among: bool `(n_tracks,)`, the tracks that mean and deviation are taken from, as
+            those of the training part; None takes all.
 
     Returns:
         float64 `(n_tracks, dim)`.
     """
     vectors = np.asarray(vectors, np.float64)
-    centred = vectors - vectors.mean(axis=0)
-    spread = vectors.std(axis=0)
-    constant = spread <= 1e-9 * np.abs(vectors).max(axis=0)  # rounding is no variation
+    known = vectors if among is None else vectors[among]
+    centred = vectors - known.mean(axis=0)
+    spread = known.std(axis=0)
+    constant = spread <= 1e-9 * np.abs(known).max(axis=0)  # rounding is no variation
     return np.where(constant, 0.0, centred / np.where(constant, 1.0, spread))
 
 

@@ -1,6 +1,7 @@
-"""Measures of retrieval and their intervals. NumPy only."""
+"""Measures of retrieval and of classification, and their intervals. NumPy only."""
 
 from artist_features.metrics.bootstrap import Interval, bootstrap_interval, mean, paired_bootstrap
+from artist_features.metrics.classes import accuracy, accuracy_interval, correct
 from artist_features.metrics.queries import Retrieval, retrieval, unit_vectors
 from artist_features.metrics.ranked import (
     average_precision,
@@ -12,8 +13,11 @@ from artist_features.metrics.ranked import (
 __all__ = [
     "Interval",
     "Retrieval",
+    "accuracy",
+    "accuracy_interval",
     "average_precision",
     "bootstrap_interval",
+    "correct",
     "mean",
     "ndcg_at_k",
     "paired_bootstrap",

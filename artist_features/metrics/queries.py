@@ -1,7 +1,9 @@
 """Every track as a query among all others: cosine ranking and its scores.
 
-- Similarity is the cosine. A query never counts itself, nor any track of its group
-  (album); every other track is a candidate, those of the query's label are positives.
+- Similarity is the cosine. A query never counts itself, nor any track of its group; every
+  other track is a candidate, those of the query's label are positives. Groups filter: with
+  artists as labels, albums as groups ask for the artist beyond the query's own record; with
+  genres as labels, artists as groups ask for the genre beyond the query's own artist.
 - Ties are broken against the model: of candidates equally similar to the query, those
   that are not positives come first. A model that gives every track one vector gains
   nothing by it. Similarities are equal if they agree to 9 decimals, since products of
@@ -50,6 +52,26 @@ class Retrieval:
         return mean(self.average_precision)
 
     @property
+    def mean_precision_at_1(self):
+        """Mean of P@1 over queries that have positives; NaN if there are none."""
+        return mean(self.precision_at_1)
+
+    @property
+    def mean_precision_at_k(self):
+        """Mean of P@k over queries that have positives; NaN if there are none."""
+        return mean(self.precision_at_k)
+
+    @property
+    def mean_r_precision(self):
+        """Mean of R-precision over queries that have positives; NaN if there are none."""
+        return mean(self.r_precision)
+
+    @property
+    def mean_ndcg_at_k(self):
+        """Mean of nDCG@k over queries that have positives; NaN if there are none."""
+        return mean(self.ndcg_at_k)
+
+    @property
     def n_without_positives(self):
         """Queries left out of every mean."""
         return int(np.sum(self.n_positives == 0))
@@ -64,7 +86,7 @@ def retrieval(embeddings, labels, groups=None, *, k=10):
     Args:
         embeddings: float `(n_tracks, dim)`, finite, no row all zeros.
         labels: `(n_tracks,)`, such as artist names.
-        groups: `(n_tracks,)`, such as albums, or None. A query's own group is no
+        groups: `(n_tracks,)`, albums or artists, or None. A query's own group is no
             candidate; None or "" as an entry means that the track has no group.
         k: of `precision_at_k` and `ndcg_at_k`, >= 1.
 

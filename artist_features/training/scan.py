@@ -51,7 +51,7 @@ def scan_folder(folder):
         try:
             if isinstance(found, AudioError):
                 raise found
-            tags = _read_tags(found, mutagen)
+            tags = read_tags(found, mutagen)
         except AudioError as error:
             problems.append(error)
             continue
@@ -72,8 +72,12 @@ def require_mutagen():
     return mutagen
 
 
-def _read_tags(path, mutagen):
-    """Return a dict with a text for each of `_TAGS`."""
+def read_tags(path, mutagen):
+    """Return {"artist", "title", "album", "musicbrainz_artistid": text, "" if not tagged}.
+
+    Raises:
+        AudioError: the file cannot be read, or its tags are damaged.
+    """
     try:
         path.encode()
         status = os.stat(path)

@@ -1,0 +1,174 @@
+"""Cross-validated classifiers on the vectors: logistic regression and a support vector machine.
+
+Folds are stratified by class and keep every artist whole, in the outer folds that score and
+in the inner ones that choose C: a classifier that recognises the artist or the record gains
+nothing by it. Standardising is fitted with the classifier, on the training side of each fold.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from artist_features.evaluation.comparison import compare
+from artist_features.metrics import Interval, correct
+
+CLASSIFIERS = ("logistic regression", "SVM")
+C_GRID = tuple(10.0**power for power in range(-3, 3))  # own choice: what the data may ask for
+N_FOLDS = 5
+N_INNER_FOLDS = 3  # where the classes have that many artists left, else 2
+_MAX_ITERATIONS = 10000
+
+
+@dataclass(frozen=True)
+class ClassifierScores:
+    """What one classifier on one model's vectors scored.
+
+    Attributes:
+        name: of the model or baseline.
+        dim: length of its vectors.
+        classifier: of `CLASSIFIERS`.
+        accuracy: `Interval` over artists.
+        difference: `Interval` of the accuracy minus that of the first model; None for that.
+        chosen_c: C of each outer fold.
+        predicted: `(n_tracks,)`, the class of each track, predicted while it was held out.
+    """
+
+    name: str
+    dim: int
+    classifier: str
+    accuracy: Interval
+    difference: Interval | None
+    chosen_c: tuple
+    predicted: np.ndarray
+
+
+def cross_validate(vectors_by_name, labels, artists, *, n_folds=N_FOLDS, seed=0, progress=None):
+    """Score several models by cross-validated classifiers and compare them with the first.
+
+    Args:
+        vectors_by_name: {name: float `(n_tracks, dim)`}, the same tracks for each.
+        labels: `(n_tracks,)`, class names; 2 or more, each of n_folds artists or more.
+        artists: `(n_tracks,)`, artist names; "" is an artist of its own.
+        n_folds: outer folds, >= 3.
+        seed: of the folds.
+        progress: called with (name, classifier) after each of them.
+
+    Returns:
+        list of `ClassifierScores`: for each model, one for each classifier.
+
+    Raises:
+        ValueError: lengths that do not fit, too few classes, or a fold without a class.
+    """
+    labels = np.asarray(labels)
+    groups = group_numbers(artists)
+    if len(groups) != len(labels):
+        raise ValueError(f"{len(groups)} artists for {len(labels)} labels; give one for each.")
+    folds = _folds(labels, groups, n_folds, seed)
+    inner = [_inner_folds(labels, groups, train, n_folds, seed) for train, _ in folds]
+    scores, first = [], {}
+    for name, vectors in vectors_by_name.items():
+        vectors = np.asarray(vectors, np.float64)
+        if vectors.ndim != 2 or len(vectors) != len(labels):
+            raise ValueError(f"{name}: vectors of shape {vectors.shape}, {len(labels)} labels.")
+        for classifier in CLASSIFIERS:
+            predicted, chosen_c = _predict(classifier, vectors, labels, folds, inner)
+            right = correct(predicted, labels)
+            interval, difference = compare(right, first.get(classifier), groups)
+            first.setdefault(classifier, right)
+            scores.append(
+                ClassifierScores(
+                    name=name,
+                    dim=vectors.shape[1],
+                    classifier=classifier,
+                    accuracy=interval,
+                    difference=difference,
+                    chosen_c=tuple(chosen_c),
+                    predicted=predicted,
+                )
+            )
+            if progress is not None:
+                progress(name, classifier)
+    return scores
+
+
+def group_numbers(artists):
+    """Return int64 `(n_tracks,)`, equal where the artist is; "" is a group of its own."""
+    first = {}
+    keys = [(row,) if artist == "" else artist for row, artist in enumerate(artists)]
+    return np.array([first.setdefault(key, len(first)) for key in keys], np.int64)
+
+
+def artists_by_label(labels, artists):
+    """Return {label: number of artists}, sorted by label."""
+    pairs = set(zip(labels, group_numbers(artists).tolist(), strict=True))
+    counts = dict.fromkeys(sorted({label for label, _ in pairs}), 0)
+    for label, _ in pairs:
+        counts[label] += 1
+    return counts
+
+
+def _folds(labels, groups, n_folds, seed):
+    """Return the outer folds, pairs of int64 rows; every class is on every training side."""
+    if n_folds < 3:
+        raise ValueError(f"n_folds is {n_folds}; allowed is 3 or more.")
+    counts = artists_by_label(labels.tolist(), groups.tolist())
+    if len(counts) < 2:
+        raise ValueError(f"{len(counts)} classes; two or more are needed.")
+    if few := {label: n for label, n in counts.items() if n < n_folds}:
+        label = next(iter(few))
+        raise ValueError(
+            f"class {label!r} has tracks of {few[label]} artists, {n_folds} folds need {n_folds} "
+            f"({len(few)} of {len(counts)} classes have too few). Leave these out, or take fewer "
+            "folds."
+        )
+    return _split(labels, groups, np.arange(len(labels)), n_folds, seed)
+
+
+def _inner_folds(labels, groups, rows, n_folds, seed):
+    """Return folds of some rows, as positions among them."""
+    fewest = min(artists_by_label(labels[rows].tolist(), groups[rows].tolist()).values())
+    n_inner = max(2, min(N_INNER_FOLDS, fewest, n_folds - 1))
+    return _split(labels[rows], groups[rows], np.arange(len(rows)), n_inner, seed)
+
+
+def _split(labels, groups, rows, n_folds, seed):
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    folds = list(splitter.split(rows, labels, groups))
+    for train, held_out in folds:
+        missing = sorted(set(labels.tolist()) - set(labels[train].tolist()))
+        if missing or not len(held_out):
+            raise ValueError(
+                f"with artists kept whole, a fold has no track of class {missing[0]!r} to train "
+                "on; take another number of folds, or leave the class out."
+                if missing
+                else "a fold is empty: too few artists for the number of folds; take fewer."
+            )
+    return folds
+
+
+def _predict(classifier, vectors, labels, folds, inner):
+    """Return the held-out predictions `(n_tracks,)` and the C of each fold."""
+    from sklearn.model_selection import GridSearchCV
+
+    predicted, chosen_c = np.empty_like(labels), []
+    for (train, held_out), choices in zip(folds, inner, strict=True):
+        search = GridSearchCV(_pipeline(classifier), {"classifier__C": C_GRID}, cv=choices)
+        search.fit(vectors[train], labels[train])
+        predicted[held_out] = search.predict(vectors[held_out])
+        chosen_c.append(float(search.best_params_["classifier__C"]))
+    return predicted, chosen_c
+
+
+def _pipeline(classifier):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    models = {
+        "logistic regression": LogisticRegression(max_iter=_MAX_ITERATIONS),
+        "SVM": SVC(),  # radial basis functions, width by the vectors' variance
+    }
+    return Pipeline([("scaler", StandardScaler()), ("classifier", models[classifier])])

@@ -1,0 +1,179 @@
+"""The models as encoders of MTEB's audio tasks, MAEB (extra `[mteb]`).
+
+    import mteb
+    from artist_features.evaluation.mteb import MtebEncoder
+
+    results = mteb.evaluate(MtebEncoder("siamese"), mteb.get_tasks(tasks=["GTZANGenre"]))
+
+`MtebEncoder` has the methods of `mteb.models.EncoderProtocol` and does not derive from
+mteb's classes: this module is imported without mteb, which brings PyTorch.
+"""
+
+import functools
+
+import numpy as np
+
+from artist_features.errors import AudioError
+from artist_features.extraction.decode import Source
+from artist_features.extraction.extractor import Extractor
+from artist_features.signal.audio import check_array
+
+_ORGANISATION = "artist-features"  # mteb wants names of the form organisation/model
+_HUB = "hf://"
+
+
+class MtebEncoder:
+    """A model that turns the audio of a task into what `extract` gives.
+
+    Sounds are taken at their own sample rate and resampled with soxr, as everywhere in this
+    package; mteb's own resampler is not used.
+
+    Args:
+        model: bundled name, path of a model folder, or "hf://owner/name[@revision]".
+        batch_size: segments in one call of the network; the result does not depend on it.
+
+    Attributes:
+        mteb_model_meta: `mteb.ModelMeta`: what result files call the model.
+        extractor: the `Extractor`.
+
+    Raises:
+        ImportError: mteb is not installed.
+        ValueError: unknown name.
+        WeightsError: the model cannot be fetched, verified or read.
+    """
+
+    def __init__(self, model="siamese", *, batch_size=64):
+        # arrays need no decoder that may crash: no processes
+        self.extractor = Extractor(model, batch_size=batch_size, isolated=False)
+        self.mteb_model_meta = model_meta(model)
+
+    def encode(
+        self,
+        inputs,
+        *,
+        task_metadata,
+        hf_split,
+        hf_subset,
+        prompt_type=None,
+        show_progress_bar=True,
+        **kwargs,
+    ):
+        """Embed every sound of a task.
+
+        Args:
+            inputs: `torch.utils.data.DataLoader` of batches: dict with `audio`, a list of
+                items with `array`, float `(n_samples,)` or `(n_channels, n_samples)`, and
+                `sampling_rate` in Hz (a dict, or the decoder of `datasets.Audio`).
+            task_metadata: of mteb; its name stands in errors.
+            hf_split, hf_subset: the part of the task; its name stands in errors.
+            prompt_type: not used: sounds need no prompts.
+            show_progress_bar: as mteb sets it.
+            kwargs: mteb's further options for encoders (its batch size is that of
+                `inputs`); not used.
+
+        Returns:
+            float32 `(n_sounds, dim)`.
+
+        Raises:
+            ValueError: the task has no sounds, or a sound is no audio array.
+            AudioError: a sound gives no trustworthy embedding.
+        """
+        from tqdm.auto import tqdm
+
+        where = f"{task_metadata.name}, {hf_subset}, {hf_split}"
+        rows = []
+        for batch in tqdm(inputs, disable=not show_progress_bar, desc="Encoding audio"):
+            if "audio" not in batch:
+                raise ValueError(
+                    f"{where}: inputs are {', '.join(batch)}; allowed is audio. These models take "
+                    "no other modality."
+                )
+            rows.extend(self._embed(batch["audio"], where, len(rows)))
+        if not rows:
+            return np.empty((0, self.extractor.embedding_dim), np.float32)
+        return np.stack(rows)
+
+    def similarity(self, embeddings1, embeddings2):
+        """Return the cosines of all pairs, tensor `(n_1, n_2)`, as mteb computes them."""
+        from mteb.similarity_functions import cos_sim
+
+        return cos_sim(embeddings1, embeddings2)
+
+    def similarity_pairwise(self, embeddings1, embeddings2):
+        """Return the cosine of each pair, tensor `(n,)`, as mteb computes it."""
+        from mteb.similarity_functions import pairwise_cos_sim
+
+        return pairwise_cos_sim(embeddings1, embeddings2)
+
+    def _embed(self, items, where, n_before):
+        """Return one vector for each item, in order."""
+        sources = [Source(*_samples_and_rate(item)) for item in items]
+        rows = [None] * len(sources)
+        for result in self.extractor.results(sources, n_sources=len(sources)):
+            if result.error is not None:
+                place = f"{where}, sound {n_before + result.index}"
+                raise AudioError(result.error.code, result.error.message, place)
+            rows[result.index] = result.embedding
+        return rows
+
+
+def model_meta(model="siamese"):
+    """Describe a model to mteb.
+
+    Args:
+        model: as in `MtebEncoder`.
+
+    Returns:
+        `mteb.models.ModelMeta`, whose `load_model()` gives the `MtebEncoder`.
+
+    Raises:
+        ImportError: mteb is not installed.
+        ValueError, WeightsError: as `MtebEncoder`.
+    """
+    try:
+        from mteb.models import ModelMeta
+    except ImportError as error:
+        raise ImportError(
+            "MTEB's tasks need mteb; install it with `pip install 'artist-features[mteb]'`."
+        ) from error
+    from artist_features.zoo import registry
+
+    card, weights = registry.read_model(model)
+    name, revision = f"{_ORGANISATION}/{card.name}", card.weights_sha256
+    if isinstance(model, str) and model.startswith(_HUB):
+        name = model.removeprefix(_HUB).partition("@")[0]
+    n_parameters = sum(array.size for arrays in weights.values() for array in arrays)
+    return ModelMeta(
+        loader=functools.partial(_load, model=model),
+        name=name,
+        revision=revision,
+        release_date=None,
+        languages=None,
+        n_parameters=int(n_parameters),
+        n_embedding_parameters=0,
+        memory_usage_mb=n_parameters * 4 / 2**20,
+        max_tokens=float("inf"),  # a sound of any length
+        embed_dim=card.embedding_dim,
+        license=card.license.lower() if card.license == "MIT" else None,
+        open_weights=True,
+        public_training_code=None,
+        public_training_data=None,
+        framework=["TensorFlow"],
+        similarity_fn_name="cosine",
+        use_instructions=False,
+        training_datasets=None,
+        modalities=["audio"],
+    )
+
+
+def _load(name, revision=None, *, model, device=None, **options):
+    """Give the encoder when mteb asks its `ModelMeta`; TensorFlow chooses the device."""
+    return MtebEncoder(model, **options)
+
+
+def _samples_and_rate(item):
+    """Return ((n_samples,) or (n_samples, n_channels), sample rate in Hz) of an audio item."""
+    samples, rate = np.asarray(item["array"]), int(item["sampling_rate"])
+    if samples.ndim == 2:  # mteb and torchcodec put channels first
+        samples = samples.T
+    return check_array(samples, rate), rate

@@ -1,0 +1,106 @@
+"""A recording to a query: looked up where the index knows it, else extracted like the index."""
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+
+from artist_features.errors import AudioError, SearchIndexError
+from artist_features.extraction.decode import Source
+from artist_features.extraction.extractor import Extractor
+from artist_features.extraction.remote import is_uri, require_fsspec
+from artist_features.search.sources import absolute, read_tags
+from artist_features.search.tracks import IndexedTrack
+from artist_features.signal.decoders import Span
+from artist_features.zoo import registry
+
+
+@dataclass(frozen=True)
+class Query:
+    """A recording to search with.
+
+    Attributes:
+        track: `IndexedTrack`.
+        vector: float32 `(dim,)`.
+        row: in the index, or None.
+        flaws: list of (code, text) of a recording that was extracted.
+    """
+
+    track: IndexedTrack
+    vector: object
+    row: int | None = None
+    flaws: list = field(default_factory=list)
+
+    @property
+    def own_rows(self):
+        """Rows that are no candidates: its own, if it has one."""
+        return [] if self.row is None else [self.row]
+
+
+def find_query(index, path, *, model=None, on_loaded=None):
+    """Return the query of a recording.
+
+    Args:
+        index: `Index`.
+        path: file or URI; one of the index, by absolute or real path, is not read.
+        model: the index's model, as name, path or Hub id; None takes the bundled model of
+            the index's name, if one is needed.
+        on_loaded: see `Extractor`.
+
+    Returns:
+        `Query`.
+
+    Raises:
+        AudioError: the recording gives no trustworthy vector.
+        SearchIndexError: `mismatch`: the model is not that of the index.
+        WeightsError, ValueError: the model cannot be found or read.
+    """
+    if model is not None:
+        card, _ = registry.read_model(model)
+        index.check_model(card.weights_sha256, card.graph_sha256)
+    row = index.row_of(absolute(path))
+    if row is None and not is_uri(os.fsdecode(path)):
+        row = index.row_of(os.path.realpath(os.fsdecode(path)))
+    if row is not None:
+        return Query(index.track(row), index.vector(row), row)
+    extractor = Extractor(_spec(index, model), n_workers=1, isolated=True, on_loaded=on_loaded)
+    index.check_model(extractor.card.weights_sha256, extractor.card.graph_sha256)
+    return _extracted(index, path, extractor)
+
+
+def _spec(index, model):
+    name = index.made_with["model"]
+    if model is not None:
+        return model
+    if name not in registry.bundled_names():
+        raise SearchIndexError(
+            "mismatch",
+            f"the index's model {name!r} is none of the bundled ones "
+            f"({', '.join(registry.bundled_names())}); name it by --model, as a folder or "
+            "hf://owner/name.",
+        )
+    return name
+
+
+def _extracted(index, path, extractor):
+    made_with = index.made_with
+    path = os.fsdecode(path)
+    if is_uri(path):
+        require_fsspec(path)
+    span = Span(made_with.get("offset_s") or 0.0, made_with.get("duration_s"))
+    source = Source(
+        path,
+        None,
+        span,
+        made_with.get("decoder") or "auto",
+        n_sampled=made_with.get("segments"),
+    )
+    (result,) = extractor.results([source], n_sources=1)
+    if result.error is not None:
+        raise result.error
+    if not result.embedding.any():
+        text = "its vector is all zeros, which has no direction; choose another recording."
+        raise AudioError("out_of_range", text, path)
+    track = IndexedTrack(absolute(path), duration_s=result.facts.duration_s)
+    with contextlib.suppress(ImportError):  # no mutagen: the recording stays without a name
+        (track,), _ = read_tags([track])
+    return Query(track, result.embedding, None, list(result.facts.flaws))

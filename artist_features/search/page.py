@@ -1,0 +1,95 @@
+"""A map as one HTML page that needs nothing else: library, styles and data are inside."""
+
+import base64
+import json
+import os
+from collections import Counter
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+
+# Okabe and Ito, "Color Universal Design", 2008, without its yellow, too pale on white; in
+# the order in which groups get them. The rest is grey.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+GREY = "#a3a8ae"
+_LABEL_SAMPLE = 500  # members of a group among which the place of its name is sought
+_LABEL_RADIUS = 0.1  # of the map's half width
+_SIMILARITY_STEPS = 10000  # similarities are stored as int16
+_SCRIPTS = ("regl-scatterplot.js", "data.js", "plot.js", "panel.js")
+
+
+def build_page(places, indices, similarities, columns, facts):
+    """Return the HTML of a map.
+
+    Args:
+        places: float32 `(n, 2)` in [-1, 1].
+        indices, similarities: `(n, k)`, the neighbours of each track, nearest first.
+        columns: dict of lists of n `str`: `path`, `title`, `artist`, `group`, `link`.
+        facts: dict of `str` or numbers for the page's head: `title`, `about` (list of
+            `str`), `color` (the name of what the groups are, "" for none).
+
+    Returns:
+        `str`. Any text of a track is data in it, never markup.
+    """
+    names, members = _groups(columns["group"])
+    data = {
+        "n": len(places),
+        "n_neighbours": indices.shape[1],
+        "places": _encode(places, "<f4"),
+        "neighbours": _encode(indices, "<u4"),
+        "similarities": _encode(np.rint(similarities * _SIMILARITY_STEPS), "<i2"),
+        "similarity_steps": _SIMILARITY_STEPS,
+        "groups": names,
+        "group_of": _encode(members, "<u4"),
+        "label_at": [
+            _label_place(places, np.flatnonzero(members == group))
+            for group in range(min(len(PALETTE), len(names)))
+        ],
+        "palette": PALETTE,
+        "grey": GREY,
+        "color": facts["color"],
+        **{name: _pack(columns[name]) for name in ("path", "title", "artist", "link")},
+    }
+    # inside <script> only `<` can end it; ASCII keeps every other character harmless
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "TITLE": escape(facts["title"]),
+        "ABOUT": escape(" · ".join(facts["about"])),
+        "STYLE": _read("page.css"),
+        "LICENCES": escape(_read("regl-scatterplot.LICENSE.txt")),
+        "DATA": text,
+        "SCRIPTS": "\n".join(f"<script>{_read(name)}</script>" for name in _SCRIPTS),
+    }
+    page = _read("page.html").split("@@")  # text, name, text, name, ...
+    page[1::2] = [parts[name] for name in page[1::2]]
+    return "".join(page)
+
+
+def _groups(values):
+    """Return (names, uint32 `(n,)`): groups by size, then name; members without one last."""
+    counts = Counter(value for value in values if value)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    number = {name: place for place, name in enumerate(names)}
+    return names, np.array([number.get(value, len(names)) for value in values], np.uint32)
+
+
+def _label_place(places, members):
+    """Return the member with the most others around it: there the group's name stands."""
+    sample = members[:: max(1, len(members) // _LABEL_SAMPLE)]
+    gaps = np.linalg.norm(places[sample][:, None] - places[sample][None], axis=2)
+    return int(sample[(gaps < _LABEL_RADIUS).sum(axis=1).argmax()])
+
+
+def _encode(array, kind):
+    return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode()
+
+
+def _pack(texts):
+    """Return the start that all texts share, and their ends: paths get shorter."""
+    start = os.path.commonprefix(texts)  # noqa: RUF071 - by characters is what is wanted
+    return {"start": start, "ends": [text[len(start) :] for text in texts]}
+
+
+def _read(name):
+    return (files("artist_features.search") / "page_files" / name).read_text(encoding="utf-8")

@@ -1,0 +1,52 @@
+"""Tracks to an extended M3U playlist in UTF-8, which players read.
+
+Format: one `#EXTM3U` line, then for each track `#EXTINF:seconds,artist - title` and its
+path (the de-facto Winamp format; UTF-8 without byte-order mark, RFC 8216 section 4.1).
+"""
+
+import os
+
+from artist_features.extraction.remote import is_uri
+
+ENDINGS = (".m3u8", ".m3u")
+
+
+def playlist(tracks, folder):
+    """Return the text of a playlist.
+
+    Args:
+        tracks: list of `IndexedTrack`.
+        folder: absolute path of the folder in which the playlist will lie; a track inside
+            it is named relative to it, any other by its absolute path.
+
+    Returns:
+        (text, left_out): `str`, and the list of tracks whose path no playlist can name:
+        one that is not UTF-8, or has a line break.
+    """
+    lines, left_out = ["#EXTM3U"], []
+    for track in tracks:
+        if not _can_be_named(track.path):
+            left_out.append(track)
+            continue
+        seconds = round(track.duration_s) if track.duration_s > 0 else -1  # -1: unknown
+        label = " ".join(track.label.encode("utf-8", "replace").decode().split())
+        lines += [f"#EXTINF:{seconds},{label}", _location(track.path, folder)]
+    return "\n".join(lines) + "\n", left_out
+
+
+def _can_be_named(path):
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return path.splitlines() == [path] and path == path.strip()
+
+
+def _location(path, folder):
+    if is_uri(path):
+        return path
+    folder = os.path.join(os.path.abspath(folder), "")
+    if not path.startswith(folder):
+        return path
+    path = path.removeprefix(folder)
+    return f"./{path}" if path.startswith(("#", " ")) or is_uri(path) else path

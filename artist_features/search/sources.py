@@ -1,0 +1,183 @@
+"""What `extract` wrote, joined with artists and titles: the rows of an index."""
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from artist_features.errors import AudioError, ManifestError, OutputError
+from artist_features.extraction import tables
+from artist_features.extraction.remote import is_uri
+from artist_features.extraction.shards import JOURNAL_FILE
+from artist_features.search.tracks import IndexedTrack
+
+_NOT_OF_THE_VECTORS = ("content_hash",)  # options that change other columns only
+
+
+@dataclass
+class Embeddings:
+    """Rows of one or more tables.
+
+    Attributes:
+        vectors: float32 `(n, dim)`; segments that were kept apart are averaged.
+        tracks: list of n `IndexedTrack`.
+        made_with: dict of what decides the vectors.
+        n_failed: recordings without a vector.
+        n_repeated: rows of a path that had one before, which stays.
+        no_direction: paths whose vector is all zeros or not finite.
+        unfinished: folders in which a job has not come to its end.
+    """
+
+    vectors: np.ndarray
+    tracks: list
+    made_with: dict
+    n_failed: int = 0
+    n_repeated: int = 0
+    no_direction: list = field(default_factory=list)
+    unfinished: list = field(default_factory=list)
+
+
+def read_embeddings(paths):
+    """Read tables that `artist-features extract` wrote.
+
+    Relative paths of recordings are taken as relative to the working directory.
+
+    Args:
+        paths: list of `.npz`, `.parquet` or folders of shards, made in the same way.
+
+    Returns:
+        `Embeddings`.
+
+    Raises:
+        OutputError: a table that cannot be read, has no vectors, or was made with another
+            model or other options than the first.
+    """
+    found = Embeddings(np.empty((0, 0), np.float32), [], {})
+    blocks, seen = [], set()
+    for path in map(Path, paths):
+        if not path.is_dir() and path.suffix.lower() not in (".npz", ".parquet"):
+            text = f"ending {path.suffix!r}; allowed are .npz, .parquet, or a folder of shards."
+            raise OutputError("mismatch", text, path)
+        tables_here = [path]
+        if path.is_dir():
+            tables_here = sorted(path.glob("part-*.parquet"))
+            if (path / JOURNAL_FILE).exists():
+                found.unfinished.append(path)
+            if not tables_here:
+                raise OutputError("mismatch", "holds no part-*.parquet of `extract`.", path)
+        for table in tables_here:
+            reader = tables.from_npz if table.suffix.lower() == ".npz" else tables.from_parquet
+            rows, made_with = tables.read_table(table, reader)
+            _check_same(found, json.loads(made_with), table)
+            if block := _add(found, rows, seen):
+                blocks.append(np.stack(block))
+    if not blocks:
+        named = ", ".join(map(str, paths))
+        text = f"no vectors in it ({found.n_failed} recordings failed); extract some first."
+        raise OutputError("mismatch", text, named)
+    found.vectors = np.concatenate(blocks)
+    return found
+
+
+def _check_same(found, made_with, path):
+    found.made_with = found.made_with or made_with
+    for name in sorted((made_with.keys() | found.made_with.keys()) - {*_NOT_OF_THE_VECTORS}):
+        if made_with.get(name) != found.made_with.get(name):
+            raise OutputError(
+                "mismatch",
+                f"made with {name} = {str(made_with.get(name))[:16]}, an earlier table with "
+                f"{str(found.made_with.get(name))[:16]}; keep them apart.",
+                path,
+            )
+
+
+def _add(found, rows, seen):
+    """Add the tracks of a table; return their vectors."""
+    block = []
+    for row in rows:
+        path = absolute(row.path)
+        if row.failed:
+            found.n_failed += 1
+        elif path in seen:
+            found.n_repeated += 1
+        else:
+            seen.add(path)
+            vector = row.embedding
+            vector = vector if vector.ndim == 1 else vector.mean(axis=0)
+            if not np.isfinite(vector).all() or not vector.any():
+                found.no_direction.append(path)
+                continue
+            block.append(vector)
+            found.tracks.append(IndexedTrack(path, duration_s=float(row.duration_s)))
+    return block
+
+
+def absolute(path):
+    """Return a path as an index keeps it: absolute, or a URI as it is."""
+    path = os.fsdecode(path)
+    return path if is_uri(path) else os.path.abspath(path)
+
+
+def join_manifest(tracks, manifest):
+    """Give tracks the artist, title and further columns of a manifest, by path.
+
+    Args:
+        tracks: list of `IndexedTrack`.
+        manifest: path of a CSV (`file`, `artist`, `title`, then any), files relative to it.
+
+    Returns:
+        (list of `IndexedTrack`, number of those that the manifest lists).
+
+    Raises:
+        ManifestError: it cannot be used, or lists none of the tracks.
+    """
+    from artist_features.training.manifest import read_manifest
+
+    known = {absolute(track.path): track for track in read_manifest(manifest)}
+    joined, n_listed = [], 0
+    for track in tracks:
+        found = known.get(track.path)
+        if found is not None:
+            n_listed += 1
+            track = replace(track, artist=found.artist, title=found.title, extra=found.extra)
+        joined.append(track)
+    if not n_listed:
+        raise ManifestError(
+            f"lists none of the {len(tracks)} recordings; the first is {tracks[0].path}. Paths "
+            "must agree: run where `extract` ran, so that relative ones mean the same files.",
+            manifest,
+        )
+    return joined, n_listed
+
+
+def read_tags(tracks, *, progress=False):
+    """Give tracks the artist, title and album of their files' tags.
+
+    Args:
+        tracks: list of `IndexedTrack`; URIs are left as they are.
+        progress: show a bar on standard error, if that is a terminal.
+
+    Returns:
+        (list of `IndexedTrack`, list of `AudioError`, one for each file that cannot be read).
+
+    Raises:
+        ImportError: mutagen, the extra `[train]`, is not installed.
+    """
+    from artist_features.training import scan
+
+    mutagen = scan.require_mutagen()
+    tagged, problems = [], []
+    for track in tqdm(tracks, "tags", unit="file", disable=None if progress else True):
+        if not is_uri(track.path):
+            try:
+                tags = scan.read_tags(track.path, mutagen)
+            except AudioError as error:
+                problems.append(error)
+            else:
+                extra = {"album": tags["album"]} if tags["album"] else {}
+                track = replace(track, artist=tags["artist"], title=tags["title"], extra=extra)
+        tagged.append(track)
+    return tagged, problems

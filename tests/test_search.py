@@ -1,0 +1,224 @@
+"""Search in memory: exact order, exclusions, artists, approximate lists, wrong arguments."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from artist_features.errors import SearchIndexError
+from artist_features.metrics import unit_vectors
+from artist_features.search import Index, IndexedTrack, lists, ranking
+
+MADE_WITH = {"model": "tiny", "weights_sha256": "ab" * 32, "graph_sha256": "cd" * 32}
+
+
+def tracks_of(artists):
+    return [
+        IndexedTrack(f"/music/{row}.mp3", artist, f"title {row}", 60.0 + row)
+        for row, artist in enumerate(artists)
+    ]
+
+
+def index_of(vectors, artists=None, **options):
+    vectors = np.asarray(vectors)
+    artists = [""] * len(vectors) if artists is None else artists
+    return Index.build(vectors, tracks_of(artists), MADE_WITH, **options)
+
+
+def clustered(n, dim=16, n_clusters=20, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((n_clusters, dim))
+    return centres[rng.integers(0, n_clusters, n)] + 0.3 * rng.standard_normal((n, dim))
+
+
+def plain(vectors, query):
+    """Return (rows in order, similarities) in the plainest way."""
+    units = unit_vectors(vectors).astype(np.float32).astype(np.float64)
+    query = unit_vectors(np.asarray(query)[None])[0].astype(np.float32).astype(np.float64)
+    values = np.round([sum(row * query) for row in units], 6)
+    return np.argsort(-values, kind="stable"), values
+
+
+# small whole numbers: many equal and opposite directions, so many ties
+_numbers = st.integers(-2, 2).map(float)
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_exact_order_is_that_of_a_plain_argsort(data):
+    n, dim = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 5))
+    vectors = data.draw(arrays(np.float64, (n, dim), elements=_numbers))
+    vectors[~vectors.any(axis=1)] = 1
+    query = data.draw(arrays(np.float64, dim, elements=_numbers))
+    query[0] = query[0] or 1
+    k = data.draw(st.integers(1, n + 2))
+    barred = data.draw(st.sets(st.integers(0, n - 1)))
+    found = index_of(vectors).query(query, k, exclude_rows=barred)
+    order, values = plain(vectors, query)
+    expected = [row for row in order if row not in barred][:k]
+    assert [match.row for match in found] == expected
+    np.testing.assert_allclose([m.similarity for m in found], values[expected], atol=2e-6)
+
+
+def test_order_does_not_depend_on_blocks(monkeypatch):
+    vectors = np.repeat(clustered(300), 3, axis=0)  # each thrice: ties across blocks
+    whole = [index_of(vectors).query(vectors[row], 20) for row in range(0, 900, 50)]
+    monkeypatch.setattr(ranking, "BLOCK_ROWS", 7)
+    index = index_of(vectors)
+    assert [index.query(vectors[row], 20) for row in range(0, 900, 50)] == whole
+    for row, matches in zip(range(0, 900, 50), whole, strict=True):
+        assert [match.row for match in matches[:3]] == [row // 3 * 3 + i for i in range(3)]
+        assert matches[0].similarity == matches[2].similarity == 1
+
+
+def test_similarities_and_exclusions_by_hand():
+    index = index_of([[3, 4], [4, 3], [-3, -4], [8, 6]], ["a", "b", "a", "b"])
+    found = index.query([0.6, 0.8], k=9)
+    # 0.6 * 0.8 + 0.8 * 0.6 = 0.96, twice: rows 1 and 3 in their order
+    expected = [(0, 1.0), (1, 0.96), (3, 0.96), (2, -1.0)]
+    assert [(match.row, match.similarity) for match in found] == expected
+    assert found[1].track == IndexedTrack("/music/1.mp3", "b", "title 1", 61.0)
+    assert [m.row for m in index.query([3, 4], 2, exclude_rows=[0], exclude_artists=["b"])] == [2]
+    assert index.query([3, 4], 2, exclude_artists=["a", "b"]) == []
+    assert len(index.query([3, 4], 2, exclude_artists=["nobody", ""])) == 2
+
+
+def test_artists_by_hand():
+    # a: mean of (1, 0) and (0, 1) is 45 degrees up; b lies at 0 degrees; c cancels out
+    vectors = [[2, 0], [0, 5], [1, 0], [0, 1], [0, -1], [1, 1]]
+    index = index_of(vectors, ["a", "a", "b", "c", "c", ""])
+    assert index.artists == ["a", "b", "c"]
+    assert index.n_unlabelled == 1
+    found = [(m.artist, m.similarity, m.n_tracks) for m in index.query_artists([0, 1])]
+    assert found == [("a", 0.707107, 2), ("b", 0.0, 1), ("c", 0.0, 2)]
+    np.testing.assert_allclose(index.artist_vector("a"), [0.5**0.5] * 2, atol=1e-7)
+    # without row 1, a is row 0 alone; without row 2, b has nothing left
+    found = [(m.artist, m.similarity, m.n_tracks) for m in index.query_artists([1, 0], 2)]
+    assert found == [("b", 1.0, 1), ("a", 0.707107, 2)]
+    found = index.query_artists([1, 0], exclude_rows=[1, 2])
+    assert [(m.artist, m.similarity, m.n_tracks) for m in found[:2]] == [("a", 1, 1), ("c", 0, 2)]
+    assert [m.artist for m in index.query_artists([1, 0], exclude_artists=["a", "c"])] == ["b"]
+    assert index_of([[1, 0]]).query_artists([1, 0]) == []
+
+
+def test_artist_mean_is_of_directions():
+    index = index_of([[100, 0], [0, 1]], ["a", "a"])
+    np.testing.assert_allclose(index.artist_vector("a"), [0.5**0.5] * 2, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def both():
+    """The same tracks in an exact and in an approximate index."""
+    pytest.importorskip("faiss")
+    vectors = clustered(3000, n_clusters=100)
+    artists = [f"artist {row % 50}" for row in range(3000)]
+    exact = index_of(vectors, artists)
+    return vectors, exact, index_of(vectors, artists, method="approximate")
+
+
+def test_approximate_finds_most_and_ranks_what_it_finds_exactly(both):
+    vectors, exact, approximate = both
+    assert (exact.approximate, approximate.approximate) == (False, True)
+    hits = 0
+    for row in range(0, 3000, 100):
+        right = exact.query(vectors[row], 30)
+        found = approximate.query(vectors[row], 10)
+        assert found[0] == right[0]
+        assert [match for match in right if match in found] == found  # in the same order
+        hits += sum(match in right[:10] for match in found)
+    assert hits / 300 > 0.95
+
+
+def test_approximate_read_whole_is_exact_and_keeps_row_numbers(both):
+    vectors, exact, approximate = both
+    for row in (0, 1, 1777, 2999):
+        assert approximate.query(vectors[row], 50, exact=True) == exact.query(vectors[row], 50)
+        assert approximate.track(row) == exact.track(row)
+        np.testing.assert_array_equal(approximate.vector(row), exact.vector(row))
+    found = approximate.query_artists(vectors[3], exclude_rows=[3, 53])
+    assert found == exact.query_artists(vectors[3], exclude_rows=[3, 53])
+
+
+def test_approximate_reads_on_until_it_has_enough(both):
+    vectors, exact, approximate = both
+    artists = [f"artist {number}" for number in range(49)]
+    right = exact.query(vectors[0], 60, exclude_artists=artists)
+    assert len(right) == 60  # all that artist 49 has
+    assert approximate.query(vectors[0], 60, exclude_artists=artists) == right
+    assert len(approximate.query(vectors[0], 2900)) == 2900
+
+
+def test_method_follows_the_number_of_rows(monkeypatch):
+    monkeypatch.setattr(lists, "APPROXIMATE_FROM", 30)
+    monkeypatch.setattr(lists, "make_lists", lambda *_, **__: None)
+    called = []
+    monkeypatch.setattr(lists, "make_lists", lambda v, seed: called.append(len(v)))
+    index_of(clustered(29))
+    index_of(clustered(30))
+    index_of(clustered(31), method="exact")
+    assert called == [30]
+
+
+def test_without_faiss_an_approximate_index_is_refused(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    with pytest.raises(ImportError, match=r"needs faiss; install .*artist-features\[search\]"):
+        index_of(clustered(5), method="approximate")
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [([0, 0], "all zeros"), ([np.nan, 1], "not finite"), ([1, -np.inf], "not finite")],
+)
+def test_vectors_without_direction_are_named(bad, kind):
+    vectors = np.array([[1.0, 0], [0, 1], bad, [1, 1]])
+    text = rf"vector of row 2 \('/music/2.mp3'\) is {kind}; .* Leave the track out"
+    with pytest.raises(ValueError, match=text):
+        index_of(vectors)
+
+
+def test_huge_and_tiny_vectors_have_directions():
+    index = index_of(np.array([[3e38, 4e38], [3e-40, 4e-40]]))
+    assert [m.similarity for m in index.query([3, 4])] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"vectors": np.ones((3, 2))}, r"vectors of shape \(3, 2\) for 2 tracks"),
+        ({"vectors": np.ones(2)}, r"vectors of shape \(2,\)"),
+        ({"vectors": np.ones((0, 2)), "tracks": []}, "with one track or more"),
+        ({"tracks": tracks_of(["a"]) * 2}, r"rows 0 and 1 are both '/music/0.mp3'; give it once"),
+        ({"made_with": {"model": "x"}}, "made_with lacks 'weights_sha256'"),
+        ({"method": "magic"}, "method 'magic'; allowed are auto, exact, approximate"),
+        ({"tracks": [IndexedTrack("a\0b"), IndexedTrack("c")]}, "text 0 has a zero byte"),
+    ],
+)
+def test_build_refuses(change, text):
+    arguments = {"vectors": np.ones((2, 2)), "tracks": tracks_of("ab"), "made_with": MADE_WITH}
+    with pytest.raises(ValueError, match=text):
+        Index.build(**arguments | change)
+
+
+def test_query_refuses():
+    index = index_of([[1, 0], [0, 1]])
+    for k in (0, -1, True, 2.0):
+        with pytest.raises(ValueError, match="allowed is an integer of 1 or more"):
+            index.query([1, 0], k)
+    with pytest.raises(ValueError, match=r"query of shape \(3,\); this index holds vectors of 2"):
+        index.query([1, 0, 0])
+    for vector in ([0, 0], [np.nan, 1]):
+        with pytest.raises(ValueError, match="query is all zeros or not finite"):
+            index.query(vector)
+    with pytest.raises(ValueError, match="artist 'x' has no track in this index"):
+        index.artist_vector("x")
+
+
+def test_another_model_is_refused():
+    index = index_of([[1, 0]])
+    index.check_model("ab" * 32, "cd" * 32)
+    index.check_model("ab" * 32)
+    for other in [("ef" * 32, "cd" * 32), ("ab" * 32, "ef" * 32)]:
+        with pytest.raises(SearchIndexError, match="holds vectors of model 'tiny'") as caught:
+            index.check_model(*other)
+        assert caught.value.code == "mismatch"

@@ -1,0 +1,268 @@
+"""The file of an index: round trip, other readers, damage, forgery."""
+
+import json
+import os
+import resource
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_search import MADE_WITH, clustered, tracks_of
+
+from artist_features.errors import OutputError, SearchIndexError
+from artist_features.search import Index, IndexedTrack, container
+
+NASTY = ["/a\nb.mp3", "/tab\t'q\".mp3", os.fsdecode(b"/caf\xe9.mp3"), "/é.mp3", "/é", "s3://b/k"]
+
+
+def nasty_index(**options):
+    artists = ["", "Ann", "Björk", "Ann", "", "名前"]
+    tracks = [
+        IndexedTrack(path, artist, f"t{row}", row * 1.5, {"album": f"al {row}", "année": str(row)})
+        for row, (path, artist) in enumerate(zip(NASTY, artists, strict=True))
+    ]
+    return Index.build(clustered(6, dim=4), tracks, MADE_WITH, **options)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """(path, bytes) of a small index; approximate, so that every array is there."""
+    pytest.importorskip("faiss")
+    path = tmp_path_factory.mktemp("saved") / "lib.index"
+    nasty_index(method="approximate").save(path)
+    return path, path.read_bytes()
+
+
+@pytest.mark.parametrize("method", ["exact", "approximate"])
+def test_round_trip(tmp_path, method):
+    if method == "approximate":
+        pytest.importorskip("faiss")
+    index = nasty_index(method=method)
+    index.save(tmp_path / "lib.index")
+    back = Index.load(tmp_path / "lib.index")
+    assert [back.track(row) for row in range(6)] == [index.track(row) for row in range(6)]
+    assert [back.row_of(path) for path in NASTY] == list(range(6))
+    assert [back.row_of(path) for path in ("/", "", "é.mp3", "/a", "/e\0", "\ud800")] == [None] * 6
+    assert back.artists == index.artists == ["Ann", "Björk", "名前"]
+    assert back.columns == ["album", "année"]
+    assert list(back.rows_of_artist("Ann")) == [1, 3]
+    assert (len(back), back.dim, back.n_unlabelled) == (6, 4, 2)
+    assert (back.made_with, back.created) == (index.made_with, index.created)
+    assert (back.approximate, back.package_version) == (method == "approximate", "0.1.0")
+    for row in range(6):
+        assert back.query(index.vector(row), 6) == index.query(index.vector(row), 6)
+        assert back.query_artists(index.vector(row)) == index.query_artists(index.vector(row))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["lib.index"]
+    back.save(tmp_path / "again.index")  # from the mapped file
+    assert (tmp_path / "again.index").read_bytes() == (tmp_path / "lib.index").read_bytes()
+
+
+def test_other_programs_can_read_it(saved):
+    safetensors = pytest.importorskip("safetensors")
+    with safetensors.safe_open(saved[0], framework="np") as file:
+        assert file.metadata()["format"] == "artist-features search index"
+        vectors, order = file.get_tensor("vectors"), file.get_tensor("order")
+    index = Index.load(saved[0])
+    for vector, row in zip(vectors, order, strict=True):
+        np.testing.assert_array_equal(vector, index.vector(row))
+
+
+def use(path):
+    """Do all that reads an index; return what came out."""
+    index = Index.load(path)
+    query = [1.0, 2, 3, 4]
+    tracks = [index.track(row) for row in range(len(index))]
+    rows = [index.row_of(path) for path in NASTY]
+    found = index.query(query, 6), index.query(query, 6, exact=True), index.query_artists(query, 6)
+    return tracks, rows, found, index.made_with, index.created, index.package_version
+
+
+def check(path, right):
+    """A damaged file gives the named error or the right answer, nothing else."""
+    try:
+        found = use(path)
+    except SearchIndexError as error:
+        return error.code in ("damaged", "incompatible") and str(path) in str(error)
+    assert found == right
+    return False
+
+
+def test_truncated_anywhere(saved, tmp_path):
+    path, data = tmp_path / "cut.index", saved[1]
+    for length in [*range(0, 80), *range(80, len(data), 41), len(data) - 1]:
+        path.write_bytes(data[:length])
+        with pytest.raises(SearchIndexError, match=r"is no search index, or damaged"):
+            Index.load(path)
+    path.write_bytes(data + b"\0")
+    with pytest.raises(SearchIndexError, match="more bytes than arrays"):
+        Index.load(path)
+
+
+def test_every_tenth_byte_flipped(saved, tmp_path):
+    path, data, right = tmp_path / "flipped.index", saved[1], use(saved[0])
+    n_refused = 0
+    places = range(0, len(data), 10)
+    for place in places:
+        flipped = bytearray(data)
+        flipped[place] ^= 0x41
+        path.write_bytes(flipped)
+        n_refused += check(path, right)
+    assert n_refused == len(places)  # of so small a file everything is read
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_overwritten_with_anything(saved, tmp_path_factory, data):
+    path, whole = saved
+    begin = data.draw(st.integers(0, len(whole) - 1))
+    junk = data.draw(st.binary(min_size=1, max_size=200))
+    target = path.with_name("junk.index")
+    target.write_bytes(whole[:begin] + junk + whole[begin + len(junk) :])
+    check(target, use(path))
+
+
+def test_damage_in_vectors_is_found_when_they_are_read(tmp_path):
+    """Loading reads none of them; the MiB that is damaged is refused, others are not."""
+    vectors = clustered(3000, dim=128)  # 1.5 MB
+    Index.build(vectors, tracks_of([""] * 3000), MADE_WITH).save(tmp_path / "lib.index")
+    data = bytearray((tmp_path / "lib.index").read_bytes())
+    place = bytes(data).index(Index.load(tmp_path / "lib.index").vector(2900).tobytes())
+    data[place] ^= 1
+    (tmp_path / "lib.index").write_bytes(data)
+    index = Index.load(tmp_path / "lib.index")
+    index.vector(5)
+    for action in (lambda: index.vector(2900), lambda: index.query(vectors[0])):
+        with pytest.raises(SearchIndexError, match="its checksum does not fit"):
+            action()
+
+
+def rewrite(path, change, metadata=None):
+    """Write an index whose checksums are right and whose arrays are not."""
+    arrays, texts = container.read_arrays(path)
+    arrays = {name: np.array(stored.all()) for name, stored in arrays.items()}
+    change(arrays)
+    arrays = {name: container.StoredArray(array) for name, array in arrays.items()}
+    forged = path.with_name("forged.index")
+    container.write_arrays(forged, arrays, texts | (metadata or {}))
+    return forged
+
+
+def put(name, place, value):
+    def change(arrays):
+        arrays[name][place] = value
+
+    return change
+
+
+FORGERIES = [
+    put("order", 0, 10**12),
+    put("order", 0, -1),
+    put("order", slice(None), 0),
+    put("list_starts", 1, -5),
+    put("list_starts", -1, 10**12),
+    put("artist_of", 0, 99),
+    put("artist_of", 0, -2),
+    put("paths.starts", 2, 10**15),
+    put("paths.starts", 2, -10),
+    put("artists.starts", -1, 0),
+    put("vectors", 0, np.nan),
+    put("centroids", 0, np.inf),
+    put("artist_vectors", 0, np.nan),
+    put("durations_s", 0, np.inf),
+    lambda arrays: arrays.pop("vectors"),
+    lambda arrays: arrays.pop("titles.data"),
+    lambda arrays: arrays.pop("centroids"),
+    lambda arrays: arrays.update(vectors=arrays["vectors"][:-1]),
+    lambda arrays: arrays.update(vectors=arrays["vectors"].astype(np.float64)),
+    lambda arrays: arrays.update(durations_s=arrays["durations_s"][None]),
+    lambda arrays: arrays.update({"paths.starts": arrays["paths.starts"][:0]}),
+]
+
+
+@pytest.mark.parametrize("number", range(len(FORGERIES)))
+def test_forged_numbers_lead_nowhere(saved, number):
+    path = rewrite(saved[0], FORGERIES[number])
+    with pytest.raises(SearchIndexError) as caught:
+        use(path)
+    assert caught.value.code == "damaged"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"made_with": "["},
+        {"made_with": "{}"},
+        {"made_with": "[" * 50000},
+        {"columns": '["x", "y", "z"]'},
+    ],
+)
+def test_forged_metadata(saved, metadata):
+    path = rewrite(saved[0], lambda arrays: None, metadata)
+    with pytest.raises(SearchIndexError, match="missing or wrong") as caught:
+        Index.load(path)
+    assert caught.value.code == "damaged"
+
+
+def test_another_format_version_is_refused(saved):
+    path = rewrite(saved[0], lambda arrays: None, {"format_version": "2"})
+    with pytest.raises(SearchIndexError, match="version '2'; this version reads") as caught:
+        Index.load(path)
+    assert caught.value.code == "incompatible"
+
+
+def header_of(entries, data=b""):
+    text = json.dumps(entries).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"PK\x03\x04" + bytes(60),
+        (2**63).to_bytes(8, "little") + b"{}",
+        (10**6).to_bytes(8, "little") + b"[" * 10**6,  # deeper than the stack
+        header_of([]),
+        header_of({}),
+        header_of({"__metadata__": {}, "x": 3}),
+        header_of({"__metadata__": {}, "x": {"dtype": "O", "shape": [], "data_offsets": [0, 0]}}),
+        header_of(
+            {"__metadata__": {}, "x": {"dtype": "U8", "shape": [10**18], "data_offsets": [0, 1]}}
+        ),
+        header_of(
+            {"__metadata__": {}, "x": {"dtype": "U8", "shape": [-1, -4], "data_offsets": [0, 4]}},
+            bytes(4),
+        ),
+    ],
+)
+def test_what_is_no_index_is_named(tmp_path, data):
+    path = tmp_path / "x.index"
+    path.write_bytes(data)
+    with pytest.raises(SearchIndexError, match="is no search index, or damaged") as caught:
+        Index.load(path)
+    assert caught.value.code == "damaged"
+
+
+def test_what_cannot_be_opened_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name, text in [("none", "No such file"), (".", "not a reg"), ("pipe", "not a regular")]:
+        with pytest.raises(SearchIndexError, match=text) as caught:
+            Index.load(tmp_path / name)
+        assert caught.value.code == "unavailable"
+
+
+def test_full_disk_leaves_the_old_index(tmp_path):
+    index = nasty_index()
+    index.save(tmp_path / "lib.index")
+    before = (tmp_path / "lib.index").read_bytes()
+    large = Index.build(clustered(5000), tracks_of([""] * 5000), MADE_WITH)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OutputError) as caught:
+            large.save(tmp_path / "lib.index")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.code == "no_space"
+    assert (tmp_path / "lib.index").read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["lib.index"]
