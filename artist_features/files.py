@@ -48,6 +48,24 @@ def write_parts_atomically(path, parts):
         raise output_error(error, path, n_bytes) from None
 
 
+def check_new_file(path, force):
+    """Refuse before the work is done what could not be written afterwards.
+
+    Args:
+        path: of the file to be.
+        force: it may replace a file.
+
+    Raises:
+        OutputError: `not_writable`.
+    """
+    if os.path.exists(path) and not (force and os.path.isfile(path)):
+        text = "exists; --force replaces a file, else choose another name."
+        raise OutputError("not_writable", text, path)
+    if not os.access(os.path.dirname(path) or ".", os.W_OK):
+        text = "its folder cannot be written to; make it or choose another."
+        raise OutputError("not_writable", text, path)
+
+
 def output_error(error, path, n_bytes=None):
     """Return the `OutputError` that says what an `OSError` of writing means.
 

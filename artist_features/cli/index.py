@@ -4,7 +4,8 @@ import json
 import os
 
 from artist_features.cli.progress import write_line
-from artist_features.errors import OutputError, display_path
+from artist_features.errors import display_path
+from artist_features.files import check_new_file
 
 
 def add_parser(commands):
@@ -54,7 +55,7 @@ def run_build(args):
     from artist_features.search.lists import APPROXIMATE_FROM, require_faiss
     from artist_features.search.sources import read_embeddings
 
-    check_output(args.output, args.force)
+    check_new_file(args.output, args.force)
     if args.method == "approximate":
         require_faiss()
     found = read_embeddings(args.embeddings)
@@ -70,16 +71,6 @@ def run_build(args):
         f"artist), {method} search; written to {display_path(args.output)}"
     )
     return 0
-
-
-def check_output(path, force):
-    """Refuse before anything is done what could not be written afterwards."""
-    if os.path.exists(path) and not (force and os.path.isfile(path)):
-        text = "exists; --force replaces a file, else choose another name."
-        raise OutputError("not_writable", text, path)
-    if not os.access(os.path.dirname(path) or ".", os.W_OK):
-        text = "its folder cannot be written to; make it or choose another."
-        raise OutputError("not_writable", text, path)
 
 
 def _tell_left_out(found):

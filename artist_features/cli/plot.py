@@ -1,9 +1,9 @@
 """`artist-features plot`: a recording's log-mel, and where it repeats, as a picture."""
 
-import os
 import sys
 
 from artist_features.errors import OutputError, display_path
+from artist_features.files import check_new_file
 
 
 def add_parser(commands):
@@ -50,9 +50,4 @@ def _check_output(path, force):
     """Refuse before anything is read what could not be written afterwards."""
     if not path.lower().endswith(".png"):
         raise OutputError("not_writable", "pictures are PNG files; let its name end in .png.", path)
-    if os.path.exists(path) and not (force and os.path.isfile(path)):
-        text = "exists; --force replaces a file, else choose another name."
-        raise OutputError("not_writable", text, path)
-    if not os.access(os.path.dirname(path) or ".", os.W_OK):
-        text = "its folder cannot be written to; make it or choose another."
-        raise OutputError("not_writable", text, path)
+    check_new_file(path, force)

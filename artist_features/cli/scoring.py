@@ -2,14 +2,14 @@
 
 import datetime
 import json
-import os
 import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import artist_features
-from artist_features.errors import OutputError, display_path
+from artist_features.errors import display_path
+from artist_features.files import check_new_file
 
 _PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
 
@@ -47,14 +47,8 @@ def names_of(args):
 
 def check_output(path, force):
     """Refuse before anything is extracted what could not be written afterwards."""
-    if path is None:
-        return
-    if os.path.exists(path) and not (force and os.path.isfile(path)):
-        text = "exists; --force replaces a file, else choose another name."
-        raise OutputError("not_writable", text, path)
-    if not os.access(os.path.dirname(path) or ".", os.W_OK):
-        text = "its folder cannot be written to; make it or choose another."
-        raise OutputError("not_writable", text, path)
+    if path is not None:
+        check_new_file(path, force)
 
 
 def extractors_of(args):

@@ -4,9 +4,9 @@ import json
 import os
 from pathlib import Path
 
-from artist_features.cli.index import check_output
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path
+from artist_features.files import check_new_file
 
 
 def add_parser(commands):
@@ -162,7 +162,7 @@ def _check_playlist(args):
         raise ValueError(
             f"--m3u {display_path(args.m3u)}; allowed endings are {' and '.join(ENDINGS)}."
         )
-    check_output(args.m3u, args.force)
+    check_new_file(args.m3u, args.force)
 
 
 def _write_playlist(path, tracks):

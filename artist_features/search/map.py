@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from artist_features.errors import OutputError, display_path
-from artist_features.files import write_atomically
+from artist_features.errors import display_path
+from artist_features.files import check_new_file, write_atomically
 from artist_features.search import layout, map_texts
 from artist_features.search.page import build_page
 from artist_features.search.sources import read_embeddings
@@ -118,9 +118,4 @@ def _check_output(out, force):
     """Refuse before anything is computed what could not be written afterwards."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"-o {display_path(out)}: ending {out.suffix!r}; allowed is .html.")
-    if out.exists() and not (force and out.is_file()):
-        text = "exists; --force replaces a file, else choose another name."
-        raise OutputError("not_writable", text, out)
-    if not os.access(out.parent, os.W_OK):
-        text = "its folder cannot be written to; make it or choose another."
-        raise OutputError("not_writable", text, out)
+    check_new_file(out, force)
