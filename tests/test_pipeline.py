@@ -1,5 +1,7 @@
 """From decoded segments to batches of one shape: nothing lost, nothing doubled."""
 
+import time
+
 import numpy as np
 import pytest
 from conftest import music, write_audio
@@ -156,3 +158,40 @@ def test_results_tell_what_was_done(model, sources):
     assert extractor.timing["files"] == len(sources)
     assert extractor.timing["audio_s"] == pytest.approx(sum(SECONDS))
     assert extractor.device.startswith(("CPU (", "GPU 0 ("))
+
+
+def test_few_batches_are_in_memory_and_used_again(model, monkeypatch):
+    made = []
+    empty = np.empty
+    monkeypatch.setattr(np, "empty", lambda *args: made.append(args) or empty(*args))
+    clips = [segments(4, seed=n) for n in range(12)]
+    events = [e for n, clip in enumerate(clips) for e in (Event(n, segments=clip), finished(n))]
+    found, shapes = embed_all(model, events, 4)
+    assert len(shapes) == 12
+    # being filled, on the way (2 of tf.data and 1 it hands over), being computed
+    assert 1 <= len([args for args in made if args[-1] is np.uint8]) <= 6
+    for index, clip in enumerate(clips):
+        np.testing.assert_allclose(
+            found[index][0], expected_rows(model, clip).mean(axis=0), atol=1e-6
+        )
+
+
+def test_a_job_broken_off_leaves_no_thread_at_its_events(model):
+    taken = []
+
+    def endless():
+        yield Event(0, segments=segments(1))
+        yield finished(0)
+        yield None  # nothing came for a while: the first source is told
+        for _ in range(500):
+            taken.append(time.sleep(0.01))
+            yield Event(1, segments=segments(1)[:0])
+
+    embed = inference_function(model, None)
+    timing = dict.fromkeys(("wait_s", "model_s", "segments"), 0)
+    outcomes = embed_events(endless(), embed, SAMPLES, 64, True, timing)
+    assert next(outcomes)[0] == 0
+    outcomes.close()
+    n_taken = len(taken)
+    time.sleep(0.3)
+    assert len(taken) == n_taken < 500

@@ -39,6 +39,15 @@ def test_rows_of_every_kind_of_table(tmp_path, monkeypatch, name):
     np.testing.assert_array_equal(found.vectors, right)
 
 
+@pytest.mark.parametrize("part", [{"duration_s": 6.5}, {"offset_s": 1.0}])
+def test_the_length_of_a_part_is_not_taken_for_that_of_the_recording(tmp_path, part):
+    found = read_embeddings([write(tmp_path / "t.npz", [row("/a", 1)], MADE_WITH | part)])
+    assert found.tracks[0].duration_s == 0
+    whole = MADE_WITH | {"duration_s": None, "offset_s": 0.0}
+    found = read_embeddings([write(tmp_path / "w.npz", [row("/a", 1)], whole)])
+    assert found.tracks[0].duration_s == 6.5
+
+
 def test_segments_are_averaged(tmp_path):
     segments = np.float32([[1, 0, 0, 0], [0, 3, 0, 0]])
     item = tables.Row("a", segments, 2, 6.5, 44100, "av", "ok", "", starts_s=(0.0, 3.0))

@@ -7,12 +7,15 @@ travels as data too: an exception inside tf.data would end the whole job.
 
 import contextlib
 import functools
+import math
 import time
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
 _PREFETCH_BATCHES = 2
+_ROWS_AT_ONCE = 4  # what they take in the network stays in the cache (benchmarks/README.md)
 _ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
 _END = -1  # in place of a key: no batch follows
 
@@ -56,9 +59,21 @@ def inference_function(model, n_rows=None):
 
     spec = tf.TensorSpec((n_rows, model.input_shape[1]), tf.float32)
 
-    @tf.function(input_signature=[spec], jit_compile=n_rows is not None)
-    def embed(segments):
-        return model(segments[..., tf.newaxis], training=False)
+    if n_rows is None:
+
+        @tf.function(input_signature=[spec])
+        def embed(segments):
+            return model(segments[..., tf.newaxis], training=False)
+
+    else:
+        at_once = math.gcd(n_rows, _ROWS_AT_ONCE)
+        rows = tf.TensorSpec((at_once, *model.output_shape[1:]), tf.float32)
+
+        @tf.function(input_signature=[spec], jit_compile=True)
+        def embed(segments):
+            parts = tf.reshape(segments, (-1, at_once, model.input_shape[1], 1))
+            embedded = tf.map_fn(functools.partial(model, training=False), parts, rows)
+            return tf.reshape(embedded, (n_rows, *model.output_shape[1:]))
 
     return embed
 
@@ -124,6 +139,7 @@ def _embed_batches(batches, embed, ledger, pooled, timing):
             rows = embed(segments).numpy()[: len(owners)]
             timing["segments"] += len(owners)
             _collect(rows, owners.numpy(), sums, pooled)
+        ledger.take_back()
         timing["model_s"] += time.perf_counter() - clock
         closed = closed.numpy()
         for key in closed[closed != _END]:
@@ -152,6 +168,8 @@ class _Ledger:
         self.failure = None
         self.is_read = False  # the last batch was
         self._stopped = False
+        self._on_the_way = deque()  # room of each batch that is not computed; None: it has none
+        self._free = []  # new memory costs a page fault every 4 kB
 
     def end(self, iterator):
         """Have no thread of TensorFlow in Python when a job is broken off.
@@ -164,6 +182,12 @@ class _Ledger:
         with contextlib.suppress(tf.errors.OpError):
             while not self.is_read and (batch := next(iterator, None)):
                 self.is_read = _is_last(batch[2].numpy())
+
+    def take_back(self):
+        """Use the memory of the next batch again: it has been computed."""
+        room = self._on_the_way.popleft()
+        if room is not None:
+            self._free.append(room)
 
     def batches(self):
         """Yield (segments, owner keys, keys complete with this batch)."""
@@ -179,7 +203,7 @@ class _Ledger:
             if self._stopped:
                 break
             if event is None:
-                yield segments[: len(owners)], owners, closed
+                yield self._sent(segments, owners, closed)
                 segments, owners, closed = self._new_batch()
                 continue
             if keys.get(event.index, (None,))[0] != event.attempt:
@@ -193,6 +217,7 @@ class _Ledger:
                 del keys[event.index]
                 self.outcomes[key] = event
                 if event.error is not None and key not in owners:
+                    self._on_the_way.append(None)
                     yield segments[:0], [], [key]  # told at once, not when a batch is full
                 else:
                     closed.append(key)
@@ -201,11 +226,17 @@ class _Ledger:
                 segments[len(owners)] = segment
                 owners.append(key)
                 if len(owners) == self._batch_size:
-                    yield segments, owners, closed
+                    yield self._sent(segments, owners, closed)
                     segments, owners, closed = self._new_batch()
-        yield segments[: len(owners)], owners, [*closed, _END]
+        yield self._sent(segments, owners, [*closed, _END])
+
+    def _sent(self, segments, owners, closed):
+        self._on_the_way.append(segments)
+        return segments[: len(owners)], owners, closed
 
     def _new_batch(self):
+        if self._free:
+            return self._free.pop(), [], []
         shape = self._batch_size, self._segment_samples
         room = np.empty(4 * shape[0] * shape[1] + _ALIGNED_BYTES, np.uint8)
         first = -room.ctypes.data % _ALIGNED_BYTES

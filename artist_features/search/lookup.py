@@ -8,7 +8,7 @@ from artist_features.errors import AudioError, SearchIndexError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.remote import is_uri, require_fsspec
-from artist_features.search.sources import absolute, read_tags
+from artist_features.search.sources import absolute, known_duration_s, read_tags
 from artist_features.search.tracks import IndexedTrack
 from artist_features.signal.decoders import Span
 from artist_features.zoo import registry
@@ -100,7 +100,8 @@ def _extracted(index, path, extractor):
     if not result.embedding.any():
         text = "its vector is all zeros, which has no direction; choose another recording."
         raise AudioError("out_of_range", text, path)
-    track = IndexedTrack(absolute(path), duration_s=result.facts.duration_s)
+    duration_s = known_duration_s(made_with, result.facts.duration_s)
+    track = IndexedTrack(absolute(path), duration_s=duration_s)
     with contextlib.suppress(ImportError):  # no mutagen: the recording stays without a name
         (track,), _ = read_tags([track])
     return Query(track, result.embedding, None, list(result.facts.flaws))

@@ -111,8 +111,15 @@ def _add(found, rows, seen):
                 found.no_direction.append(path)
                 continue
             block.append(vector)
-            found.tracks.append(IndexedTrack(path, duration_s=float(row.duration_s)))
+            duration_s = known_duration_s(found.made_with, row.duration_s)
+            found.tracks.append(IndexedTrack(path, duration_s=duration_s))
     return block
+
+
+def known_duration_s(made_with, read_s):
+    """Return the length of a recording in seconds; 0 where only a part of it was read."""
+    part = made_with.get("offset_s") or made_with.get("duration_s") is not None
+    return 0.0 if part else float(read_s)
 
 
 def absolute(path):
