@@ -7,7 +7,6 @@ travels as data too: an exception inside tf.data would end the whole job.
 
 import contextlib
 import functools
-import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 _PREFETCH_BATCHES = 2
-_ROWS_AT_ONCE = 4  # what they take in the network stays in the cache (benchmarks/README.md)
 _ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
 _END = -1  # in place of a key: no batch follows
 
@@ -59,21 +57,9 @@ def inference_function(model, n_rows=None):
 
     spec = tf.TensorSpec((n_rows, model.input_shape[1]), tf.float32)
 
-    if n_rows is None:
-
-        @tf.function(input_signature=[spec])
-        def embed(segments):
-            return model(segments[..., tf.newaxis], training=False)
-
-    else:
-        at_once = math.gcd(n_rows, _ROWS_AT_ONCE)
-        rows = tf.TensorSpec((at_once, *model.output_shape[1:]), tf.float32)
-
-        @tf.function(input_signature=[spec], jit_compile=True)
-        def embed(segments):
-            parts = tf.reshape(segments, (-1, at_once, model.input_shape[1], 1))
-            embedded = tf.map_fn(functools.partial(model, training=False), parts, rows)
-            return tf.reshape(embedded, (n_rows, *model.output_shape[1:]))
+    @tf.function(input_signature=[spec], jit_compile=n_rows is not None)
+    def embed(segments):
+        return model(segments[..., tf.newaxis], training=False)
 
     return embed
 
