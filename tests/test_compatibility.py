@@ -80,7 +80,7 @@ def test_the_environments_span_what_the_package_allows():
     (node,) = (
         node
         for node in ast.parse(noxfile).body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "PYTHONS"
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PYTHONS"
     )
     pythons = ast.literal_eval(node.value)
     lowest, above = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', project).groups()
