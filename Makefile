@@ -2,7 +2,7 @@ PYTHON ?= python
 # a file of tests stays in one process: its fixtures are made once
 PYTEST = $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: style check test test-fast bench
+.PHONY: style check test test-fast bench dist
 
 style:
 	$(PYTHON) -m ruff format .
@@ -18,6 +18,14 @@ test:
 
 test-fast:
 	$(PYTEST) -m "not slow"
+
+# the wheel is made from the source archive; another one from this tree has to be the same
+dist:
+	rm -rf build dist
+	$(PYTHON) -m build --quiet --outdir dist .
+	$(PYTHON) -m build --quiet --wheel --outdir build/from_tree .
+	$(PYTHON) -m twine check --strict dist/*
+	$(PYTHON) tests/check_dist.py dist build/from_tree
 
 bench:
 	$(PYTHON) benchmarks/run.py

@@ -10,7 +10,7 @@ that plain `keras.saving.load_model` finds them.
 """
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import wrapt
 
@@ -24,11 +24,14 @@ from artist_features.errors import (
     SearchIndexError,
     WeightsError,
 )
+from artist_features.version import VERSION
 
-try:
-    __version__ = version("artist-features")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0+unknown"
+if TYPE_CHECKING:  # what `_LAZY` imports at run time
+    from artist_features.extraction.extractor import Extractor, extract
+    from artist_features.zoo import models
+    from artist_features.zoo.registry import list_models, load_model
+
+__version__ = VERSION
 
 _LAZY = {  # public name -> (module, attribute or None for the module itself)
     "extract": ("artist_features.extraction.extractor", "extract"),
@@ -56,19 +59,21 @@ __all__ = [
 
 
 @wrapt.when_imported("keras")
-def _register_layers(_):
+def _register_layers(_: object) -> None:
     importlib.import_module("artist_features.signal.frontend")
 
 
-def __getattr__(name):
-    if name not in _LAZY:
-        raise AttributeError(f"module 'artist_features' has no attribute {name!r}")
-    module_name, attribute = _LAZY[name]
-    module = importlib.import_module(module_name)
-    value = module if attribute is None else getattr(module, attribute)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name):
+        if name not in _LAZY:
+            raise AttributeError(f"module 'artist_features' has no attribute {name!r}")
+        module_name, attribute = _LAZY[name]
+        module = importlib.import_module(module_name)
+        value = module if attribute is None else getattr(module, attribute)
+        globals()[name] = value
+        return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -12,7 +12,9 @@ import hashlib
 import json
 import re
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 SCHEMA_VERSION = 1
 MAX_SEGMENT_SAMPLES = 1 << 24  # 12 minutes at 22,050 Hz, 64 MiB
@@ -46,7 +48,7 @@ class FrontEnd:
     mean: float = 0.22620339
     std: float = 0.25794547
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_ints(self, "sample_rate", 4000, 384000)
         _check_ints(self, "n_fft", 16, 65536)
         _check_ints(self, "hop_length", 1, self.n_fft)
@@ -68,22 +70,22 @@ class FrontEnd:
             )
 
     @property
-    def pad_samples(self):
+    def pad_samples(self) -> int:
         """Samples of reflection at each end of a clip (a centred STFT)."""
         return self.n_fft // 2
 
     @property
-    def segment_samples(self):
+    def segment_samples(self) -> int:
         """Samples of the padded clip that one segment needs (66,560)."""
         return (self.segment_frames - 1) * self.hop_length + self.n_fft
 
     @property
-    def segment_hop_samples(self):
+    def segment_hop_samples(self) -> int:
         """Samples between the starts of two segments (66,048)."""
         return self.segment_frames * self.hop_length
 
     @property
-    def segment_hop_s(self):
+    def segment_hop_s(self) -> float:
         """Seconds between the starts of two segments (2.995)."""
         return self.segment_hop_samples / self.sample_rate
 
@@ -97,12 +99,12 @@ class Network:
         l2: weight of the L2 penalty on each convolution kernel.
     """
 
-    filters: tuple = (128, 128, 128, 128, 256)
-    kernel_sizes: tuple = (4, 4, 4, 2, 1)
-    pool_sizes: tuple = (4, 4, 4, 2, 1)
+    filters: tuple[int, ...] = (128, 128, 128, 128, 256)
+    kernel_sizes: tuple[int, ...] = (4, 4, 4, 2, 1)
+    pool_sizes: tuple[int, ...] = (4, 4, 4, 2, 1)
     l2: float = 1e-5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("filters", "kernel_sizes", "pool_sizes"):
             values = getattr(self, name)
             if not isinstance(values, (list, tuple)):
@@ -121,11 +123,11 @@ class Network:
         _check_real(self, "l2", 0.0, 1e6)
 
     @property
-    def embedding_dim(self):
+    def embedding_dim(self) -> int:
         """Length of an embedding: the filters of the last block."""
         return self.filters[-1]
 
-    def frames_out(self, n_frames):
+    def frames_out(self, n_frames: int) -> int:
         """Return how many frames the pools leave of `n_frames`; 0 means none."""
         for pool_size in self.pool_sizes:
             n_frames //= pool_size
@@ -157,11 +159,11 @@ class ModelCard:
     weights_sha256: str
     front_end: FrontEnd = field(default_factory=FrontEnd)
     network: Network = field(default_factory=Network)
-    training: dict = field(default_factory=dict)
-    scores: dict = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
     pooling: str = "mean"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("name", "description", "license", "credit"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise ValueError(f"ModelCard: {name} must be a non-empty string.")
@@ -191,24 +193,24 @@ class ModelCard:
                 raise ValueError(f"ModelCard: {name} must be an object.")
 
     @property
-    def embedding_dim(self):
+    def embedding_dim(self) -> int:
         """Length of an embedding."""
         return self.network.embedding_dim
 
     @property
-    def graph_sha256(self):
+    def graph_sha256(self) -> str:
         """Hash of all that decides an embedding besides the weights."""
         graph = [dataclasses.asdict(self.front_end), dataclasses.asdict(self.network), self.pooling]
         return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()
 
-    def to_json(self):
+    def to_json(self) -> str:
         """Return the text of `artist_features.json`."""
         record = {"schema_version": SCHEMA_VERSION, "weights": "model.weights.h5"}
         record |= {"graph_sha256": self.graph_sha256} | dataclasses.asdict(self)
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_record(cls, record):
+    def from_record(cls, record: Mapping[str, Any]) -> "ModelCard":
         """Build a card from the parsed `artist_features.json`.
 
         Raises:
@@ -224,7 +226,7 @@ class ModelCard:
         return _build(cls, record)
 
 
-def _build(kind, values):
+def _build(kind: type[Any], values: dict[str, Any]) -> Any:
     names = {f.name for f in dataclasses.fields(kind)}
     if unknown := sorted(set(values) - names):
         raise ValueError(f"{kind.__name__}: unknown field {shown(unknown[0])}.")
@@ -236,28 +238,28 @@ def _build(kind, values):
     return kind(**values)
 
 
-def _has_no_default(f):
+def _has_no_default(f: dataclasses.Field[Any]) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
-def _check_ints(config, name, low, high):
+def _check_ints(config: object, name: str, low: int, high: int) -> None:
     value = getattr(config, name)
     if type(value) is not int or not low <= value <= high:
         _refuse(config, name, f"integers {low} to {high}")
 
 
-def _check_real(config, name, low, high):
+def _check_real(config: object, name: str, low: float, high: float) -> None:
     value = getattr(config, name)
     if type(value) not in (int, float) or not low <= value <= high:  # NaN is refused too
         _refuse(config, name, f"numbers {low:g} to {high:g}")
 
 
-def _refuse(config, name, allowed):
+def _refuse(config: object, name: str, allowed: str) -> NoReturn:
     value = shown(getattr(config, name))
     raise ValueError(f"{type(config).__name__}: {name} = {value}; allowed are {allowed}.")
 
 
-def shown(value):
+def shown(value: object) -> str:
     """Return a short `repr` for a message; a file may hold a megabyte in any field."""
     text = reprlib.repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -7,6 +7,9 @@ which thing, what was found with its unit, what is allowed, and what to do.
 
 import os
 import re
+from typing import Any, TypeAlias
+
+AnyPath: TypeAlias = str | bytes | os.PathLike[Any]
 
 AUDIO_CODES = (
     "not_found",
@@ -36,7 +39,7 @@ class ArtistFeaturesError(Exception):
 class _CodedError(ArtistFeaturesError):
     codes: tuple[str, ...] = ()
 
-    def __init__(self, code, message, path=None):
+    def __init__(self, code: str, message: str, path: AnyPath | None = None) -> None:
         if code not in self.codes:
             raise ValueError(f"unknown {type(self).__name__} code {code!r}: {self.codes}")
         self.code = code
@@ -91,7 +94,7 @@ class ManifestError(ArtistFeaturesError):
         line: line number in the file, counted from 1, or None.
     """
 
-    def __init__(self, message, path, line=None):
+    def __init__(self, message: str, path: AnyPath, line: int | None = None) -> None:
         self.path = path
         self.line = line
         where = display_path(path) + ("" if line is None else f" line {line}")
@@ -106,19 +109,19 @@ class AudioWarning(UserWarning):
         path: the file as the caller named it, or None for an array.
     """
 
-    def __init__(self, code, message, path=None):
+    def __init__(self, code: str, message: str, path: AnyPath | None = None) -> None:
         self.code = code
         self.path = path
         prefix = "" if path is None else f"{display_path(path)}: "
         super().__init__(f"{prefix}{message}")
 
 
-def display_path(path):
+def display_path(path: AnyPath) -> str:
     """Return `path` as one printable line: no control characters, valid UTF-8, no secrets."""
     try:
         text = os.fsencode(path).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # no name that the system gave
-        text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+        text = str(os.fspath(path)).encode("utf-8", "backslashreplace").decode("utf-8")
     text = without_secrets(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -128,7 +131,7 @@ _LOGIN = re.compile(r"(?P<scheme>https?://)[^/\s]+@|(?P<other>\w://)[^/\s:]*:[^/
 _QUERY = re.compile(r"(?<=\w)(://[^?\s]*\?)[^\s'\"]*?(?=::|[\s'\"]|$)")
 
 
-def without_secrets(text):
+def without_secrets(text: str) -> str:
     """Return a text in which URIs have neither a login nor a query: those hold credentials.
 
     Example:

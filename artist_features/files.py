@@ -3,13 +3,16 @@
 import contextlib
 import errno
 import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from artist_features.errors import OutputError
+from artist_features.errors import AnyPath, OutputError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_atomically(path, data):
+def write_atomically(path: Path, data: bytes) -> None:
     """Write bytes under a temporary name, force them to disk, rename.
 
     Args:
@@ -22,7 +25,7 @@ def write_atomically(path, data):
     write_parts_atomically(path, [data])
 
 
-def write_parts_atomically(path, parts):
+def write_parts_atomically(path: Path, parts: Sequence[Any]) -> None:
     """Do as `write_atomically` with buffers that are written one after another.
 
     Args:
@@ -48,7 +51,7 @@ def write_parts_atomically(path, parts):
         raise output_error(error, path, n_bytes) from None
 
 
-def check_new_file(path, force):
+def check_new_file(path: AnyPath, force: bool) -> None:
     """Refuse before the work is done what could not be written afterwards.
 
     Args:
@@ -66,7 +69,7 @@ def check_new_file(path, force):
         raise OutputError("not_writable", text, path)
 
 
-def output_error(error, path, n_bytes=None):
+def output_error(error: OSError, path: AnyPath, n_bytes: int | None = None) -> OutputError:
     """Return the `OutputError` that says what an `OSError` of writing means.
 
     Args:
@@ -80,7 +83,7 @@ def output_error(error, path, n_bytes=None):
     return OutputError("not_writable", f"{error.strerror or error}.", path)
 
 
-def _sync_folder(folder):
+def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power loss, where folders can be synced (POSIX)."""
     with contextlib.suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)

@@ -15,10 +15,15 @@ output after the third pooling.
 Source: https://hearbenchmark.com/hear-api.html
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
 from artist_features.extraction.pipeline import inference_function
 from artist_features.signal.audio import Clip, read_array
@@ -30,7 +35,7 @@ MAX_HOP_MS = 50.0  # of timestamps. Source: HEAR API, tolerance of music transcr
 _BATCH = 64  # segments in one call of the network
 
 
-class HearModel(tf.Module):
+class HearModel(tf.Module):  # type: ignore[misc]
     """A model as HEAR wants it: a `tf.Module` that tells its sizes.
 
     Args:
@@ -43,13 +48,14 @@ class HearModel(tf.Module):
         timestamp_hop_frames: STFT frames between two timestamps (2, which is 46.4 ms).
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         super().__init__(name="artist_features")
-        self.front_end = front_end_of(model)
-        self.sample_rate = self.front_end.sample_rate
-        self.scene_embedding_size = self.timestamp_embedding_size = int(model.output_shape[-1])
+        self.front_end: FrontEnd = front_end_of(model)
+        self.sample_rate: int = self.front_end.sample_rate
+        self.scene_embedding_size: int = int(model.output_shape[-1])
+        self.timestamp_embedding_size: int = self.scene_embedding_size
         frame_ms = 1000 * self.front_end.hop_length / self.sample_rate
-        self.timestamp_hop_frames = max(1, int(MAX_HOP_MS / frame_ms))
+        self.timestamp_hop_frames: int = max(1, int(MAX_HOP_MS / frame_ms))
         self.keras_model = model
         self.weights = [variable.value for variable in model.variables]  # so that tf finds them
         self.embed = inference_function(model)
@@ -59,7 +65,7 @@ class HearModel(tf.Module):
             keras.Model(layer.output, model.output), self.timestamp_hop_frames
         )
 
-    def log_mel(self, samples):
+    def log_mel(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Compute the standardised log-mel of one clip, in pieces of bounded size.
 
         Args:
@@ -79,7 +85,7 @@ class HearModel(tf.Module):
         log_mel = _in_batches(self._log_mel_of, pieces)
         return log_mel.reshape(-1, front_end.n_mels)[:n_frames]
 
-    def embed_timestamps(self, log_mel):
+    def embed_timestamps(self, log_mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Embed the segment about every timestamp of one clip.
 
         Args:
@@ -103,14 +109,14 @@ class HearModel(tf.Module):
         ]
         return np.concatenate(rows)
 
-    def timestamps_ms(self, n_timestamps):
+    def timestamps_ms(self, n_timestamps: int) -> npt.NDArray[np.float64]:
         """Return the centres of the segments, float64 `(n_timestamps,)`, in milliseconds."""
         frames = self.timestamp_hop_frames * np.arange(n_timestamps, dtype=np.float64)
         frames += (self.front_end.segment_frames - 1) % 2 / 2  # an even segment has no middle
         return frames * (1000 * self.front_end.hop_length / self.sample_rate)
 
 
-def load_model(model_file_path=""):
+def load_model(model_file_path: str = "") -> HearModel:
     """Load a model for HEAR.
 
     Args:
@@ -127,7 +133,7 @@ def load_model(model_file_path=""):
     return HearModel(registry.load_model(model_file_path or "siamese"))
 
 
-def get_scene_embeddings(audio, model):
+def get_scene_embeddings(audio: tf.Tensor | npt.ArrayLike, model: HearModel) -> tf.Tensor:
     """Give each sound one embedding: what `extract(sound, sample_rate=22050)` gives.
 
     Args:
@@ -155,7 +161,9 @@ def get_scene_embeddings(audio, model):
     return tf.constant(_stacked(rows, (model.scene_embedding_size,)), tf.float32)
 
 
-def get_timestamp_embeddings(audio, model):
+def get_timestamp_embeddings(
+    audio: tf.Tensor | npt.ArrayLike, model: HearModel
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Give each sound an embedding every 46.4 ms.
 
     Args:
@@ -189,7 +197,7 @@ def get_timestamp_embeddings(audio, model):
     return tf.constant(_stacked(rows, shape), tf.float32), tf.constant(timestamps, tf.float64)
 
 
-def _sounds(audio, model):
+def _sounds(audio: tf.Tensor | npt.ArrayLike, model: HearModel) -> npt.NDArray[np.float32]:
     """Return the sounds as float32 `(n_sounds, n_samples)`, checked as `extract` does."""
     if not isinstance(model, HearModel):
         raise TypeError(
@@ -214,12 +222,12 @@ def _sounds(audio, model):
     return _stacked(rows, audio.shape[1:])
 
 
-def _function_of_overlapping(model, hop):
+def _function_of_overlapping(model: keras.Model, hop: int) -> Callable[..., tf.Tensor]:
     """Return a function: float32 `(n_frames, n_mels)`, cut each `hop` frames, to embeddings."""
     segment_frames, n_mels = model.input_shape[1:]
 
     @tf.function(input_signature=[tf.TensorSpec((None, n_mels), tf.float32)])
-    def embed(log_mel):
+    def embed(log_mel: tf.Tensor) -> tf.Tensor:
         # (segment, frame, mel)
         segments = tf.signal.frame(log_mel, segment_frames, hop, axis=0)
         return model(segments, training=False)
@@ -227,16 +235,18 @@ def _function_of_overlapping(model, hop):
     return embed
 
 
-def _in_batches(function, rows):
+def _in_batches(
+    function: Callable[..., tf.Tensor], rows: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
     """Apply a function to so many rows at a time that memory stays bounded."""
     done = [function(tf.constant(rows[start:end])).numpy() for start, end in _spans(len(rows))]
     return np.concatenate(done)
 
 
-def _spans(count):
+def _spans(count: int) -> list[tuple[int, int]]:
     """Return (start, end) of each batch of `count` rows."""
     return [(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH)]
 
 
-def _stacked(rows, shape):
+def _stacked(rows: list[npt.NDArray[Any]], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     return np.stack(rows) if rows else np.empty((0, *shape), np.float32)

@@ -97,7 +97,7 @@ def test_tables_of_sources_become_tables_of_results(pool, tiny_folder, library, 
         3: Source(str(library / "1.flac"), n_sampled=2),
     }
     options = {"batch_size": 8, "n_workers": 1, "decoder": "auto"}
-    version = cluster_worker.package_version()
+    version = cluster_worker.VERSION
     embedder = cluster_worker.Embedder(*read_model(tiny_folder), version, pool, 3, options)
     table = embedder(cluster_worker.pack_sources(sources))
     pairs = list(cluster_worker.unpack_results(table, 8, pool == "mean"))
@@ -326,7 +326,7 @@ def test_actors_that_never_work_end_the_job(ray, sources, tiny_folder, monkeypat
     with pytest.raises(ClusterError, match=f"not one of {N_SONGS + 2} files came back"):
         list(extractor.results(sources))
     monkeypatch.undo()
-    monkeypatch.setattr(cluster, "package_version", lambda: "0.0.1")
+    monkeypatch.setattr(cluster, "VERSION", "0.0.1")
     with pytest.raises(ClusterError, match="install the same version on all nodes"):
         list(extractor.results(sources))
 

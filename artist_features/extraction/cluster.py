@@ -22,14 +22,10 @@ from artist_features.extraction.cluster_connection import (
     import_ray,
     plan_actors,
 )
-from artist_features.extraction.cluster_worker import (
-    Embedder,
-    pack_sources,
-    package_version,
-    unpack_results,
-)
+from artist_features.extraction.cluster_worker import Embedder, pack_sources, unpack_results
 from artist_features.extraction.extractor import check_options
 from artist_features.extraction.pipeline import Result
+from artist_features.version import VERSION
 from artist_features.zoo import registry
 
 FILES_PER_TASK = 64  # starting the decode processes of a task takes as long as some 10 files
@@ -159,7 +155,7 @@ class ClusterExtractor:
             dataset = dataset.map_batches(
                 Embedder,
                 fn_constructor_args=(
-                    *(self.card, self._weights, package_version()),
+                    *(self.card, self._weights, VERSION),
                     *(pool, n_sources, options),
                 ),
                 batch_size=n_files,

@@ -7,7 +7,6 @@ that any file name survives; a vector travels as its bytes.
 import json
 import os
 from collections import Counter
-from importlib import metadata
 
 import numpy as np
 
@@ -18,14 +17,7 @@ from artist_features.extraction.pipeline import Result
 from artist_features.extraction.remote import is_uri
 from artist_features.extraction.tables import require_pyarrow
 from artist_features.signal.decoders import Span
-
-
-def package_version():
-    """Return the version of this package, or None if it is not installed."""
-    try:
-        return metadata.version("artist-features")
-    except metadata.PackageNotFoundError:
-        return None
+from artist_features.version import VERSION
 
 
 def pack_sources(sources):
@@ -83,9 +75,9 @@ class Embedder:
     """
 
     def __init__(self, card, weights, version, pool, n_sources, options):
-        if package_version() != version:
+        if version != VERSION:
             raise RuntimeError(
-                f"this node has artist-features {package_version()}, the job was started with "
+                f"this node has artist-features {VERSION}, the job was started with "
                 f"{version}; install the same version on all nodes."
             )
         # read by TensorFlow when it is imported, which has not happened yet

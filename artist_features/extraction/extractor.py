@@ -6,10 +6,22 @@ import os
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 
+from artist_features.config import FrontEnd, ModelCard
 from artist_features.errors import AudioError, AudioWarning, display_path
+from artist_features.extraction.arguments import (
+    Decoder,
+    Embedding,
+    Model,
+    OnError,
+    Pool,
+    Recording,
+    Recordings,
+)
 from artist_features.extraction.decode import Source
 from artist_features.extraction.pipeline import Result, embed_events, inference_function
 from artist_features.extraction.remote import is_uri, require_fsspec
@@ -18,6 +30,9 @@ from artist_features.signal.audio import DECODERS, check_array
 from artist_features.signal.decoders import Span, av_installed
 from artist_features.zoo.devices import configure_devices, usable_cores
 
+if TYPE_CHECKING:  # Keras is imported when a model is built
+    import keras
+
 ALL_DECODERS = (*DECODERS, "tfio")
 _PATH = (str, bytes, os.PathLike)
 ISOLATE_FROM = 8  # files in a list from which processes pay for their start
@@ -25,7 +40,8 @@ COMPILE_FROM = 64  # files from which compiling with XLA pays for itself (benchm
 _MAX_BATCH = 4096  # segments; one takes 0.27 MB as samples and some 4 MB in the network
 _MODELS_KEPT = 4
 _IDLE_S = 0.5  # without a segment, until what is there is computed
-_BUILT = {}  # (weights_sha256, graph_sha256) -> keras.Model; never handed out for training
+# (weights_sha256, graph_sha256) -> model; never handed out for training
+_BUILT: dict[tuple[str, str], "keras.Model"] = {}
 
 
 class Extractor:
@@ -50,25 +66,25 @@ class Extractor:
 
     def __init__(
         self,
-        model="siamese",
+        model: Model = "siamese",
         *,
-        batch_size=64,
-        n_workers=None,
-        isolated=None,
-        decoder="auto",
-        on_loaded=None,
-    ):
+        batch_size: int = 64,
+        n_workers: int | None = None,
+        isolated: bool | None = None,
+        decoder: Decoder = "auto",
+        on_loaded: Callable[[str], object] | None = None,
+    ) -> None:
         n_workers = usable_cores() if n_workers is None else n_workers
         self.batch_size, self.n_workers = check_options(batch_size, n_workers, decoder)
         self.isolated = isolated
         self.decoder = decoder
         self.card, self.front_end, self._load = _prepare(model)
         self._on_loaded = on_loaded
-        self.timing = Counter()
+        self.timing: dict[str, float] = cast("dict[str, float]", Counter())
         self.device = "not loaded"
 
     @functools.cached_property
-    def model(self):
+    def model(self) -> "keras.Model":
         """The `keras.Model`, built when first needed: decoders start before TensorFlow.
 
         Extractors of equal weights share it: to train a model, take `load_model`.
@@ -82,11 +98,13 @@ class Extractor:
         return model
 
     @property
-    def embedding_dim(self):
+    def embedding_dim(self) -> int:
         """Length of an embedding."""
         return self.card.embedding_dim if self.card else int(self.model.output_shape[-1])
 
-    def results(self, sources, *, pool="mean", n_sources=None):
+    def results(
+        self, sources: Iterable[Source], *, pool: Pool = "mean", n_sources: int | None = None
+    ) -> Iterator[Result]:
         """Yield a `Result` for each source, in the order in which they are finished.
 
         Args:
@@ -102,9 +120,10 @@ class Extractor:
         if self.decoder == "tfio":
             isolated = False  # its decoder is a TensorFlow graph and lives in this process
         n_workers = self.n_workers if n_sources is None else max(1, min(self.n_workers, n_sources))
-        waiting, n_in, n_out = {}, 0, 0
+        waiting: dict[int, Source] = {}
+        n_in = n_out = 0
 
-        def counted():
+        def counted() -> Iterator[Source]:
             nonlocal n_in
             for index, source in enumerate(sources):
                 waiting[index] = source
@@ -133,7 +152,7 @@ class Extractor:
             raise RuntimeError(f"{n_in} sources went in, {n_out} came out: a bug, please report")
 
     @contextlib.contextmanager
-    def _timed(self, decoders):
+    def _timed(self, decoders: DecodePool) -> Iterator[None]:
         started = time.perf_counter()
         try:
             yield
@@ -141,17 +160,56 @@ class Extractor:
             self.timing["fetch_s"] += decoders.fetch_s
             self.timing["wall_s"] += time.perf_counter() - started
 
+    @overload
     def extract(
         self,
-        audio,
+        audio: Recording,
         *,
-        sample_rate=None,
-        pool="mean",
-        offset=0.0,
-        duration=None,
-        n_segments=None,
-        on_error="raise",
-    ):
+        sample_rate: int | None = ...,
+        pool: Pool = ...,
+        offset: float = ...,
+        duration: float | None = ...,
+        n_segments: int | None = ...,
+        on_error: OnError = ...,
+    ) -> Embedding: ...
+
+    @overload
+    def extract(
+        self,
+        audio: Recordings,
+        *,
+        sample_rate: int | None = ...,
+        pool: Literal["mean"] = ...,
+        offset: float = ...,
+        duration: float | None = ...,
+        n_segments: int | None = ...,
+        on_error: OnError = ...,
+    ) -> Embedding: ...
+
+    @overload
+    def extract(
+        self,
+        audio: Recordings,
+        *,
+        sample_rate: int | None = ...,
+        pool: None,
+        offset: float = ...,
+        duration: float | None = ...,
+        n_segments: int | None = ...,
+        on_error: OnError = ...,
+    ) -> list[Embedding]: ...
+
+    def extract(
+        self,
+        audio: Recording | Recordings,
+        *,
+        sample_rate: int | None = None,
+        pool: Pool = "mean",
+        offset: float = 0.0,
+        duration: float | None = None,
+        n_segments: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Embedding | list[Embedding]:
         """Extract embeddings; see the function `extract` for arguments and results."""
         if on_error not in ("raise", "skip", "nan"):
             raise ValueError(f"on_error {on_error!r}; allowed are 'raise', 'skip' and 'nan'.")
@@ -171,12 +229,12 @@ class Extractor:
         rates = [None if is_path and not all(paths) else sample_rate for is_path in paths]
         pairs = zip(audio, rates, strict=True)
         sources = [self._source(*pair, span, n_segments) for pair in pairs]
-        rows = [None] * len(sources)
+        rows: list[Any] = [None] * len(sources)
         for result in self.results(sources, pool=pool, n_sources=len(sources)):
             if result.error is not None:
                 if on_error == "raise":
                     raise result.error
-                _warn_of_failure(result, on_error)
+                _warn_of_failure(result, result.error, on_error)
                 if on_error == "nan":
                     shape = self.embedding_dim if pool else (1, self.embedding_dim)
                     rows[result.index] = np.full(shape, np.nan, np.float32)
@@ -188,7 +246,9 @@ class Extractor:
             return rows
         return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
 
-    def _source(self, audio, sample_rate, span, n_sampled):
+    def _source(
+        self, audio: Recording, sample_rate: int | None, span: Span, n_sampled: int | None
+    ) -> Source:
         if isinstance(audio, _PATH):
             if sample_rate is not None:
                 raise ValueError(
@@ -203,22 +263,71 @@ class Extractor:
                 f"audio is {type(audio).__name__} {repr(audio)[:80]}; allowed are a path, an "
                 "array of samples, or a list of those."
             )
-        return Source(check_array(audio, sample_rate), int(sample_rate), span)
+        samples = check_array(audio, sample_rate)  # which refuses a rate of None
+        return Source(samples, int(sample_rate), span)  # type: ignore[arg-type]
+
+
+@overload
+def extract(
+    audio: Recording,
+    *,
+    sample_rate: int | None = ...,
+    model: Model = ...,
+    pool: Pool = ...,
+    offset: float = ...,
+    duration: float | None = ...,
+    n_segments: int | None = ...,
+    batch_size: int = ...,
+    on_error: OnError = ...,
+    decoder: Decoder = ...,
+) -> Embedding: ...
+
+
+@overload
+def extract(
+    audio: Recordings,
+    *,
+    sample_rate: int | None = ...,
+    model: Model = ...,
+    pool: Literal["mean"] = ...,
+    offset: float = ...,
+    duration: float | None = ...,
+    n_segments: int | None = ...,
+    batch_size: int = ...,
+    on_error: OnError = ...,
+    decoder: Decoder = ...,
+) -> Embedding: ...
+
+
+@overload
+def extract(
+    audio: Recordings,
+    *,
+    sample_rate: int | None = ...,
+    model: Model = ...,
+    pool: None,
+    offset: float = ...,
+    duration: float | None = ...,
+    n_segments: int | None = ...,
+    batch_size: int = ...,
+    on_error: OnError = ...,
+    decoder: Decoder = ...,
+) -> list[Embedding]: ...
 
 
 def extract(
-    audio,
+    audio: Recording | Recordings,
     *,
-    sample_rate=None,
-    model="siamese",
-    pool="mean",
-    offset=0.0,
-    duration=None,
-    n_segments=None,
-    batch_size=64,
-    on_error="raise",
-    decoder="auto",
-):
+    sample_rate: int | None = None,
+    model: Model = "siamese",
+    pool: Pool = "mean",
+    offset: float = 0.0,
+    duration: float | None = None,
+    n_segments: int | None = None,
+    batch_size: int = 64,
+    on_error: OnError = "raise",
+    decoder: Decoder = "auto",
+) -> Embedding | list[Embedding]:
     """Extract embeddings from recordings.
 
     Args:
@@ -273,7 +382,7 @@ def extract(
     )
 
 
-def check_options(batch_size, n_workers, decoder):
+def check_options(batch_size: int, n_workers: int, decoder: Decoder) -> tuple[int, int]:
     """Return (batch_size, n_workers) as `int`, or refuse what `Extractor` does not take."""
     batch_size, n_workers = _positive("batch_size", batch_size), _positive("n_workers", n_workers)
     if batch_size > _MAX_BATCH:
@@ -291,7 +400,7 @@ def check_options(batch_size, n_workers, decoder):
     return batch_size, n_workers
 
 
-def _prepare(model):
+def _prepare(model: Model) -> tuple[ModelCard | None, FrontEnd, Callable[[], "keras.Model"]]:
     """Return (card or None, front end, function that gives the Keras model)."""
     if hasattr(model, "input_shape"):
         from artist_features.signal.frontend import front_end_of
@@ -303,7 +412,7 @@ def _prepare(model):
     return card, card.front_end, lambda: _built(card, weights)
 
 
-def _built(card, weights):
+def _built(card: ModelCard, weights: dict[str, Any]) -> "keras.Model":
     """Build a verified model, or take the equal one that was built before."""
     from artist_features.zoo import folder
 
@@ -315,18 +424,18 @@ def _built(card, weights):
     return _BUILT[key]
 
 
-def _warn_of_flaws(result):
+def _warn_of_flaws(result: Result) -> None:
     for code, text in result.facts.flaws:
         warnings.warn(AudioWarning(code, f"{code}: {text}.", result.path), stacklevel=4)
 
 
-def _warn_of_failure(result, on_error):
+def _warn_of_failure(result: Result, error: AudioError, on_error: OnError) -> None:
     done = "skipped" if on_error == "skip" else "a row of NaN"
-    message = f"{done}, {result.error.code}: {result.error.message}"
+    message = f"{done}, {error.code}: {error.message}"
     warnings.warn(AudioWarning("skipped", message, result.path), stacklevel=4)
 
 
-def _positive(name, value):
+def _positive(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} is {value!r}; allowed is an integer of 1 or more.")
     return int(value)

@@ -10,8 +10,11 @@ import functools
 import time
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from artist_features.errors import AnyPath, AudioError
 
 _PREFETCH_BATCHES = 2
 _ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
@@ -31,10 +34,10 @@ class Result:
     """
 
     index: int
-    path: object
-    embedding: object = None
-    facts: object = None
-    error: object = None
+    path: AnyPath | None
+    embedding: Any = None
+    facts: Any = None
+    error: AudioError | None = None
 
     @property
     def status(self):

@@ -1,8 +1,11 @@
 """How far a mean over queries would vary with other artists: bootstrap intervals."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,22 @@ class Interval:
     n_clusters: int
 
 
-def mean(values):
+def mean(values: npt.ArrayLike) -> float:
     """Compute the mean of the values that are not NaN; NaN if there are none."""
     kept = np.asarray(values, np.float64)
     kept = kept[~np.isnan(kept)]
     return float(np.mean(kept)) if len(kept) else np.nan
 
 
-def bootstrap_interval(values, clusters, *, statistic=mean, n_resamples=2000, level=0.95, seed=0):
+def bootstrap_interval(
+    values: npt.ArrayLike,
+    clusters: Iterable[Any],
+    *,
+    statistic: Callable[[npt.NDArray[np.float64]], float] = mean,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
     """Estimate a statistic and its percentile interval, drawing whole clusters.
 
     Tracks of one artist resemble each other, so artists are drawn (with replacement),
@@ -73,7 +84,15 @@ def bootstrap_interval(values, clusters, *, statistic=mean, n_resamples=2000, le
     return Interval(float(statistic(values)), float(low), float(high), level, len(starts))
 
 
-def paired_bootstrap(values_a, values_b, clusters, *, n_resamples=2000, level=0.95, seed=0):
+def paired_bootstrap(
+    values_a: npt.ArrayLike,
+    values_b: npt.ArrayLike,
+    clusters: Iterable[Any],
+    *,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
     """Estimate mean(a) - mean(b) over the same queries, with its interval.
 
     Both are drawn together, so what makes a query hard for both cancels out.
@@ -100,22 +119,24 @@ def paired_bootstrap(values_a, values_b, clusters, *, n_resamples=2000, level=0.
     )
 
 
-def _by_cluster(values, clusters):
+def _by_cluster(
+    values: npt.ArrayLike, clusters: Iterable[Any]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the values sorted by cluster, and where each cluster starts and its size."""
-    values, clusters = np.asarray(values, np.float64), list(clusters)
-    if values.shape != (len(clusters),):
+    array, clusters = np.asarray(values, np.float64), list(clusters)
+    if array.shape != (len(clusters),):
         raise ValueError(
-            f"values of shape {values.shape} for {len(clusters)} clusters; give one cluster for "
+            f"values of shape {array.shape} for {len(clusters)} clusters; give one cluster for "
             "each value."
         )
-    first = {}
+    first: dict[Any, int] = {}
     index = np.array([first.setdefault(name, len(first)) for name in clusters], np.int64)
-    kept = ~np.isnan(values)
-    values, index = values[kept], index[kept]
+    kept = ~np.isnan(array)
+    array, index = array[kept], index[kept]
     _, sizes = np.unique(index, return_counts=True)
     if len(sizes) < 2:
         raise ValueError(
             f"{len(sizes)} of {len(first)} clusters have values; an interval needs 2 or more."
         )
     starts = np.cumsum(sizes) - sizes
-    return values[np.argsort(index, kind="stable")], starts, sizes
+    return array[np.argsort(index, kind="stable")], starts, sizes

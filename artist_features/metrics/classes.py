@@ -1,11 +1,15 @@
 """Accuracy of predicted classes, with its interval."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
-from artist_features.metrics.bootstrap import bootstrap_interval
+from artist_features.metrics.bootstrap import Interval, bootstrap_interval
 
 
-def correct(predicted, actual):
+def correct(predicted: npt.ArrayLike, actual: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Compare predicted with actual classes, one by one.
 
     Args:
@@ -35,7 +39,7 @@ def correct(predicted, actual):
     return (predicted == actual).astype(np.float64)
 
 
-def accuracy(predicted, actual):
+def accuracy(predicted: npt.ArrayLike, actual: npt.ArrayLike) -> float:
     """Compute the share of predictions that are right; NaN without any.
 
     Args:
@@ -55,7 +59,12 @@ def accuracy(predicted, actual):
     return float(np.mean(right)) if len(right) else np.nan
 
 
-def accuracy_interval(predicted, actual, clusters=None, **options):
+def accuracy_interval(
+    predicted: npt.ArrayLike,
+    actual: npt.ArrayLike,
+    clusters: Iterable[Any] | None = None,
+    **options: Any,
+) -> Interval:
     """Estimate the accuracy and its bootstrap interval.
 
     Args:
@@ -74,5 +83,5 @@ def accuracy_interval(predicted, actual, clusters=None, **options):
     return bootstrap_interval(right, clusters, **options)
 
 
-def _is_text(values):
+def _is_text(values: npt.NDArray[Any]) -> bool:
     return values.dtype.kind in "UO"

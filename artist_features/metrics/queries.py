@@ -11,9 +11,12 @@
 - A query without positives has no score: NaN, left out of means, and counted.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.metrics import ranked
 from artist_features.metrics.bootstrap import mean
@@ -37,47 +40,53 @@ class Retrieval:
         k: of `precision_at_k` and `ndcg_at_k`.
     """
 
-    average_precision: np.ndarray
-    precision_at_1: np.ndarray
-    precision_at_k: np.ndarray
-    r_precision: np.ndarray
-    ndcg_at_k: np.ndarray
-    n_positives: np.ndarray
-    n_candidates: np.ndarray
+    average_precision: npt.NDArray[np.float64]
+    precision_at_1: npt.NDArray[np.float64]
+    precision_at_k: npt.NDArray[np.float64]
+    r_precision: npt.NDArray[np.float64]
+    ndcg_at_k: npt.NDArray[np.float64]
+    n_positives: npt.NDArray[np.int64]
+    n_candidates: npt.NDArray[np.int64]
     k: int
 
     @property
-    def mean_average_precision(self):
+    def mean_average_precision(self) -> float:
         """Mean of AP over queries that have positives; NaN if there are none."""
         return mean(self.average_precision)
 
     @property
-    def mean_precision_at_1(self):
+    def mean_precision_at_1(self) -> float:
         """Mean of P@1 over queries that have positives; NaN if there are none."""
         return mean(self.precision_at_1)
 
     @property
-    def mean_precision_at_k(self):
+    def mean_precision_at_k(self) -> float:
         """Mean of P@k over queries that have positives; NaN if there are none."""
         return mean(self.precision_at_k)
 
     @property
-    def mean_r_precision(self):
+    def mean_r_precision(self) -> float:
         """Mean of R-precision over queries that have positives; NaN if there are none."""
         return mean(self.r_precision)
 
     @property
-    def mean_ndcg_at_k(self):
+    def mean_ndcg_at_k(self) -> float:
         """Mean of nDCG@k over queries that have positives; NaN if there are none."""
         return mean(self.ndcg_at_k)
 
     @property
-    def n_without_positives(self):
+    def n_without_positives(self) -> int:
         """Queries left out of every mean."""
         return int(np.sum(self.n_positives == 0))
 
 
-def retrieval(embeddings, labels, groups=None, *, k=10):
+def retrieval(
+    embeddings: npt.ArrayLike,
+    labels: Iterable[Any],
+    groups: Iterable[Any] | None = None,
+    *,
+    k: int = 10,
+) -> Retrieval:
     """Search every track's label-mates among all others; score each query.
 
     The module's docstring defines candidates, positives and ties. Memory grows with
@@ -119,10 +128,10 @@ def retrieval(embeddings, labels, groups=None, *, k=10):
                 ranked.r_precision(relevant),
                 ranked.ndcg_at_k(relevant, k),
             )
-    return Retrieval(*scores, *counts, k)
+    return Retrieval(*scores, *counts, k)  # type: ignore[call-arg]
 
 
-def unit_vectors(embeddings):
+def unit_vectors(embeddings: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Scale vectors to length 1.
 
     Args:
@@ -149,7 +158,9 @@ def unit_vectors(embeddings):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _rank(positives, negatives):
+def _rank(
+    positives: npt.NDArray[np.float64], negatives: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
     """Return bool `(n_candidates,)` in rank order from the similarities of both kinds."""
     ahead = len(negatives) - np.searchsorted(np.sort(negatives), np.sort(positives)[::-1])
     relevant = np.zeros(len(positives) + len(negatives), bool)
@@ -157,16 +168,16 @@ def _rank(positives, negatives):
     return relevant
 
 
-def _indices(name, values, n_tracks):
+def _indices(name: str, values: Iterable[Any], n_tracks: int) -> npt.NDArray[np.int64]:
     """Return int64 `(n_tracks,)`, equal where the values are equal."""
     values = list(values)
     if len(values) != n_tracks:
         raise ValueError(f"{len(values)} {name} for {n_tracks} embeddings; give one for each.")
-    first = {}
+    first: dict[Any, int] = {}
     return np.array([first.setdefault(value, len(first)) for value in values], np.int64)
 
 
-def _group_indices(groups, n_tracks):
+def _group_indices(groups: Iterable[Any] | None, n_tracks: int) -> npt.NDArray[np.int64]:
     """Return int64 `(n_tracks,)`; a track without a group is a group of its own."""
     if groups is None:
         return np.arange(n_tracks)

@@ -1,9 +1,10 @@
 """Measures of one ranked list: which ranks hold the positives, from the best on."""
 
 import numpy as np
+import numpy.typing as npt
 
 
-def average_precision(relevant):
+def average_precision(relevant: npt.ArrayLike) -> float:
     """Compute the mean of the precision at the rank of each positive.
 
     Args:
@@ -23,7 +24,7 @@ def average_precision(relevant):
     return float(np.mean(np.arange(1, len(ranks) + 1) / ranks)) if len(ranks) else np.nan
 
 
-def precision_at_k(relevant, k):
+def precision_at_k(relevant: npt.ArrayLike, k: int) -> float:
     """Compute the share of positives among the first k candidates.
 
     It is divided by k also where there are fewer candidates or positives than k.
@@ -42,7 +43,7 @@ def precision_at_k(relevant, k):
     return float(np.sum(ranks <= k) / k) if len(ranks) else np.nan
 
 
-def r_precision(relevant):
+def r_precision(relevant: npt.ArrayLike) -> float:
     """Compute the precision at rank R, where R is the number of positives.
 
     Args:
@@ -58,7 +59,7 @@ def r_precision(relevant):
     return float(np.mean(ranks <= len(ranks))) if len(ranks) else np.nan
 
 
-def ndcg_at_k(relevant, k):
+def ndcg_at_k(relevant: npt.ArrayLike, k: int) -> float:
     """Compute the normalised discounted cumulative gain of the first k candidates.
 
     A positive at rank r gains 1 / log2(r + 1); the sum is divided by that of the best
@@ -84,14 +85,14 @@ def ndcg_at_k(relevant, k):
     return float(np.sum(1 / np.log2(ranks[ranks <= k] + 1)) / np.sum(1 / np.log2(best + 1)))
 
 
-def checked_k(k):
+def checked_k(k: int) -> int:
     """Return k, or raise ValueError if it is no integer of 1 or more."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k is {k!r}; allowed is an integer of 1 or more.")
     return k
 
 
-def _positive_ranks(relevant):
+def _positive_ranks(relevant: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Return the ranks of the positives, counted from 1."""
     relevant = np.asarray(relevant)
     if relevant.dtype != bool:

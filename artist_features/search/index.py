@@ -1,13 +1,17 @@
 """An index: vectors of tracks, and what is known of them, in one file that is searched."""
 
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.errors import SearchIndexError
 from artist_features.search import artist_means, lists, ranking, storage
 from artist_features.search.container import damaged
-from artist_features.search.tracks import ArtistMatch, Match
+from artist_features.search.tracks import ArtistMatch, IndexedTrack, Match
 from artist_features.search.vectors import checked_query, checked_vectors
 
 METHODS = ("auto", "exact", "approximate")
@@ -38,14 +42,22 @@ class Index:
         'b'
     """
 
-    def __init__(self, contents):
+    def __init__(self, contents: storage.Contents) -> None:
         self._c = contents
-        self.made_with = contents.made_with
+        self.made_with: dict[str, Any] = contents.made_with
         self.package_version, self.created = contents.package_version, contents.created
         self.approximate = contents.order is not None
 
     @classmethod
-    def build(cls, vectors, tracks, made_with, *, method="auto", seed=0):
+    def build(
+        cls,
+        vectors: npt.ArrayLike,
+        tracks: Sequence[IndexedTrack],
+        made_with: Mapping[str, Any],
+        *,
+        method: Literal["auto", "exact", "approximate"] = "auto",
+        seed: int = 0,
+    ) -> "Index":
         """Make an index in memory.
 
         Args:
@@ -63,16 +75,16 @@ class Index:
         """
         if method not in METHODS:
             raise ValueError(f"method {method!r}; allowed are {', '.join(METHODS)}.")
-        vectors = checked_vectors(vectors, tracks)
+        units = checked_vectors(vectors, tracks)
         if missing := [key for key in ("model", "weights_sha256") if not made_with.get(key)]:
             raise ValueError(f"made_with lacks {missing[0]!r}: which model made the vectors?")
         approximate = method == "approximate"
-        approximate |= method == "auto" and len(vectors) >= lists.APPROXIMATE_FROM
-        parts = lists.make_lists(vectors, seed=seed) if approximate else None
-        return cls(storage.contents_of(vectors, tracks, made_with, parts))
+        approximate |= method == "auto" and len(units) >= lists.APPROXIMATE_FROM
+        parts = lists.make_lists(units, seed=seed) if approximate else None
+        return cls(storage.contents_of(units, tracks, made_with, parts))
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "Index":
         """Open the file of an index; vectors are read when a query needs them.
 
         A file from elsewhere cannot run code. Damage is found when it is read.
@@ -83,7 +95,7 @@ class Index:
         """
         return cls(storage.read_contents(path))
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index into one file, which appears whole or not at all.
 
         Raises:
@@ -91,52 +103,52 @@ class Index:
         """
         storage.write_contents(Path(path), self._c)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._c.vectors)
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         """Length of a vector."""
         return self._c.vectors.shape[1]
 
     @property
-    def artists(self):
+    def artists(self) -> list[str]:
         """Names of the artists, in the order of their first tracks; unlabelled ones have none."""
         return self._c.artists.list()
 
     @property
-    def n_unlabelled(self):
+    def n_unlabelled(self) -> int:
         """Tracks without an artist."""
         return int((self._c.artist_of.all() < 0).sum())
 
     @property
-    def columns(self):
+    def columns(self) -> list[str]:
         """Names of the further columns."""
         return list(self._c.columns)
 
-    def track(self, row):
+    def track(self, row: int) -> IndexedTrack:
         """Return the `IndexedTrack` of a row."""
         return self._c.track(row)
 
-    def vector(self, row):
+    def vector(self, row: int) -> npt.NDArray[np.float32]:
         """Return float32 `(dim,)`, of length 1."""
         position = row
-        if self.approximate:
+        if self._c.order is not None:
             position = int(np.flatnonzero(self._c.order.all() == row)[0])
         return self._c.vectors.rows(position, position + 1)[0]
 
-    def row_of(self, path):
+    def row_of(self, path: str) -> int | None:
         """Return the row of a path as it was given to `build`, or None."""
         return self._c.paths.find(path)
 
-    def rows_of_artist(self, artist):
+    def rows_of_artist(self, artist: str) -> npt.NDArray[np.int64]:
         """Return the rows of an artist's tracks, ascending, int64; empty if there are none."""
         number = self._c.artists.find(artist) if artist else None
         if number is None:
             return np.empty(0, np.int64)
         return np.flatnonzero(self._c.artist_of.all() == number)
 
-    def check_model(self, weights_sha256, graph_sha256=None):
+    def check_model(self, weights_sha256: str, graph_sha256: str | None = None) -> None:
         """Refuse the vectors of another model.
 
         Args:
@@ -158,7 +170,15 @@ class Index:
                 self._c.path,
             )
 
-    def query(self, vector, k=10, *, exclude_rows=(), exclude_artists=(), exact=False):
+    def query(
+        self,
+        vector: npt.ArrayLike,
+        k: int = 10,
+        *,
+        exclude_rows: Iterable[int] = (),
+        exclude_artists: Iterable[str] = (),
+        exact: bool = False,
+    ) -> list[Match]:
         """Find the tracks whose vectors point most nearly the same way.
 
         Args:
@@ -188,13 +208,20 @@ class Index:
         if not len(rows):
             return []
 
-        def read(chosen):
+        def read(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
             return self._c.vectors.at(positions[chosen])
 
         pairs = zip(*ranking.best(coarse, rows, read, query, k), strict=True)
         return [Match(int(row), float(value), self.track(int(row))) for row, value in pairs]
 
-    def query_artists(self, vector, k=10, *, exclude_rows=(), exclude_artists=()):
+    def query_artists(
+        self,
+        vector: npt.ArrayLike,
+        k: int = 10,
+        *,
+        exclude_rows: Iterable[int] = (),
+        exclude_artists: Iterable[str] = (),
+    ) -> list[ArtistMatch]:
         """Find the artists whose tracks' mean vector points most nearly the same way.
 
         Args:
@@ -221,7 +248,7 @@ class Index:
             for number, value in zip(*found, strict=True)
         ]
 
-    def artist_vector(self, artist):
+    def artist_vector(self, artist: str) -> npt.NDArray[np.float32]:
         """Return float32 `(dim,)`: the mean of an artist's tracks, scaled to length 1.
 
         Raises:
@@ -232,7 +259,13 @@ class Index:
             raise ValueError(f"artist {artist!r} has no track in this index; see `artists`.")
         return self._c.artist_vectors.rows(number, number + 1)[0]
 
-    def _candidates(self, query, k, barred, exact):
+    def _candidates(
+        self,
+        query: npt.NDArray[np.float32],
+        k: int,
+        barred: npt.NDArray[np.bool_],
+        exact: bool,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return (positions int64, their float32 products with the query)."""
         if not self.approximate or exact:
             return np.arange(len(self)), ranking.similarities(self._c.vectors, query)

@@ -3,15 +3,15 @@
 import datetime
 import json
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from artist_features.errors import SearchIndexError
+from artist_features.errors import AnyPath, SearchIndexError
 from artist_features.search.artist_means import artist_vectors
 from artist_features.search.container import StoredArray, damaged, read_arrays, write_arrays
 from artist_features.search.texts import Texts
 from artist_features.search.tracks import IndexedTrack
+from artist_features.version import VERSION
 
 _FORMAT, _FORMAT_VERSION = "artist-features search index", "1"
 _TEXTS = ("paths", "titles", "artists")
@@ -58,7 +58,7 @@ class Contents:
     centroids: StoredArray | None = None
     list_starts: StoredArray | None = None
     order: StoredArray | None = None
-    path: object = None
+    path: AnyPath | None = None
 
     def row_numbers(self, positions):
         """Return the row numbers, int64, of positions in `vectors`."""
@@ -94,7 +94,7 @@ def contents_of(vectors, tracks, made_with, parts):
         StoredArray(artist_vectors(vectors, artist_of, len(numbers))),
         StoredArray(np.array([track.duration_s for track in tracks], np.float64)),
         dict(made_with),
-        _package_version(),
+        VERSION,
         datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     if parts is not None:
@@ -103,13 +103,6 @@ def contents_of(vectors, tracks, made_with, parts):
         contents.centroids, contents.list_starts = StoredArray(centroids), StoredArray(starts)
         contents.order = StoredArray(order)
     return contents
-
-
-def _package_version():
-    try:
-        return version("artist-features")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "0+unknown"
 
 
 def write_contents(path, contents):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,10 @@ class IndexedTrack:
     artist: str = ""
     title: str = ""
     duration_s: float = 0.0
-    extra: dict = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def label(self):
+    def label(self) -> str:
         """The track in words: 'artist - title', or what of it is known, else the file's name."""
         title = self.title or PurePath(self.path).stem
         return f"{self.artist} - {title}" if self.artist else title

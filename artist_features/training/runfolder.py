@@ -11,6 +11,7 @@ from pathlib import Path
 import filelock
 
 from artist_features.errors import OutputError
+from artist_features.version import VERSION
 
 SETTINGS_FILE = "run.json"
 LOG_FILE = "log.csv"
@@ -37,7 +38,7 @@ _IN_WORDS = {
     "targets_sha256": "file of targets",
     "dtype": "precision",
 }
-_PACKAGES = ("artist-features", "tensorflow", "keras", "kapre", "numpy")
+_PACKAGES = ("tensorflow", "keras", "kapre", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,4 +192,4 @@ class Log:
 
 def versions():
     """Return {package: version} of what decides the numbers."""
-    return {name: version(name) for name in _PACKAGES}
+    return {"artist-features": VERSION} | {name: version(name) for name in _PACKAGES}

@@ -11,7 +11,12 @@ from artist_features.config import FrontEnd, Network
 from artist_features.signal.frontend import log_mel
 
 
-def backbone(*, front_end=None, network=None, name="backbone"):
+def backbone(
+    *,
+    front_end: FrontEnd | None = None,
+    network: Network | None = None,
+    name: str = "backbone",
+) -> keras.Model:
     """Build the CNN that turns waveform segments into embeddings, untrained.
 
     Five blocks of convolution, batch normalisation, ReLU and max pooling over the
@@ -54,7 +59,7 @@ def backbone(*, front_end=None, network=None, name="backbone"):
     return keras.Model(waveform, x, name=name)
 
 
-def basic(n_artists, *, tower=None):
+def basic(n_artists: int, *, tower: keras.Model | None = None) -> keras.Model:
     """Build the artist classifier: the backbone and a softmax over artists.
 
     Train it with categorical cross-entropy (P section 3.1).
@@ -78,7 +83,7 @@ def basic(n_artists, *, tower=None):
     return keras.Model(tower.input, probabilities, name="basic")
 
 
-def siamese(n_negatives=4, *, tower=None):
+def siamese(n_negatives: int = 4, *, tower: keras.Model | None = None) -> keras.Model:
     """Build the Siamese model: cosine similarities of one shared backbone.
 
     Train it with `artist_features.training.losses.SiameseHinge` (P section 3.2).
@@ -110,7 +115,7 @@ def siamese(n_negatives=4, *, tower=None):
     return keras.Model([anchor, positive, negatives], joined, name="siamese")
 
 
-def _count(name, value, least):
+def _count(name: str, value: object, least: int) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} = {value!r}; allowed is an integer of {least} or more.")
     return int(value)

@@ -3,27 +3,32 @@
 import difflib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from artist_features.config import shown
+from artist_features.config import ModelCard, shown
 from artist_features.errors import WeightsError
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo import hub
 
+if TYPE_CHECKING:  # Keras is imported when a model is built
+    import keras
+
+ModelSpec: TypeAlias = str | os.PathLike[str]  # name, Hub id or folder
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def bundled_folder():
+def bundled_folder() -> Path:
     """Return the folder of bundled models: in the wheel, or in a source checkout."""
     installed = _PACKAGE / "weights"
     return installed if installed.is_dir() else _PACKAGE.parent / "weights"
 
 
-def bundled_names():
+def bundled_names() -> list[str]:
     """Return the names of the bundled models, sorted."""
     return sorted(path.parent.name for path in bundled_folder().glob(f"*/{model_folder.CARD_FILE}"))
 
 
-def list_models():
+def list_models() -> dict[str, ModelCard]:
     """Return the bundled models as {name: `ModelCard`}.
 
     A card has `embedding_dim`, `license`, `training` (data, hours, artists, recipe) and
@@ -36,7 +41,7 @@ def list_models():
     return {name: model_folder.read_card(bundled_folder() / name) for name in bundled_names()}
 
 
-def read_model(spec):
+def read_model(spec: ModelSpec) -> tuple[ModelCard, dict[str, Any]]:
     """Find, verify and read a model without building it; no TensorFlow is imported.
 
     Args:
@@ -64,7 +69,7 @@ def read_model(spec):
     return card, model_folder.read_weights(path, card)
 
 
-def load_model(spec="siamese"):
+def load_model(spec: ModelSpec = "siamese") -> "keras.Model":
     """Load a model as a Keras model, ready to extract or to train on.
 
     Args:
@@ -82,7 +87,7 @@ def load_model(spec="siamese"):
     return model_folder.build(*read_model(spec))
 
 
-def _folder_of(spec):
+def _folder_of(spec: ModelSpec) -> Path:
     if isinstance(spec, os.PathLike):
         return Path(spec)
     if not isinstance(spec, str):
