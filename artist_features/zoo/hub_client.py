@@ -142,15 +142,18 @@ class _WithoutTokens(logging.Filter):
 @contextlib.contextmanager
 def told_by_client(say):
     """Pass on the client's warnings, and its log without signatures of URLs."""
-    handlers, masked = logging.getLogger("huggingface_hub").handlers, _WithoutTokens()
-    for handler in handlers:
-        handler.addFilter(masked)
+    masked = _WithoutTokens()
+    # its own log has a handler of its own; its HTTP library writes URLs at level INFO
+    places = [*logging.getLogger("huggingface_hub").handlers]
+    places += [logging.getLogger(name) for name in ("httpx", "httpx2")]
+    for place in places:
+        place.addFilter(masked)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
             yield
         finally:
-            for handler in handlers:
-                handler.removeFilter(masked)
+            for place in places:
+                place.removeFilter(masked)
             for warning in told:
                 say(f"warning: {' '.join(str(warning.message).split())}")
