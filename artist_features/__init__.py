@@ -21,6 +21,7 @@ from artist_features.errors import (
     ClusterError,
     ManifestError,
     OutputError,
+    PublishError,
     SearchIndexError,
     WeightsError,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Extractor",
     "ManifestError",
     "OutputError",
+    "PublishError",
     "SearchIndexError",
     "WeightsError",
     "extract",

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 SCHEMA_VERSION = 1
 MAX_SEGMENT_SAMPLES = 1 << 24  # 12 minutes at 22,050 Hz, 64 MiB
+MAX_SEGMENT_VALUES = 1 << 24  # of any array that a segment becomes on its way to an embedding
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # what Keras and TensorFlow take
 
@@ -58,16 +59,18 @@ class FrontEnd:
             _check_real(self, name, -1e6, 1e6)
         for name in ("log_scale", "std"):
             _check_real(self, name, 1e-6, 1e6)
-        if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate / 2:
+        if not 0 <= self.f_min_hz <= self.f_max_hz - 1 <= self.sample_rate / 2 - 1:
             raise ValueError(
                 f"FrontEnd: mel bands from {self.f_min_hz} to {self.f_max_hz} Hz; allowed is "
-                f"0 <= f_min_hz < f_max_hz <= {self.sample_rate / 2} Hz (half the sample rate)."
+                f"0 <= f_min_hz <= f_max_hz - 1 Hz, f_max_hz <= {self.sample_rate / 2} Hz (half "
+                "the sample rate)."
             )
         if self.segment_samples > MAX_SEGMENT_SAMPLES:
             raise ValueError(
                 f"FrontEnd: a segment of {self.segment_samples} samples; allowed are up to "
                 f"{MAX_SEGMENT_SAMPLES}. Lower segment_frames or hop_length."
             )
+        _check_values("FrontEnd", self.segment_frames, max(self.n_fft // 2 + 1, self.n_mels))
 
     @property
     def pad_samples(self) -> int:
@@ -188,6 +191,10 @@ class ModelCard:
                 f"ModelCard: pool_sizes {self.network.pool_sizes} leave nothing of a segment of "
                 f"{self.front_end.segment_frames} frames."
             )
+        n_frames = self.front_end.segment_frames
+        for filters, pool_size in zip(self.network.filters, self.network.pool_sizes, strict=True):
+            _check_values("ModelCard", n_frames, filters)
+            n_frames //= pool_size
         for name in ("training", "scores"):
             if not isinstance(getattr(self, name), dict):
                 raise ValueError(f"ModelCard: {name} must be an object.")
@@ -252,6 +259,14 @@ def _check_real(config: object, name: str, low: float, high: float) -> None:
     value = getattr(config, name)
     if type(value) not in (int, float) or not low <= value <= high:  # NaN is refused too
         _refuse(config, name, f"numbers {low:g} to {high:g}")
+
+
+def _check_values(kind: str, n_frames: int, width: int) -> None:
+    if n_frames * width > MAX_SEGMENT_VALUES:
+        raise ValueError(
+            f"{kind}: a segment becomes {n_frames} frames of {width} values; allowed are up to "
+            f"{MAX_SEGMENT_VALUES} values in all. Lower segment_frames, or make it narrower."
+        )
 
 
 def _refuse(config: object, name: str, allowed: str) -> NoReturn:

@@ -28,6 +28,7 @@ AUDIO_CODES = (
     "unavailable",
 )
 WEIGHTS_CODES = ("unavailable", "hash", "damaged", "incompatible")
+PUBLISH_CODES = ("unavailable", "no_permission", "not_found", "no_space", "conflict", "refused")
 OUTPUT_CODES = ("no_space", "not_writable", "locked", "mismatch", "damaged")
 INDEX_CODES = ("unavailable", "damaged", "incompatible", "mismatch")
 
@@ -64,6 +65,12 @@ class WeightsError(_CodedError):
     """A model folder that cannot be fetched, verified or read (`WEIGHTS_CODES`)."""
 
     codes = WEIGHTS_CODES
+
+
+class PublishError(_CodedError):
+    """A model folder that the Hub does not take (`PUBLISH_CODES`)."""
+
+    codes = PUBLISH_CODES
 
 
 class OutputError(_CodedError):

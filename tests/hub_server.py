@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 PORTAL = b"<html>Please log in</html>\n"
-_API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?")
+_API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(.+))?")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _BLOB = re.compile(r"/blob/([0-9a-f]{40}|[0-9a-f]{64})/(.+)")
 
@@ -25,11 +25,11 @@ class Fault:
     """One way to go wrong.
 
     Attributes:
-        kind: "status", "portal", "json", "cut", "wrong", "stall" or "drop".
+        kind: "status", "portal", "json", "cut", "wrong", "stall" or "drop"; uploads: "late".
         where: the fault hits requests whose path contains this.
         value: status code, or the JSON document to answer with.
         times: how many requests it hits; None means all.
-        headers: sent with a "status".
+        headers, text: sent with a "status", the text as the error that the Hub tells.
     """
 
     kind: str
@@ -37,6 +37,7 @@ class Fault:
     value: object = None
     times: int | None = None
     headers: dict = field(default_factory=dict)
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,12 @@ class HubServer:
     Attributes:
         endpoint: for `HF_ENDPOINT`.
         token: None means public, otherwise the token that may read.
+        handler: class that answers requests.
         faults: list of `Fault`, the first that fits is used.
         log: list of `Request`, both ports.
     """
+
+    handler = None
 
     def __init__(self, repo_id="owner/name", *, token=None):
         self.repo_id, self.token = repo_id, token
@@ -68,7 +72,7 @@ class HubServer:
 
     def __enter__(self):
         for _ in range(2):
-            server = _Quiet(("127.0.0.1", 0), _Handler)
+            server = _Quiet(("127.0.0.1", 0), self.handler or Handler)
             server.hub = self
             # a short poll: the default of half a second is waited for at every shutdown
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -141,7 +145,7 @@ class _Quiet(ThreadingHTTPServer):
         """Clients that hang up are part of the tests."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
@@ -175,7 +179,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif match := _FILE.fullmatch(path):
             self._file(*match.groups(), path, fault)
         else:
-            self._error(404, None, path)
+            self._other(path)
+
+    def _other(self, path):
+        self._error(404, None, path)
 
     def _refused(self, repo_id, path):
         """Answer a request for the wrong repository or with the wrong token."""
@@ -188,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def _commit(self, revision, path):
+    def _commit_of(self, revision, path):
         hub = self.server.hub
         commit = hub.refs.get(revision, revision)
         if commit in hub.commits:
@@ -199,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, repo_id, what, revision, path):
         if self._refused(repo_id, path):
             return
-        commit = self._commit(revision or "main", path)
+        commit = self._commit_of(revision or "main", path)
         if commit is None:
             return
         files = self.server.hub.commits[commit]
@@ -229,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         if self._refused(repo_id, path):
             return
-        commit = self._commit(revision, path)
+        commit = self._commit_of(revision, path)
         if commit is None:
             return
         data = hub.commits[commit].get(name)

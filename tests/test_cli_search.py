@@ -108,6 +108,14 @@ def test_similar_to_a_track_of_the_index(library, expected, capsys):
     assert capsys.readouterr().out == line
 
 
+def test_row82_more_than_there_are(library, capsys):
+    for k, note in [("9", "-k is 9; the index has no more than 5 to compare with\n"), ("5", "")]:
+        assert main(["similar", "ann0.wav", "--index", "lib.index", "-k", k]) == 0
+        out, err = capsys.readouterr()
+        assert len(out.splitlines()) == 5
+        assert err == note
+
+
 def test_link_to_a_track_is_the_track(library, tmp_path, capsys):
     os.symlink(library / "ann0.wav", tmp_path / "link.wav")
     assert main(["similar", f"{tmp_path}/link.wav", "--index", "lib.index", "--json"]) == 0

@@ -90,6 +90,7 @@ def test_front_end_refuses_reals(name, value):
     [
         ({"f_min_hz": 8000.0, "f_max_hz": 100.0}, "mel bands from 8000.0 to 100.0 Hz"),
         ({"f_min_hz": -1.0}, "mel bands from -1.0"),
+        ({"f_min_hz": 100.0, "f_max_hz": 100.5}, "allowed is 0 <= f_min_hz <= f_max_hz - 1 Hz"),
         ({"sample_rate": 16000}, r"f_max_hz <= 8000.0 Hz \(half the sample rate\)"),
         ({"std": 0}, "std = 0"),
         ({"std": -0.2}, "std = -0.2"),
@@ -97,6 +98,11 @@ def test_front_end_refuses_reals(name, value):
         ({"log_scale": 0.0}, "log_scale = 0.0"),
         ({"hop_length": 1025}, "hop_length = 1025; allowed are integers 1 to 1024"),
         ({"n_fft": 65536, "hop_length": 65536, "segment_frames": 1000}, "65536000 samples"),
+        (
+            {"n_fft": 65536, "hop_length": 1, "segment_frames": 513},
+            "a segment becomes 513 frames of 32769 values; allowed are up to 16777216 values",
+        ),
+        ({"n_mels": 1024, "segment_frames": 30_000}, "30000 frames of 1024 values"),
     ],
 )
 def test_front_end_refuses_what_does_not_fit_together(change, match):
@@ -144,6 +150,10 @@ def test_network_refuses(change, match):
         ({"training": []}, "training must be an object"),
         ({"scores": None}, "scores must be an object"),
         ({"network": Network(pool_sizes=(4, 4, 4, 2, 2))}, "leave nothing of a segment of 129"),
+        (
+            {"front_end": FrontEnd(segment_frames=9000), "network": Network(filters=(4096,) * 5)},
+            "a segment becomes 9000 frames of 4096 values",
+        ),
     ],
 )
 def test_card_refuses(change, match):

@@ -452,6 +452,16 @@ def negative_variance(path, outside):
     spoiled(path, VARIANCE, -0.5)
 
 
+@case(79, "incompatible", "block1_conv could reach .*; allowed is up to 1e.30, so that every emb")
+def finite_weights_that_overflow(path, outside):
+    spoiled(path, KERNEL, 3e38)
+
+
+@case(79, "incompatible", "block2_norm could reach")
+def gamma_that_overflows(path, outside):
+    spoiled(path, GAMMA, 1e38)
+
+
 @case(79, "incompatible", r"is float64 \(2, 128, 8\); needed is float32 \(2, 128, 8\)")
 def float64(path, outside):
     set_array(path, KERNEL, np.ones((2, 128, 8)))
@@ -533,6 +543,13 @@ def field_unknown(path, outside):
 @case(80, "incompatible", "ModelCard: kind 'other'; allowed is 'basic' or 'siamese'")
 def kind_unknown(path, outside):
     edit_card(path, kind="other")
+
+
+@case(80, "incompatible", "FrontEnd: a segment becomes 100000 frames of 32769 values; allowed are")
+def front_end_that_takes_26_gb_a_segment(path, outside):
+    card = json.loads((path / "artist_features.json").read_text())
+    large = {"n_fft": 65536, "hop_length": 1, "segment_frames": 100_000}
+    edit_card(path, front_end=card["front_end"] | large, graph_sha256=None)
 
 
 @case(80, "incompatible", "ModelCard: name 'a/b'")
@@ -677,71 +694,3 @@ def test_any_text_can_be_written_and_printed(tiny_folder, tmp_path):
     page = (tmp_path / "README.md").read_text()
     assert "\x1b" not in page
     assert r"clear \x1b[2J screen \u202e" in page
-
-
-def mutant(data, rng):
-    """Return `data` changed in 1 to 8 places: bytes, bits, extremes, gaps, repeats."""
-    data = bytearray(data)
-    for _ in range(rng.choice((1, 1, 2, 8))):
-        at = rng.randrange(len(data)) if len(data) else 0
-        near = min(at, 4096) if rng.random() < 0.5 else at
-        kind = rng.randrange(6)
-        if kind == 0:
-            data[near : near + 1] = bytes([rng.randrange(256)])
-        elif kind == 1 and data:
-            data[near] ^= 1 << rng.randrange(8)
-        elif kind == 2:
-            data[near : near + 4] = rng.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"9999", b"\x7f"))
-        elif kind == 3:
-            del data[near : near + rng.choice((1, 4, 64))]
-        elif kind == 4:
-            data[near:near] = data[near : near + rng.choice((1, 8, 64))]
-        else:
-            data[near:near] = rng.choice((b"9", b"e9", b'"', b"}", b"[", b"NaN", b"\xef\xbb\xbf"))
-    return bytes(data)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", model_folder.FILES)
-def test_mutated_file_gives_a_named_error_or_the_right_model(tiny_folder, tmp_path, name):
-    """Rows 74 to 76 and 79 at random: nothing but `WeightsError`, and no other numbers."""
-    shutil.copytree(tiny_folder, tmp_path, dirs_exist_ok=True)
-    good, weights = read(tmp_path)
-    data, rng = (tmp_path / name).read_bytes(), random.Random(name)
-    n_mutants = {"artist_features.json": 5000, "model.weights.h5": 1000}.get(name, 20)
-    n_read, longest = 0, 0
-    for _ in range(n_mutants):
-        (tmp_path / name).write_bytes(mutant(data, rng))
-        try:
-            card, found = read(tmp_path)
-        except WeightsError as error:
-            longest = max(longest, len(str(error)))
-            continue
-        n_read += 1
-        assert card.graph_sha256 == good.graph_sha256
-        for layer, arrays in found.items():
-            for array, expected in zip(arrays, weights[layer], strict=True):
-                np.testing.assert_array_equal(array, expected)
-    assert longest < 1000
-    if name in ("artist_features.json", "model.weights.h5"):
-        assert n_read < n_mutants / 2
-    else:
-        assert n_read == n_mutants
-
-
-@pytest.mark.slow
-def test_mutated_weights_of_the_stated_hash_give_a_named_error_or_arrays(folder):
-    """Row 76 at random: whoever writes the file also writes the hash."""
-    data, rng, n_refused = (folder / "model.weights.h5").read_bytes(), random.Random(76), 0
-    expected = model_folder.expected_weights(NETWORK, 128)
-    for _ in range(6000):
-        try:
-            found = model_folder._parse_weights(mutant(data, rng), expected, "x")
-        except WeightsError as error:
-            n_refused += error.code in ("damaged", "incompatible")
-            continue
-        for layer, (_, shapes) in expected.items():
-            assert [array.shape for array in found[layer]] == shapes
-            assert all(array.dtype == np.float32 for array in found[layer])
-            assert all(np.isfinite(array).all() for array in found[layer])
-    assert 600 < n_refused < 6000

@@ -1,8 +1,8 @@
 """`artist-features`: parse the command line, run one command, return its exit code.
 
-Exit codes: 0 done, 1 some input failed or the model could not be loaded, 2 wrong usage
-or output, 130 interrupted, 143 asked to end. Data goes to standard output or a file, all else to
-standard error. Nothing here imports NumPy or TensorFlow before it is needed.
+Exit codes: 0 done, 1 some input failed or the model could not be loaded or published, 2 wrong
+usage or output, 130 interrupted, 143 asked to end. Data goes to standard output or a file, all
+else to standard error. Nothing here imports NumPy or TensorFlow before it is needed.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from artist_features.cli import (
     models,
     plot,
     pull,
+    push,
     similar,
     train,
     who,
@@ -35,7 +36,7 @@ from artist_features.errors import (
 )
 
 _COMMANDS = (
-    *(extract, evaluate, models, import_authors, pull, manifest, train),
+    *(extract, evaluate, models, import_authors, pull, push, manifest, train),
     *(index, similar, who, map, plot),
 )
 

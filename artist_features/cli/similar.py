@@ -132,6 +132,8 @@ def tell_artists(args, index, query, matches):
 
 def tell(args, index, query, records, lines):
     """Print results to standard output: JSON, or a line for each."""
+    if 0 < len(records) < args.k:
+        write_line(f"-k is {args.k}; the index has no more than {len(records)} to compare with")
     if args.json:
         record = {
             "query": {

@@ -3,6 +3,7 @@
 import json
 
 from artist_features.errors import display_path
+from artist_features.zoo import card_metadata
 
 _BUNDLED = ("basic", "siamese")
 _PAPER = "https://arxiv.org/abs/1710.06648"
@@ -13,12 +14,7 @@ def model_card(card):
     front_end, network = card.front_end, card.network
     handle = card.name if card.name in _BUNDLED else f"path/to/{card.name}"
     lines = [
-        "---",
-        "library_name: artist-features",
-        f"license: {card.license.lower()}",
-        "pipeline_tag: feature-extraction",
-        "tags: [audio, music, embeddings, keras]",
-        "---",
+        *card_metadata.metadata_lines(card),
         "",
         f"# {card.name}",
         "",

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from artist_features.config import SCHEMA_VERSION, ModelCard, shown
 from artist_features.errors import OutputError, WeightsError
-from artist_features.zoo import card_text, tensors
+from artist_features.zoo import card_text, overflow, tensors
 
 CARD_FILE = "artist_features.json"
 WEIGHTS_FILE = "model.weights.h5"
 KERAS_FILES = ("config.json", "metadata.json", WEIGHTS_FILE)
 FILES = (CARD_FILE, *KERAS_FILES, "README.md")
-_MAX_CARD_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20  # of a file that is not the weights
 _MAX_WEIGHTS_BYTES = 1 << 28
 
 
@@ -40,7 +40,7 @@ def read_card(folder, *, root=None):
         WeightsError: `unavailable`, `hash`, `damaged` or `incompatible`.
     """
     path = Path(folder) / CARD_FILE
-    text = read_bytes(path, _MAX_CARD_BYTES, root or folder, f"Needed are {', '.join(FILES)}.")
+    text = read_file(folder, CARD_FILE, root=root)
     try:
         record = json.loads(text)
         if not isinstance(record, dict):
@@ -99,7 +99,7 @@ def read_weights(folder, card, *, root=None):
         WeightsError: `unavailable`, `hash`, `damaged` or `incompatible`.
     """
     path = Path(folder) / WEIGHTS_FILE
-    data = read_bytes(path, _MAX_WEIGHTS_BYTES, root or folder, f"Needed are {', '.join(FILES)}.")
+    data = read_file(folder, WEIGHTS_FILE, root=root)
     expected = expected_weights(card.network, card.front_end.n_mels)
     least = 4 * sum(math.prod(shape) for _, shapes in expected.values() for shape in shapes)
     if len(data) < least:
@@ -117,7 +117,9 @@ def read_weights(folder, card, *, root=None):
             "The file is incomplete or changed; delete it and fetch it again.",
             path,
         )
-    return _parse_weights(data, expected, path)
+    weights = _parse_weights(data, expected, path)
+    overflow.check_no_overflow(weights, card.front_end, path)
+    return weights
 
 
 def build(card, weights):
@@ -191,6 +193,13 @@ def expected_weights(network, n_mels):
         expected[norm] = (f"layers/batch_normalization{suffix}/vars", [(n_out,)] * 4)
         n_in = n_out
     return expected
+
+
+def read_file(folder, name, *, root=None):
+    """Return the bytes of one of a folder's `FILES`; arguments and errors as `read_card`."""
+    limit = _MAX_WEIGHTS_BYTES if name == WEIGHTS_FILE else _MAX_BYTES
+    hint = f"Needed are {', '.join(FILES)}."
+    return read_bytes(Path(folder) / name, limit, root or folder, hint)
 
 
 def read_bytes(path, limit, root=None, hint=""):

@@ -6,14 +6,13 @@ repository of somebody else that hash travels with the file: it proves that the 
 whole, not who made it.
 """
 
-import importlib
-import json
 import re
 import shutil
 from pathlib import Path
 
 from artist_features.errors import OutputError, WeightsError
 from artist_features.zoo import folder as model_folder
+from artist_features.zoo.hub_client import cause, client_errors, offline
 
 _HANDLE = re.compile(r"hf://([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 _TIMEOUT_S = 10
@@ -67,7 +66,7 @@ def pull(handle, out):
         OutputError: `out` cannot be written.
     """
     repo_id, revision = parse_handle(handle)
-    if not _offline():
+    if not offline():
         _download(repo_id, revision, force=False)
     folder, card, _ = _verified(repo_id, revision)
     out = Path(out)
@@ -91,7 +90,7 @@ def _verified(repo_id, revision):
     try:
         return folder, *_read(folder)
     except WeightsError as error:
-        if _offline() or (fetched and error.code == "incompatible"):
+        if offline() or (fetched and error.code == "incompatible"):
             raise
         flaw = error
     try:
@@ -108,12 +107,6 @@ def _read(folder):
     root = folder.parents[2]
     card = model_folder.read_card(folder, root=root)
     return card, model_folder.read_weights(folder, card, root=root)
-
-
-def _offline():
-    from huggingface_hub import constants
-
-    return constants.HF_HUB_OFFLINE
 
 
 def _cached(repo_id, revision):
@@ -145,53 +138,13 @@ def _download(repo_id, revision, force):
             force_download=force,
             library_name="artist-features",
         )
-    except _client_errors() as error:
+    except client_errors() as error:
         name = repo_id + (f"@{revision}" if revision else "")
         raise WeightsError(
             "unavailable",
-            f"{_cause(error, constants.ENDPOINT)} Cache folder: {constants.HF_HUB_CACHE}. "
+            f"{cause(error, constants.ENDPOINT)} Cache folder: {constants.HF_HUB_CACHE}. "
             f"Fetch it once with network: artist-features pull {name} DIR, then load DIR; "
             "the bundled models need no network.",
             f"hf://{name}",
         ) from None
     return Path(folder)
-
-
-def _client_errors():
-    """Return what the client raises when the network, the cache or the answer is at fault."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    # its HTTP library (httpx in 1.x, httpx2 in 2.x) is known by the base of its errors
-    http_error = next(c for c in HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
-    http = importlib.import_module(http_error.__module__.partition(".")[0])
-    return (http_error, http.InvalidURL, OSError, *_FOREIGN_ANSWER)
-
-
-# the client trusts what it parses: a document that is not the Hub's ends in one of these
-_FOREIGN_ANSWER = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
-
-
-def _cause(error, endpoint):
-    """Say in one line what went wrong, without the client's headers or tokens."""
-    while isinstance(error, (FileNotFoundError, ValueError)) and error.__cause__:
-        error = error.__cause__  # "not in the cache" hides why it could not be fetched
-    endpoint = re.sub(r"//[^/@]*@", "//", endpoint)  # a mirror's user and password
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in (401, 403):
-        return (
-            f"{endpoint} answered {status}: the repository is private, gated or does not exist; "
-            "set HF_TOKEN to a token that may read it."
-        )
-    if status == 404:
-        return f"{endpoint} answered 404: no such repository, revision or file."
-    if status is not None:
-        return f"{endpoint} answered {status}; try again later."
-    if _offline():
-        return "not in the cache, and HF_HUB_OFFLINE is set."
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.strerror}: {error.filename}."
-    if isinstance(error, (json.JSONDecodeError, *_FOREIGN_ANSWER[1:])):
-        return f"{endpoint} does not answer like a Hub; is it a login page, or a wrong HF_ENDPOINT?"
-    text = re.sub(r"Bearer.*", "Bearer ***", str(error), flags=re.DOTALL)
-    lines = re.sub(r"\?[^\s')]+", "", text).strip().splitlines()  # signatures of signed URLs
-    return f"{endpoint}: {type(error).__name__}: {lines[0][:200] if lines else 'no details'}."
