@@ -2,7 +2,7 @@ PYTHON ?= python
 # a file of tests stays in one process: its fixtures are made once
 PYTEST = $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: style check test test-fast bench
+.PHONY: style check test test-fast docs bench
 
 style:
 	$(PYTHON) -m ruff format .
@@ -18,6 +18,9 @@ test:
 
 test-fast:
 	$(PYTEST) -m "not slow"
+
+docs:
+	$(PYTHON) -m mkdocs build --strict
 
 bench:
 	$(PYTHON) benchmarks/run.py
