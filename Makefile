@@ -2,7 +2,7 @@ PYTHON ?= python
 # a file of tests stays in one process: its fixtures are made once
 PYTEST = $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: style check test test-fast bench dist
+.PHONY: style check test test-fast docs bench dist
 
 style:
 	$(PYTHON) -m ruff format .
@@ -26,6 +26,9 @@ dist:
 	$(PYTHON) -m build --quiet --wheel --outdir build/from_tree .
 	$(PYTHON) -m twine check --strict dist/*
 	$(PYTHON) tests/check_dist.py dist build/from_tree
+
+docs:
+	$(PYTHON) -m mkdocs build --strict
 
 bench:
 	$(PYTHON) benchmarks/run.py

@@ -5,6 +5,8 @@
 `clips.csv` has the columns `file` (relative to it) and `quadrant` (0 to 3). The frozen
 backbone trains a new `Dense(4)` first; then everything trains, slowly. Waveforms go in:
 the mel front end is part of the model, and the saved `.keras` file needs nothing else.
+docs/fine_tuning.md explains each step, and goes on to heads of one's own, tags, mixed
+precision and several devices.
 """
 
 import argparse

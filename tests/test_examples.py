@@ -109,12 +109,14 @@ def test_first_screen_of_the_readme(tmp_path):
     run("-c", block + "\nassert embedding.shape == (256,)", cwd=tmp_path)
 
 
-def test_table_of_models_in_the_readme_is_that_of_the_cards():
+def test_tables_of_models_are_those_of_the_cards():
     sys.path.insert(0, str(ROOT / "weights"))
     try:
         import update_readme
     finally:
         sys.path.pop(0)
-    text = update_readme.README.read_text(encoding="utf-8")
-    assert update_readme.with_table(text) == text
-    assert "| `siamese` |" in text
+    assert len(update_readme.PAGES) == 2
+    for page in update_readme.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert update_readme.with_table(text) == text
+        assert "| `siamese` |" in text

@@ -1,0 +1,143 @@
+"""Every code block of the README and of docs/ runs, page by page, in the order of the page.
+
+A page has a folder of its own with song.mp3, a.mp3, b.flac, m.csv and Music, which is what
+`~/Music` means here. A block behind `<!-- parsed only: reason -->` is read by the real parser
+of its language and not run. docs/fine_tuning.md runs as a notebook (test_guide.py).
+"""
+
+import csv
+import re
+import shlex
+import shutil
+from collections import Counter
+from importlib.metadata import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import music, write_audio
+from sybil import Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser
+from training_data import artist_track
+
+from artist_features.cli.main import build_parser, main
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+NOTEBOOK = ROOT / "docs/fine_tuning.md"
+N_ARTISTS = 10  # two genres with artists enough for five folds
+MARK = re.compile(r"<!-- parsed only: ([^\n]+?) -->\s*\Z")
+# (run, parsed only) blocks: a block that stops running is to be seen here
+BLOCKS = {
+    "README.md": (9, 6),
+    "docs/bulk.md": (4, 1),
+    "docs/clusters.md": (3, 2),
+    "docs/evaluation.md": (3, 3),
+    "docs/faq.md": (1, 0),
+    "docs/how_it_works.md": (1, 0),
+    "docs/index.md": (6, 1),
+    "docs/models.md": (2, 2),
+    "docs/own_library.md": (2, 4),
+    "docs/search.md": (4, 0),
+}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """A folder with a few recordings: `Music` with tags, its manifest, and three besides."""
+    folder = tmp_path_factory.mktemp("docs")
+    rows = []
+    for artist in range(N_ARTISTS):
+        name = f"Artist {artist}"
+        (folder / "Music" / name).mkdir(parents=True)
+        for number in range(2):
+            path = folder / "Music" / name / f"{number}.flac"
+            with soundfile.SoundFile(path, "w", 22050, 1) as sound:
+                sound.artist, sound.title = name, f"Song {number}"
+                sound.write(artist_track(artist, number, seconds=3.1))
+            genre = ("folk", "metal")[artist % 2]
+            rows.append([path.relative_to(folder), name, f"Song {number}", genre])
+    with open(folder / "m.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["file", "artist", "title", "genre"], *rows])
+    for number, name in enumerate(("song.mp3", "a.mp3", "b.flac")):
+        write_audio(folder / name, music(7, seed=number))
+    return folder
+
+
+def blocks_of(page):
+    """Return the examples of a page, in order."""
+    parsers = [CodeBlockParser("python", run_python), CodeBlockParser("bash", run_bash)]
+    return list(Sybil(parsers).parse(page).examples())
+
+
+def is_parsed_only(example):
+    return bool(MARK.search(example.document.text[: example.start]))
+
+
+def run_python(example):
+    if is_parsed_only(example):
+        compile(example.parsed, example.path, "exec")
+    else:
+        PythonEvaluator()(example)
+
+
+def run_bash(example):
+    for line in example.parsed.splitlines():
+        if not (words := shlex.split(line, comments=True)):
+            continue
+        where = f"{Path(example.path).name}, block of line {example.line}: {line}"
+        if is_parsed_only(example):
+            check(words, where)
+            continue
+        assert words[0] == "artist-features", f"{where}: not run, and not marked"
+        # the library of the fixture is the home folder
+        words = [re.sub("^~/", "", word) for word in words[1:]]
+        assert main(words) == 0, where
+
+
+def check(words, where):
+    """Read a command as the program it is for would."""
+    program, *arguments = words
+    if program == "artist-features":
+        build_parser().parse_args(arguments)  # exits if it cannot
+    elif program == "pip":
+        assert arguments[0] == "install", where
+        named = re.findall(r"\[(.+?)\]", " ".join(arguments))
+        extras = metadata("artist-features").get_all("Provides-Extra")
+        assert {name for group in named for name in group.split(",")} <= set(extras), where
+    elif program == "hear-validator":
+        assert arguments == ["artist_features.hear"], where
+    else:
+        pytest.fail(f"{where}: who reads {program}?")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::artist_features.errors.AudioWarning")
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_run_in_the_order_of_the_page(name, library, tmp_path, monkeypatch):
+    shutil.copytree(library, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    examples = blocks_of(ROOT / name)
+    samples = np.random.default_rng(0).uniform(-0.1, 0.1, (44100 * 4, 2)).astype(np.float32)
+    if examples:
+        examples[0].namespace["samples"] = samples  # "an array" in the README
+    for example in examples:
+        example.evaluate()
+
+
+def test_no_block_is_overlooked():
+    found = {}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        languages = Counter(re.findall(r"^ *```(\S*)$", text, re.MULTILINE))
+        n_open = languages.total() - languages.pop("", 0)
+        assert set(languages) <= {"python", "bash", "text"}, page
+        examples = blocks_of(page)
+        assert n_open == len(examples) + languages["text"], page
+        marked = sum(map(is_parsed_only, examples))
+        assert text.count("<!-- parsed only") == marked, f"{page}: a mark without a block"
+        if examples and page != NOTEBOOK:
+            found[str(page.relative_to(ROOT))] = (len(examples) - marked, marked)
+    assert found == BLOCKS
