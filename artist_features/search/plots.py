@@ -7,101 +7,18 @@ from the diagonal.
 
 import io
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from artist_features.errors import display_path
-from artist_features.extraction.decode import Source, decode_segments
-from artist_features.extraction.extractor import Extractor
 from artist_features.files import write_atomically
-from artist_features.signal.decoders import Span
+from artist_features.search.listener import self_similarity
 
-_BATCH = 64  # segments in one call of the network
 _TICKS_HZ = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 # maps that rise evenly in brightness, also for the colour-blind (Matplotlib's own)
 _LOG_MEL_MAP, _SIMILARITY_MAP = "magma", "cividis"
 _SIZE_INCHES, _DOTS_PER_INCH = (12.0, 5.0), 150
-
-
-@dataclass(frozen=True)
-class SelfSimilarity:
-    """One clip, its segments and how alike they are.
-
-    Attributes:
-        log_mel: float32 `(n_segments * segment_frames, n_mels)`, log10(1 + 10 x) of the
-            mel magnitudes, of the whole segments: an incomplete last one is not used.
-        similarity: float32 `(n_segments, n_segments)`, cosines in [-1, 1]; 0 where an
-            embedding is all zeros.
-        edges_s: float64 `(n_segments + 1,)`, where each segment begins and the last ends,
-            in seconds of the recording.
-        front_end: `FrontEnd` of the model.
-        flaws: tuple of (code, text), as in `AudioWarning`.
-    """
-
-    log_mel: np.ndarray
-    similarity: np.ndarray
-    edges_s: np.ndarray
-    front_end: object
-    flaws: tuple = ()
-
-
-def self_similarity(path, *, model="siamese", offset=0.0, duration=None):
-    """Compute what `draw` draws.
-
-    Args:
-        path: of a recording.
-        model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
-            `keras.Model` of this package.
-        offset: seconds to skip at the start.
-        duration: seconds to use from there; None means all.
-
-    Returns:
-        `SelfSimilarity`.
-
-    Raises:
-        AudioError: the recording cannot be read.
-        WeightsError: the model cannot be fetched, verified or read.
-        ValueError: a wrong argument.
-    """
-    source = Source(path, span=Span(offset, duration))
-    extractor = Extractor(model)
-    front_end = extractor.front_end
-    listen = _two_outputs(extractor.model)
-    log_mels, embeddings, facts = [], [], None
-    for item in decode_segments(source, front_end):
-        if not isinstance(item, np.ndarray):
-            facts = item
-            continue
-        for start in range(0, len(item), _BATCH):
-            log_mel, embedding = listen(np.ascontiguousarray(item[start : start + _BATCH]))
-            log_mels.append(log_mel.numpy())
-            embeddings.append(embedding.numpy())
-    log_mel = np.concatenate(log_mels).reshape(-1, front_end.n_mels)
-    log_mel = log_mel * np.float32(front_end.std) + np.float32(front_end.mean)
-    similarity = cosine_similarity(np.concatenate(embeddings))
-    edges_s = offset + front_end.segment_hop_s * np.arange(len(similarity) + 1)
-    return SelfSimilarity(log_mel, similarity, edges_s, front_end, facts.flaws)
-
-
-def cosine_similarity(embeddings):
-    """Return the cosines between all rows.
-
-    Args:
-        embeddings: float `(n, dim)`.
-
-    Returns:
-        float32 `(n, n)`; 0 in the rows and columns of an embedding that is all zeros.
-
-    Example:
-        >>> cosine_similarity(np.array([[1, 0], [2, 2], [0, 0]])).round(2).tolist()
-        [[1.0, 0.7099999785423279, 0.0], [0.7099999785423279, 1.0, 0.0], [0.0, 0.0, 0.0]]
-    """
-    embeddings = np.asarray(embeddings, np.float64)
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    unit = np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0)
-    return np.clip(unit @ unit.T, -1, 1).astype(np.float32)
 
 
 def draw(found, title=""):
@@ -153,23 +70,6 @@ def save_picture(path, output, **options):
     draw(found, title).savefig(picture, format="png", dpi=_DOTS_PER_INCH)
     write_atomically(Path(output), picture.getvalue())
     return found
-
-
-def _two_outputs(model):
-    """Return a function: segments float32 `(n, n_samples)` to (log-mel, embeddings)."""
-    import keras
-    import tensorflow as tf
-
-    from artist_features.signal.frontend import Standardisation
-
-    (layer,) = [layer for layer in model.layers if isinstance(layer, Standardisation)]
-    both = keras.Model(model.input, [layer.output, model.output])
-
-    @tf.function(input_signature=[tf.TensorSpec((None, model.input_shape[1]), tf.float32)])
-    def listen(segments):
-        return both(segments[..., tf.newaxis], training=False)
-
-    return listen
 
 
 def _draw_log_mel(figure, axes, found):
