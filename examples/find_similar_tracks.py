@@ -6,6 +6,7 @@ python examples/find_similar_tracks.py ~/Music song.mp3     # ten of one track, 
 For large libraries: `artist-features extract`, `index build`, `similar`.
 """
 
+import os
 import sys
 
 import numpy as np
@@ -17,7 +18,8 @@ from artist_features.search import Index, IndexedTrack
 
 def build_index(folder, extractor):
     """Extract every track of a folder that can be read; return their index."""
-    paths = [path for path in find_audio([folder]) if isinstance(path, str)]
+    found = find_audio([os.path.realpath(folder)])
+    paths = [path for path in found if isinstance(path, str)]
     vectors = extractor.extract(paths, on_error="nan")
     usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
     tracks = [IndexedTrack(path) for path, ok in zip(paths, usable, strict=True) if ok]
@@ -38,7 +40,7 @@ def main(folder, song=None):
     extractor = Extractor()
     index = build_index(folder, extractor)
     if song is not None:
-        row = index.row_of(song)
+        row = index.row_of(os.path.realpath(song))
         vector = extractor.extract(song) if row is None else index.vector(row)
         show(song, index.query(vector, k=10, exclude_rows=[] if row is None else [row]))
         return

@@ -266,6 +266,26 @@ def test_track_without_direction_is_left_out_for_all(library, monkeypatch, capsy
     assert "7 tracks of 3 artists" in stdout
 
 
+def test_missing_files_are_named_even_where_nothing_is_read(library, capsys):
+    (library / "ann1.wav").unlink()
+    assert evaluate(library, "--baseline", "chance") == 1
+    stdout, stderr = capsys.readouterr()
+    assert "ann1.wav: not_found: no such file" in stderr
+    assert "1 left out" in stdout
+
+
+def test_artists_that_take_no_part_or_look_alike_are_told(library, capsys):
+    manifest = library / "manifest.csv"
+    text = manifest.read_text()
+    first = next(line for line in text.splitlines() if line.startswith("ann0"))
+    fields = first.split(",")
+    manifest.write_text(text.replace(first, ",".join([fields[0], "THE  Ann", *fields[2:]])))
+    assert evaluate(library, "--baseline", "chance") == 0
+    stderr = capsys.readouterr().err
+    assert "not used: 2 artists with one track" in stderr  # dee, and the other spelling
+    assert "may be one artist, but count as 2" in stderr
+
+
 def test_flaws_are_told(library, tiny_folder, tmp_path, capsys):
     write_audio(library / "ann0.wav", np.zeros((22050 * 4, 1), np.float32), 22050)
     out = tmp_path / "out.json"

@@ -178,7 +178,10 @@ def test_genre_of_a_folder_warns_of_unknown_artists(library, tmp_path, capsys):
     folder = shutil.copytree(library, tmp_path / "folder")
     shutil.rmtree(folder / "jazz")
     assert evaluate("genre", folder, "--baseline", "mfcc", "--folds", "3") == 0
-    assert "warning: the artist of 6 tracks is not known, each counts" in capsys.readouterr().err
+    stdout, stderr = capsys.readouterr()
+    assert "warning: the artist of 6 tracks is not known, each counts" in stderr
+    assert "2 classes and 0 artists, 6 tracks of unknown artist each by itself, 3 folds" in stdout
+    assert "intervals over tracks;" in stdout
 
 
 def test_genre_left_too_few_after_reading(library, tmp_path, capsys):

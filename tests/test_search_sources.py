@@ -92,7 +92,7 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path):
         ([tmp_path / "empty"], "mismatch", "holds no part-"),
         ([tmp_path / "words.txt"], "mismatch", r"ending '\.txt'; allowed are"),
         ([tmp_path / "none.npz"], "not_writable", "cannot be read"),
-        ([tmp_path / "foreign.npz"], "mismatch", "another program"),
+        ([tmp_path / "foreign.npz"], "mismatch", "was not written by `artist-features extract`"),
     ]:
         with pytest.raises(OutputError, match=text) as caught:
             read_embeddings(paths)
@@ -131,6 +131,7 @@ def test_playlist_by_hand():
         IndexedTrack("/m/in/Björk.mp3", "Björk", "Jóga\nlive", 304.6),
         IndexedTrack("/elsewhere/a.mp3", "", "Title, only", 0),
         IndexedTrack("/m/#1.mp3", "", "", 59.4),
+        IndexedTrack("/m/http:x.mp3", "\x1b[31mRed\u202e", "", 2),
         IndexedTrack("https://host/a.mp3", "Ann", "", 1),
         IndexedTrack(odd),
         IndexedTrack("/m/line\nbreak.mp3"),
@@ -145,10 +146,12 @@ def test_playlist_by_hand():
         "/elsewhere/a.mp3\n"
         "#EXTINF:59,#1\n"
         "./#1.mp3\n"
+        "#EXTINF:2,[31mRed - http:x\n"
+        "./http:x.mp3\n"
         "#EXTINF:1,Ann - a\n"
         "https://host/a.mp3\n"
         "#EXTINF:10,A - B\n"
         "/mm/not inside.mp3\n"
     )
-    assert left_out == tracks[4:6]
+    assert left_out == tracks[5:7]
     assert playlist([], "/m") == ("#EXTM3U\n", [])

@@ -52,12 +52,11 @@ def run(args):
     scoring.check_output(args.json, args.force)
     manifest = read_manifest(args.manifest)
     sha256 = hashlib.sha256(Path(args.manifest).read_bytes()).hexdigest()
+    part = {"split": args.split, "split_seed": args.split_seed}
+    for remark in artists.remarks_on_artists(manifest, args.manifest, **part):
+        scoring.say(remark)
     tracks = artists.select_tracks(
-        manifest,
-        args.manifest,
-        split=args.split,
-        split_seed=args.split_seed,
-        limit_artists=args.limit_artists,
+        manifest, args.manifest, **part, limit_artists=args.limit_artists
     )
     _check_enough(tracks, args.manifest, "to start with")
     if args.exclude_album and not all("album" in track.extra for track in tracks):

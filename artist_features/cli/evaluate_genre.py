@@ -132,5 +132,5 @@ def _record(args, extractors, found, collection, labels, artists):
         n_artists=len(set(crossvalidation.group_numbers(artists).tolist())),
         n_unknown_artists=artists.count(""),
         ignored=collection.ignored,
-        bootstrap={"over": "artists", **BOOTSTRAP},
+        bootstrap={"over": "artists" if any(artists) else "tracks", **BOOTSTRAP},
     )

@@ -152,7 +152,12 @@ def tell(args, index, query, records, lines):
     for rank, fields in enumerate(lines, start=1):
         print(rank, *map(display_path, fields), sep="\t")
     if not lines:
-        write_line("nothing else in the index to compare with")
+        text = "nothing else in the index to compare with"
+        if not any(artist for artist in index.artists):
+            text += (
+                "; no recording of it has an artist: build it with --manifest, or from tagged files"
+            )
+        write_line(text)
 
 
 def _check_playlist(args):

@@ -57,14 +57,41 @@ def select_tracks(tracks, path="manifest", *, split=None, split_seed=0, limit_ar
     """
     if limit_artists is not None and limit_artists < 1:
         raise ValueError(f"limit_artists is {limit_artists}; allowed is 1 or more.")
-    if split is not None:
-        from artist_features.training.splits import splits_of
-
-        splits = splits_of(tracks, path, by="artist", seed=split_seed)
-        tracks = [track for track, s in zip(tracks, splits, strict=True) if s == split]
-    tracks = _with_company(tracks)
+    tracks = _with_company(_part(tracks, path, split, split_seed))
     chosen = list(dict.fromkeys(track.artist for track in tracks))[:limit_artists]
     return [track for track in tracks if track.artist in set(chosen)]
+
+
+def _part(tracks, path, split, split_seed):
+    if split is None:
+        return tracks
+    from artist_features.training.splits import splits_of
+
+    splits = splits_of(tracks, path, by="artist", seed=split_seed)
+    return [track for track, s in zip(tracks, splits, strict=True) if s == split]
+
+
+def remarks_on_artists(tracks, path="manifest", *, split=None, split_seed=0):
+    """Say, without a full stop, what `select_tracks` leaves out and which names look alike.
+
+    Args:
+        tracks, path, split, split_seed: as for `select_tracks`.
+    """
+    from artist_features.training.names import spelling_variants
+
+    tracks = _part(tracks, path, split, split_seed)
+    counts = Counter(track.artist for track in tracks if track.artist)
+    n_blank = sum(not track.artist for track in tracks)
+    n_alone = sum(n == 1 for n in counts.values())
+    remarks = []
+    if n_blank:
+        remarks.append(f"not used: {n_blank} tracks whose artist is blank")
+    if n_alone:
+        remarks.append(f"not used: {n_alone} artists with one track")
+    for names in spelling_variants(counts):
+        shown = " and ".join(map(repr, names))
+        remarks.append(f"warning: {shown} may be one artist, but count as {len(names)}")
+    return remarks
 
 
 def extract_tracks(tracks, extractors, baseline_names=()):

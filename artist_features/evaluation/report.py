@@ -100,7 +100,8 @@ def classifiers_table(scores, record):
 
     Args:
         scores: list of `ClassifierScores`.
-        record: dict with `n_tracks`, `n_classes`, `n_artists`, `n_folds`, `n_left_out`, `date`.
+        record: dict with `n_tracks`, `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds`,
+            `n_left_out`, `bootstrap`, `date`.
 
     Returns:
         str of several lines, none of them with control characters.
@@ -117,12 +118,18 @@ def classifiers_table(scores, record):
         )
     lines += [
         "",
-        f"{record['n_tracks']} tracks of {record['n_classes']} classes and "
-        f"{record['n_artists']} artists, {record['n_folds']} folds that keep artists whole, C "
-        f"chosen inside; {record['n_left_out']} left out; 95 % bootstrap intervals over artists; "
-        f"{record['date'][:10]}.",
+        f"{record['n_tracks']} tracks of {record['n_classes']} classes and {_artists(record)}, "
+        f"{record['n_folds']} folds that keep artists whole, C chosen inside; "
+        f"{record['n_left_out']} left out; 95 % bootstrap intervals over "
+        f"{record['bootstrap']['over']}; {record['date'][:10]}.",
     ]
     return "\n".join(lines)
+
+
+def _artists(record):
+    n_unknown = record["n_unknown_artists"]
+    known = f"{record['n_artists'] - n_unknown} artists"
+    return f"{known}, {n_unknown} tracks of unknown artist each by itself" if n_unknown else known
 
 
 def classifier_record(row, card=None):

@@ -9,6 +9,8 @@ from tqdm import tqdm
 from artist_features.errors import AudioError
 from artist_features.evaluation import baselines
 from artist_features.extraction.decode import Source
+from artist_features.extraction.remote import is_uri
+from artist_features.signal.audio import opened
 
 
 @dataclass
@@ -59,6 +61,7 @@ def extract_vectors(tracks, extractors, baseline_names=()):
     if mfccs:
         baselines.require_librosa()  # now, not after an hour of extraction
     found, rows = TrackVectors(list(tracks)), {}
+    found.leave_out(_absent(tracks))  # also where nothing but chance is asked for
     for name, extractor in extractors.items():
         rows[name] = _use(found, name, _embed(found, extractor))
     if mfccs:
@@ -70,6 +73,19 @@ def extract_vectors(tracks, extractors, baseline_names=()):
         elif found.tracks:
             found.vectors[name] = np.stack([rows[name][track.path] for track in found.tracks])
     return found
+
+
+def _absent(tracks):
+    """Return {path: why} of the files that are not there, or are empty."""
+    reasons = {}
+    for track in tracks:
+        try:
+            if not is_uri(os.fspath(track.path)):
+                with opened(track.path):
+                    pass
+        except AudioError as error:
+            reasons[track.path] = _reason(error)
+    return reasons
 
 
 def _embed(found, extractor):

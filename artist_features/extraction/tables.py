@@ -254,7 +254,10 @@ def read_table(path, reader, **options):
     try:
         return reader(path, **options)
     except (ForeignTableError, KeyError):
-        text = "was written by another program or version; choose another place, or move it away."
+        text = (
+            "was not written by `artist-features extract` of this version; give one that was, or, "
+            "to write there, move it away."
+        )
         raise OutputError("mismatch", text, path) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if getattr(error, "errno", None):

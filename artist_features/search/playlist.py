@@ -29,7 +29,8 @@ def playlist(tracks, folder):
             left_out.append(track)
             continue
         seconds = round(track.duration_s) if track.duration_s > 0 else -1  # -1: unknown
-        label = " ".join(track.label.encode("utf-8", "replace").decode().split())
+        label = track.label.encode("utf-8", "replace").decode()
+        label = " ".join("".join(c if c.isprintable() else " " for c in label).split())
         lines += [f"#EXTINF:{seconds},{label}", _location(track.path, folder)]
     return "\n".join(lines) + "\n", left_out
 
@@ -49,4 +50,5 @@ def _location(path, folder):
     if not path.startswith(folder):
         return path
     path = path.removeprefix(folder)
-    return f"./{path}" if path.startswith(("#", " ")) or is_uri(path) else path
+    plain = path[0].isalnum() and ":" not in path  # else a player may take it for something else
+    return path if plain else f"./{path}"
