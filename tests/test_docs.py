@@ -126,6 +126,9 @@ def test_blocks_run_in_the_order_of_the_page(name, library, tmp_path, monkeypatc
         examples[0].namespace["samples"] = samples  # "an array" in the README
     for example in examples:
         example.evaluate()
+    if name == "README.md":  # what its first screen promises
+        embedding = examples[0].namespace["embedding"]
+        assert (embedding.shape, embedding.dtype) == ((256,), np.float32)
 
 
 def test_no_block_is_overlooked():
