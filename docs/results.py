@@ -16,7 +16,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 MODELS = ("siamese", "basic")
-BASELINES = ("mfcc", "chance")
+BASELINES = ("mfcc", "mfcc-raw", "chance")
 
 
 def main():
@@ -55,7 +55,11 @@ def evaluate(words):
 def report(args, words, table, measured):
     """Return the text of docs/results.md."""
     shown = [Path(word).name if word is args.manifest else str(word) for word in words]
-    hashes = [f"{row['name']} {row['weights_sha256'][:12]}" for row in measured["models"][:-2]]
+    hashes = [
+        f"{row['name']} {row['weights_sha256'][:12]}"
+        for row in measured["models"]
+        if row["weights_sha256"]
+    ]
     versions = ", ".join(f"{name} {number}" for name, number in measured["versions"].items())
     return "\n".join(
         [

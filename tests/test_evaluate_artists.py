@@ -194,6 +194,7 @@ def evaluate(library, *arguments):
 def test_command_prints_a_table_and_writes_a_record(library, tiny_folder, tmp_path, capsys):
     out = tmp_path / "out.json"
     options = ["--model", tiny_folder, "--baseline", "mfcc", "--baseline", "chance"]
+    options += ["--baseline", "mfcc-raw"]
     assert evaluate(library, *options, "--json", out) == 0
     stdout, stderr = capsys.readouterr()
     rows = stdout.splitlines()
@@ -207,7 +208,8 @@ def test_command_prints_a_table_and_writes_a_record(library, tiny_folder, tmp_pa
     assert record["manifest_sha256"] == hashlib.sha256(manifest).hexdigest()
     assert (record["n_tracks"], record["n_artists"], record["left_out"]) == (8, 3, [])
     card = json.loads((tiny_folder / "artist_features.json").read_text())
-    tiny, mfcc, chance = record["models"]
+    tiny, mfcc, chance, raw = record["models"]
+    assert (raw["name"], raw["dim"]) == ("mfcc-raw", 40)
     assert tiny["weights_sha256"] == card["weights_sha256"]
     assert tiny["difference_of_map_to_first"] is None
     assert (mfcc["name"], mfcc["weights_sha256"]) == ("mfcc", None)
@@ -226,12 +228,14 @@ def test_vectors_are_those_of_extract(library, tiny_folder):
     from artist_features import Extractor, extract
 
     tracks = select_tracks(read_manifest(library / "manifest.csv"))
-    found = artists.extract_tracks(tracks, {"tiny": Extractor(tiny_folder)}, ["mfcc"])
+    found = artists.extract_tracks(tracks, {"tiny": Extractor(tiny_folder)}, ["mfcc", "mfcc-raw"])
     assert found.tracks == tracks
     expected = extract([track.path for track in tracks], model=tiny_folder)
     np.testing.assert_allclose(found.vectors["tiny"], expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.vectors["mfcc"].std(axis=0), 1, atol=1e-5)
     np.testing.assert_allclose(found.vectors["mfcc"].mean(axis=0), 0, atol=1e-5)
+    described = baselines.mfcc_statistics(tracks[0].path)
+    np.testing.assert_array_equal(found.vectors["mfcc-raw"][0], described)
 
 
 def test_what_cannot_be_read_is_named_and_left_out_for_all(library, tiny_folder, tmp_path, capsys):

@@ -41,7 +41,7 @@ def test_one_command_writes_the_table(manifest, tiny_folder, tmp_path):
     )
     assert "Data: four tones, manifest sha256 " in text
     names = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| `")]
-    assert names == [f"`{tiny_folder}`", "`mfcc`", "`chance`"]
+    assert names == [f"`{tiny_folder}`", "`mfcc`", "`mfcc-raw`", "`chance`"]
     assert "| `mfcc` | 40 | 1.000 [1.000, 1.000] |" in text
     assert "4 tracks of 2 artists (split test), 0 left out" in text
     assert "`artist-features evaluate artists manifest.csv --split test --model " in text

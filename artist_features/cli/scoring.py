@@ -14,7 +14,7 @@ from artist_features.files import check_new_file
 _PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
 
 
-def add_options(parser):
+def add_options(parser, baselines=("mfcc", "chance")):
     """Add what is scored and where the record goes."""
     parser.add_argument(
         "--model",
@@ -27,9 +27,9 @@ def add_options(parser):
         "--baseline",
         action="append",
         default=[],
-        choices=("mfcc", "chance"),
-        help="mfcc (extra [evaluate]): mean and deviation of 20 MFCCs, standardised; chance: "
-        "random vectors; may be repeated",
+        choices=baselines,
+        help="mfcc (extra [evaluate]): mean and deviation of 20 MFCCs, standardised; mfcc-raw "
+        "(artists): the same as they are; chance: random vectors; may be repeated",
     )
     parser.add_argument("--json", metavar="OUT", help="write everything measured to this file")
     parser.add_argument("--force", action="store_true", help="replace an existing OUT")
@@ -99,7 +99,7 @@ def record_of(args, extractors, found, **fields):
     from artist_features.zoo.devices import usable_cores
 
     devices = [extractor.device for extractor in extractors.values()]
-    packages = [*_PACKAGES, *(["librosa"] if "mfcc" in args.baseline else [])]
+    packages = [*_PACKAGES, *(["librosa"] if any("mfcc" in name for name in args.baseline) else [])]
     return {
         **fields,
         "n_tracks": len(found.tracks),

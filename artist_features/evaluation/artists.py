@@ -80,7 +80,7 @@ def extract_tracks(tracks, extractors, baseline_names=()):
         `TrackVectors`.
 
     Raises:
-        ImportError: "mfcc" without librosa.
+        ImportError: MFCCs without librosa.
         WeightsError: a model's graph cannot be built.
     """
     found = extract_vectors(tracks, extractors, baseline_names)

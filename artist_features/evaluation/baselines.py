@@ -5,7 +5,7 @@ import numpy as np
 from artist_features.errors import AudioError
 from artist_features.signal.audio import Clip, read_file
 
-BASELINES = ("mfcc", "chance")
+BASELINES = ("mfcc", "mfcc-raw", "chance")
 MFCC_SAMPLE_RATE = 22050  # Hz, librosa's default
 N_MFCC = 20  # librosa's default
 _MIN_SAMPLES = 2048  # one STFT window, librosa's default

@@ -46,22 +46,24 @@ def extract_vectors(tracks, extractors, baseline_names=()):
     Args:
         tracks: list of `Track`, each file once.
         extractors: {name: `Extractor`}.
-        baseline_names: of `baselines.BASELINES`. The MFCC statistics are raw.
+        baseline_names: of `baselines.BASELINES`. The MFCC statistics are raw under both names.
 
     Returns:
         `TrackVectors`.
 
     Raises:
-        ImportError: "mfcc" without librosa.
+        ImportError: MFCCs without librosa.
         WeightsError: a model's graph cannot be built.
     """
-    if "mfcc" in baseline_names:
+    mfccs = [name for name in baseline_names if name.startswith("mfcc")]
+    if mfccs:
         baselines.require_librosa()  # now, not after an hour of extraction
     found, rows = TrackVectors(list(tracks)), {}
     for name, extractor in extractors.items():
         rows[name] = _use(found, name, _embed(found, extractor))
-    if "mfcc" in baseline_names:
-        rows["mfcc"] = _use(found, "mfcc", _describe(found))
+    if mfccs:
+        described = _use(found, mfccs[0], _describe(found))
+        rows |= dict.fromkeys(mfccs, described)
     for name in (*extractors, *baseline_names):
         if name == "chance":
             found.vectors[name] = baselines.chance_vectors(len(found.tracks))
