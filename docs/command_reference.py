@@ -46,7 +46,7 @@ def _section(parser):
 
 def _usage(parser):
     # as wide as the page, not as the terminal of whoever builds it
-    formatter = argparse.HelpFormatter(parser.prog, width=88)
+    formatter = argparse.HelpFormatter(parser.prog, width=68)
     formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups)
     return formatter.format_help().strip()
 

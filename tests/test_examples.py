@@ -1,4 +1,4 @@
-"""The examples and the README's one-liner run as a user would run them."""
+"""The examples run as a user would run them; the tables of models are those of the cards."""
 
 import os
 import re
@@ -102,15 +102,6 @@ def test_artist_map_of_a_manifest_and_of_its_folder(tmp_path):
         run(ROOT / "examples/artist_map.py", source, "map.html", cwd=tmp_path)
         page = (tmp_path / "map.html").read_text(encoding="utf-8")
         assert f'"groups":{groups}' in page
-
-
-@pytest.mark.slow
-def test_first_screen_of_the_readme(tmp_path):
-    write_audio(tmp_path / "song.mp3", music(7))
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
-    assert "extract(" in block
-    run("-c", block + "\nassert embedding.shape == (256,)", cwd=tmp_path)
 
 
 def test_tables_of_models_are_those_of_the_cards():
