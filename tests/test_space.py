@@ -215,7 +215,7 @@ def test_slow_senders_are_let_go(server):
         of_headers.sendall(head()[:30])
         of_a_body.sendall(head(f"Content-Type: {TYPE}\r\nContent-Length: 1000\r\n\r\n"))
         of_a_body.setblocking(False)
-        answered = b""
+        answered, rest = b"", form(b"x" * 500)
         while not answered and time.monotonic() < started + 20:
             with contextlib.suppress(OSError):
                 of_a_body.send(rest[:1])
