@@ -215,10 +215,11 @@ def test_slow_senders_are_let_go(server):
         of_headers.sendall(head()[:30])
         of_a_body.sendall(head(f"Content-Type: {TYPE}\r\nContent-Length: 1000\r\n\r\n"))
         of_a_body.setblocking(False)
-        answered = b""
+        answered, rest = b"", form(b"x" * 500)
         while not answered and time.monotonic() < started + 20:
             with contextlib.suppress(OSError):
-                of_a_body.send(b"-")
+                of_a_body.send(rest[:1])
+                rest = rest[1:]
             with contextlib.suppress(BlockingIOError):
                 answered = of_a_body.recv(100)
             time.sleep(0.2)

@@ -93,6 +93,7 @@ def _page(library, listener, problem, limits):
             sources=["upload", "microphone"],
             type="filepath",
             editable=False,
+            buttons=[],  # sharing would send the clip to huggingface.co
             label="Clip",
             elem_id="clip",
         )
@@ -102,7 +103,7 @@ def _page(library, listener, problem, limits):
             with gr.Column(scale=2):
                 artists = _html("", "artists")
                 plan = _html("", "plan")
-        picture = gr.Plot(label="Log-mel, and where it repeats", visible=False, elem_id="picture")
+        picture = gr.Plot(show_label=False, visible=False, elem_id="picture")
         outputs = [remark, tracks, artists, plan, picture]
         clip.change(listen, clip, outputs, api_visibility="private", concurrency_limit=1)
     page.queue(max_size=limits.n_waiting, default_concurrency_limit=1, api_open=False)

@@ -12,7 +12,7 @@ GREY = "#a3a8ae"
 _LONGEST = 160  # characters of one text
 _MOST_POINTS = 5000  # on the map; of more tracks, an even sample
 _SIZE = 640.0  # of the map
-_DOT, _NEAR = 3.0, 9.0  # radius
+_DOT, _NEAR = 4.0, 13.0  # radius
 
 
 def shown(text):
@@ -82,8 +82,8 @@ def plan(library, found):
         points.append(_numbered(index, places, row, number, colour_of.get(row, "#5b6470")))
     x, y = _xy(found.place)
     clip = (
-        f'<g id="clip-on-map"><title>your clip</title><circle cx="{x}" cy="{y}" r="13" '
-        f'class="halo"/><circle cx="{x}" cy="{y}" r="5" class="clip"/></g>'
+        f'<g id="clip-on-map"><title>your clip</title><circle cx="{x}" cy="{y}" r="18" '
+        f'class="halo"/><circle cx="{x}" cy="{y}" r="7" class="clip"/></g>'
     )
     return (
         f'<svg id="map" viewBox="0 0 {_SIZE:g} {_SIZE:g}" role="img" aria-label="Map of '

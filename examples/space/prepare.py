@@ -54,6 +54,7 @@ def prepare(manifest, out, *, model="siamese", with_previews=True):
         ArtistFeaturesError: the manifest, or what is made of it, cannot be used.
     """
     out, manifest = Path(out), Path(manifest)
+    layout.require_opentsne()  # now, not after all is extracted
     require_files(manifest, read_manifest(manifest))
     out.mkdir(parents=True, exist_ok=True)
     table = out.with_suffix(".npz")
