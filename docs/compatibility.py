@@ -136,8 +136,9 @@ def page(records):
             "",
             "Written by `nox` (noxfile.py): one environment a row, the newest packages that pip "
             "finds for that Python and TensorFlow, and the suite of tests in it. "
-            "`not slow` leaves out the tests marked `slow`, `everything` nothing. Skipped are "
-            "tests of packages that the environment lacks. Golden vectors: greatest difference "
+            "`full` is all tests, `not slow` leaves out those marked `slow`, `core` is those of "
+            "them that concern the models, the extraction and the measures (noxfile.py). Skipped "
+            "are tests of what the environment lacks. Golden vectors: greatest difference "
             "of the bundled models' embeddings of one synthetic clip to "
             f"tests/golden_vectors.json, of at most {tolerance:g} allowed.",
             "",
