@@ -129,7 +129,9 @@ def page(records):
     """Return the text of docs/compatibility.md."""
     rows = [_row(found) for found in records]
     devices = sorted({f"{found['device']}, {found['system']}" for found in records})
-    tolerance = max((found["golden_tolerance"] for found in records), default=0)
+    if not records:
+        return "# Compatibility\n\nNo environment has been recorded yet: run `nox` (noxfile.py).\n"
+    tolerance = max(found["golden_tolerance"] for found in records)
     return "\n".join(
         [
             "# Compatibility",
