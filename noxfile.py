@@ -2,8 +2,9 @@
 
     nox                          # all environments; each brings docs/compatibility.md up to date
     nox -s compat -- full        # the slow tests, too
+    nox -s compat -- core        # only those of the models, the extraction and the measures
     nox -s "compat(python3.13-tf2.20)"
-    nox -s compat -- -k golden   # other arguments go to pytest; nothing is recorded
+    nox -s compat -- -k hear     # other arguments go to pytest; nothing is recorded
 
 A Python that is not on the PATH is left out, with a message; `nox --error-on-missing-interpreters`
 makes it an error.
@@ -23,6 +24,21 @@ PYTHONS = {
     "2.18": ("3.10", "3.11", "3.12"),
     "2.20": ("3.10", "3.11", "3.12", "3.13"),
 }
+SELECTIONS = {  # by what is written in the table: arguments of pytest
+    "not slow": ["-m", "not slow"],
+    "full": [],
+    "core": [
+        "-m",
+        "not slow",
+        *(
+            f"tests/test_{name}.py"
+            for name in (
+                *("golden_vectors", "config", "frontend", "segments", "models", "folder"),
+                *("registry", "extractor", "tfio", "metrics", "losses", "search", "layering"),
+            )
+        ),
+    ],
+}
 MATRIX = [
     nox.param(python, tensorflow, id=f"python{python}-tf{tensorflow}")
     for tensorflow, pythons in PYTHONS.items()
@@ -33,7 +49,7 @@ MATRIX = [
 @nox.session
 @nox.parametrize("python,tensorflow", MATRIX)
 def compat(session, tensorflow):
-    """Run the tests that are not slow (`-- full`: all) and record the result."""
+    """Run the tests that are not slow (`-- full`, `-- core`: others); record the result."""
     install(session, ".[test]", f"tensorflow=={tensorflow}.*")
     run_tests(session, f"python{session.python}-tf{tensorflow}")
 
@@ -53,21 +69,20 @@ def install(session, *wanted):
 
 def run_tests(session, name):
     """Run pytest; write docs/compatibility/NAME.json and the table, also where tests fail."""
-    own = [argument for argument in session.posargs if argument != "full"]
-    selection = [] if "full" in session.posargs else ["-m", "not slow"]
+    tests = session.posargs[0] if session.posargs[:1] in (["full"], ["core"]) else "not slow"
+    own = [argument for argument in session.posargs if argument != tests]
     junit = f"{session.create_tmp()}/junit.xml"
     session.run(
         "python",
         "-m",
         "pytest",
-        *["-q", "-n", "2", "--dist", "loadfile", f"--junit-xml={junit}", *selection, *own],
+        *["-q", "-n", "2", "--dist", "loadfile", f"--junit-xml={junit}", *SELECTIONS[tests], *own],
         env={"TF_CPP_MIN_LOG_LEVEL": "3"},
         success_codes=[0] if own else [0, 1],
     )
     if own:
         session.log("arguments for pytest: the result is not recorded")
         return
-    tests = "not slow" if selection else "everything"
     command = ["docs/compatibility.py", name, "--junit", junit, "--tests", tests]
     session.run("python", *command, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
 

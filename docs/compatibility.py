@@ -129,15 +129,18 @@ def page(records):
     """Return the text of docs/compatibility.md."""
     rows = [_row(found) for found in records]
     devices = sorted({f"{found['device']}, {found['system']}" for found in records})
-    tolerance = max((found["golden_tolerance"] for found in records), default=0)
+    if not records:
+        return "# Compatibility\n\nNo environment has been recorded yet: run `nox` (noxfile.py).\n"
+    tolerance = max(found["golden_tolerance"] for found in records)
     return "\n".join(
         [
             "# Compatibility",
             "",
             "Written by `nox` (noxfile.py): one environment a row, the newest packages that pip "
             "finds for that Python and TensorFlow, and the suite of tests in it. "
-            "`not slow` leaves out the tests marked `slow`, `everything` nothing. Skipped are "
-            "tests of packages that the environment lacks. Golden vectors: greatest difference "
+            "`full` is all tests, `not slow` leaves out those marked `slow`, `core` is those of "
+            "them that concern the models, the extraction and the measures (noxfile.py). Skipped "
+            "are tests of what the environment lacks. Golden vectors: greatest difference "
             "of the bundled models' embeddings of one synthetic clip to "
             f"tests/golden_vectors.json, of at most {tolerance:g} allowed.",
             "",
