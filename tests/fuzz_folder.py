@@ -93,6 +93,8 @@ def mutated_json(text, rng):
     document = json.loads(text)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         places = _places(document, [])
+        if not places:
+            break
         container, key = rng.choice(places)
         value, kind = container[key], rng.randrange(8)
         number = type(value) in (int, float) and abs(value) < 1e300
