@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fuzz_folder
@@ -16,24 +17,20 @@ import pytest
 
 from artist_features.errors import WEIGHTS_CODES
 
-MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "10000"))
+MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "6000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 PROGRAM = Path(__file__).with_name("fuzz_folder.py")
-N_BUILT = max(12, MUTANTS // 1000)  # models, each takes a second
+N_BUILT = max(6, MUTANTS // 1000)  # models, each takes a second
 
 
-def start(folder, work, kind, *action):
+def run(folder, work, kind, *action):
+    """Return the report of a process of mutants."""
     work.mkdir(exist_ok=True)
     command = [sys.executable, str(PROGRAM), str(folder), str(work), kind, str(SEED)]
-    command += map(str, action)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def report_of(process, work):
-    out, err = process.communicate()
+    done = subprocess.run([*command, *map(str, action)], capture_output=True, text=True)
     number = (work / "number").read_text().strip()
-    assert process.returncode == 0, f"exit {process.returncode}, mutant {number}\n{err}"
-    return json.loads(out)
+    assert done.returncode == 0, f"exit {done.returncode}, mutant {number}\n{done.stderr}"
+    return json.loads(done.stdout)
 
 
 @pytest.mark.slow
@@ -41,12 +38,13 @@ def report_of(process, work):
 @pytest.mark.parametrize("kind", fuzz_folder.KINDS)
 def test_every_mutant_gives_a_named_error_or_the_right_model(tiny_folder, tmp_path, kind):
     n_mutants = int(MUTANTS * fuzz_folder.KINDS[kind])
-    works, half = [tmp_path / "a", tmp_path / "b"], n_mutants // 2
-    parts = [start(tiny_folder, works[0], kind, "load", 0, half)]
-    parts.append(start(tiny_folder, works[1], kind, "load", half, n_mutants))
+    half, halves = n_mutants // 2, {}
+    with ThreadPoolExecutor(2) as threads:
+        for name, *ends in [("a", 0, half), ("b", half, n_mutants)]:
+            action = tiny_folder, tmp_path / name, kind, "load", *ends
+            halves[name] = threads.submit(run, *action)
     counts, graphs = collections.Counter(), []
-    for process, work in zip(parts, works, strict=True):
-        report = report_of(process, work)
+    for report in (future.result() for future in halves.values()):
         counts.update(report["counts"])
         graphs += report["graphs"].values()
         assert report["slowest_s"] < 5
@@ -60,7 +58,7 @@ def test_every_mutant_gives_a_named_error_or_the_right_model(tiny_folder, tmp_pa
         assert n_mutants / 20 < n_refused < n_mutants
     if "of the card" in kind:
         assert len(graphs) > n_mutants / 100
-        report = report_of(start(tiny_folder, works[0], kind, "build", *graphs[:N_BUILT]), works[0])
+        report = run(tiny_folder, tmp_path / "a", kind, "build", *graphs[:N_BUILT])
         assert report["built"] == min(N_BUILT, len(graphs))
         assert report["peak_kb"] < 3_000_000
     else:

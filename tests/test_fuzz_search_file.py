@@ -17,7 +17,7 @@ from test_search_file import NASTY, check, nasty_index, use
 from artist_features.errors import SearchIndexError
 from artist_features.search import Index, container
 
-MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "10000"))
+MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "6000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 EXTREMES = [0, 1, -1, 5, 6, 7, 127, 128, 255, 2**31 - 1, 2**31, -(2**31), 2**62, -(2**63)]
 STRANGE = [np.nan, np.inf, -np.inf, 1e38, -1e38, 1e-45, 0.0]
@@ -48,7 +48,7 @@ class Limits:
 def test_bytes_changed_and_the_checksums_not(saved):
     data, right, n_refused = saved.read_bytes(), use(saved), 0
     path = saved.with_name("mutant.index")
-    n_mutants = MUTANTS // 5
+    n_mutants = MUTANTS // 12
     for number in range(n_mutants):
         changed = mutated_bytes(data, random.Random(f"{SEED}, {number}"))
         path.write_bytes(changed)
@@ -91,7 +91,7 @@ def test_forged_with_right_checksums(saved):
     """Whoever writes the file writes its checksums, too."""
     stored, texts = container.read_arrays(saved)
     stored = {name: np.array(array.all()) for name, array in stored.items()}
-    path, n_refused, n_mutants = saved.with_name("forged.index"), 0, MUTANTS // 5
+    path, n_refused, n_mutants = saved.with_name("forged.index"), 0, MUTANTS // 12
     for number in range(n_mutants):
         rng = random.Random(f"forged, {SEED}, {number}")
         arrays, metadata = dict(stored), dict(texts)

@@ -226,7 +226,7 @@ def read_bytes(path, limit, root=None, hint=""):
                 "damaged", f"{size} bytes; allowed is up to {limit} bytes for this file.", path
             )
         with open(real, "rb") as file:
-            return file.read(limit + 1)
+            return file.read(min(size, limit) + 1)  # what is asked for is reserved at once
     except OSError as error:
         message = f"cannot be read ({error.strerror}). {hint}".rstrip()
         raise WeightsError("unavailable", message, path) from None
