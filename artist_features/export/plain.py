@@ -9,6 +9,7 @@ import math
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from artist_features.export.fourier import fourier
 from artist_features.signal.frontend import Standardisation
@@ -34,9 +35,17 @@ def plain_function(model, front_end):
 
     @tf.function(input_signature=[signature(front_end)])
     def embed(waveform):
-        return {"embedding": network(log_mel(waveform), training=False)}
+        return network(log_mel(waveform), training=False)
 
-    return embed
+    # TFLite's converter keeps either names of inputs and outputs or values of variables
+    constant = convert_variables_to_constants_v2(embed.get_concrete_function())
+
+    @tf.function(input_signature=[signature(front_end)])
+    def embed_by_name(waveform):
+        (embedding,) = constant(waveform)
+        return {"embedding": embedding}
+
+    return embed_by_name
 
 
 def signature(front_end):

@@ -24,9 +24,9 @@ def tflite_bytes(function, precision, facts):
         bytes of the file.
     """
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], function
+        [function.get_concrete_function()],
+        tf.Module(),  # some owner: without one the names of input and output are lost
     )
-    converter.experimental_enable_resource_variables = False  # weights become constants
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -35,7 +35,7 @@ def tflite_bytes(function, precision, facts):
     file = io.BytesIO(converter.convert())
     with zipfile.ZipFile(file, "a") as archive:
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-        entry = zipfile.ZipInfo(FACTS_FILE)  # dated 1980: equal models give equal files
+        entry = zipfile.ZipInfo(FACTS_FILE)
         entry.external_attr = 0o644 << 16
         archive.writestr(entry, text.encode())
     return file.getvalue()
