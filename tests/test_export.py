@@ -234,15 +234,17 @@ def test_command(tiny_folder, tmp_path, capsys):
         (["--format", "saved_model", "-o", "x.tflite"], "written to a folder of another name"),
         (["--format", "saved_model", "-o", "x", "--precision", "int8"], "saved_model is float32."),
         (["--format", "saved_model", "-o", "full", "--force"], "full: exists; --force replaces"),
+        (["--format", "saved_model", "-o", "file", "--force"], "file: exists; --force replaces"),
         (["--format", "tflite", "-o", "no/x.tflite"], "its folder cannot be written to"),
     ],
 )
 def test_wrong_usage(tmp_path, monkeypatch, capsys, arguments, text):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
+    (tmp_path / "file").touch()
     assert main(["export", "siamese", *arguments]) == 2
     assert text in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
 
 
 def test_without_the_extra(tmp_path, monkeypatch, capsys):

@@ -46,8 +46,8 @@ def compare(expected, found):
         ValueError: the shapes differ.
 
     Example:
-        >>> compare(np.float32([[1, 0], [0, 0]]), np.float32([[0.6, 0.8], [0, 0]])).cosines
-        array([0.6, 1. ])
+        >>> compare(np.float32([[1, 0], [0, 0]]), np.float32([[0, 1], [0, 0]])).cosines
+        array([0., 1.])
     """
     if expected.shape != found.shape:
         raise ValueError(f"embeddings of shape {found.shape}; expected are {expected.shape}.")
