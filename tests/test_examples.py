@@ -104,6 +104,30 @@ def test_artist_map_of_a_manifest_and_of_its_folder(tmp_path):
         assert f'"groups":{groups}' in page
 
 
+@pytest.mark.slow
+def test_onnx_without_tensorflow(tmp_path):
+    for package in ("tf2onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    from artist_features import extract
+    from artist_features.export import export_model
+
+    song = write_audio(tmp_path / "song.flac", music(13))
+    export_model("siamese", tmp_path / "siamese.onnx", format="onnx")
+    program = (
+        "import runpy, sys\n"
+        "for name in ('tensorflow', 'keras', 'kapre', 'artist_features'):\n"
+        "    sys.modules[name] = None\n"  # to import one fails from now on
+        "runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"
+    )
+    example = ROOT / "examples/onnx_without_tensorflow.py"
+    output = run("-c", program, example, "siamese.onnx", "song.flac", cwd=tmp_path)
+    vector, expected = np.array(output.split(), float), extract(song)
+    assert vector.shape == (256,)
+    lengths = np.linalg.norm(vector) * np.linalg.norm(expected)
+    assert vector @ expected / lengths >= 0.99999
+    np.testing.assert_allclose(vector, expected, atol=1e-3)
+
+
 def test_tables_of_models_are_those_of_the_cards():
     sys.path.insert(0, str(ROOT / "weights"))
     try:

@@ -13,6 +13,7 @@ import sys
 import artist_features
 from artist_features.cli import (
     evaluate,
+    export,
     extract,
     import_authors,
     index,
@@ -37,7 +38,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, import_authors, pull, push, manifest, train),
-    *(index, similar, who, map, plot),
+    *(index, similar, who, map, plot, export),
 )
 
 

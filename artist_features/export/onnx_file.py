@@ -1,0 +1,90 @@
+"""A model as an ONNX file (extra `[onnx]`), and how such a file is run."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+_OPSET = 17  # ONNX 1.12 of 2022; nothing newer is used
+_LEAST_NUMBERS = 1024  # of a constant that is worth halving
+
+
+def require_onnx():
+    """Check that the extra is there.
+
+    Raises:
+        ImportError: a package is missing; the text says what to do.
+    """
+    try:
+        import onnx
+        import onnxruntime
+        import tf2onnx
+    except ImportError as error:
+        raise ImportError(
+            f"the format onnx needs tf2onnx, onnx and onnxruntime ({error}); install them with "
+            "`pip install 'artist-features[onnx]'`."
+        ) from error
+    return onnx, onnxruntime, tf2onnx
+
+
+def onnx_bytes(function, spec, precision, facts):
+    """Convert a function of plain operations.
+
+    Args:
+        function: from `plain_function`.
+        spec: `tf.TensorSpec` of its input.
+        precision: "float32"; "float16": the weights of the convolutions are kept in 16 bits and
+            computed with in 32; "int8": the convolutions in 8 bits, scaled at run time.
+        facts: {name: text}, for the file's metadata.
+
+    Returns:
+        bytes of the file.
+    """
+    onnx, _, tf2onnx = require_onnx()
+    model, _ = tf2onnx.convert.from_function(function, [spec], opset=_OPSET)
+    if precision == "float16":
+        _halve_weights(onnx, model)
+    elif precision == "int8":
+        model = _quantised(onnx, model)
+    model.producer_name = "artist_features"
+    onnx.helper.set_model_props(model, facts)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def run_onnx(data):
+    """Return a function of float32 `(batch, n_samples)` that runs the bytes of a file."""
+    _, onnxruntime, _ = require_onnx()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return lambda waveform: session.run(["embedding"], {"waveform": waveform})[0]
+
+
+def _halve_weights(onnx, model):
+    """Keep the convolutions' weights as float16, with a cast to float32 before their use.
+
+    The front end stays: rounded sines and cosines would leak from loud into quiet bands.
+    """
+    graph = model.graph
+    weights = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+    casts = []
+    for tensor in graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if tensor.name in weights and values.size >= _LEAST_NUMBERS:
+            name, half = tensor.name, f"{tensor.name}_float16"
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), half))
+            to = onnx.TensorProto.FLOAT
+            casts.append(onnx.helper.make_node("Cast", [half], [name], name=f"{half}_cast", to=to))
+    nodes = [*casts, *graph.node]  # before what uses them
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _quantised(onnx, model):
+    """Quantise the convolutions and nothing else, dynamically."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        # ONNX Runtime has convolutions of unsigned weights only
+        quantize_dynamic(model, path, op_types_to_quantize=["Conv"], weight_type=QuantType.QUInt8)
+        return onnx.load(path)
