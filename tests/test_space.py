@@ -72,6 +72,7 @@ class Server:
 
     def __init__(self, folder, data, **more):
         self.uploads = folder / "uploads"
+        self.uploads.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         environment = {

@@ -6,8 +6,10 @@ Environment: SPACE_DATA (folder that prepare.py made, else `data` beside this fi
 GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, SPACE_LIMITS (JSON: fields of `limits.Limits`).
 """
 
+import atexit
 import json
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -15,7 +17,12 @@ from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import: nothing is sent anywhere
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="artist-features-space-"))
+# a new folder, also inside the one that is named: what grows old in it is removed
+UPLOADS = Path(
+    tempfile.mkdtemp(prefix="artist-features-space-", dir=os.environ.get("GRADIO_TEMP_DIR"))
+)
+atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
+os.environ["GRADIO_TEMP_DIR"] = str(UPLOADS)
 
 import fragments
 import gradio as gr
@@ -49,8 +56,6 @@ def build_app(folder, limits):
     library, problem = open_library(folder)
     listener = library.listener if library else Listener("siamese")
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
-    uploads.mkdir(parents=True, exist_ok=True)
 
     @app.get("/health")
     async def health():
@@ -79,7 +84,7 @@ def build_app(folder, limits):
         enable_monitoring=False,
         show_error=False,
     )
-    return Gate(app, limits, uploads)
+    return Gate(app, limits, UPLOADS)
 
 
 def _page(library, listener, problem, limits):

@@ -57,7 +57,7 @@ class Gate:
     Args:
         app: Gradio's, mounted at "/".
         limits: `Limits`.
-        folder: where Gradio keeps uploads.
+        folder: where Gradio keeps uploads, and nothing else is: old files in it are removed.
     """
 
     def __init__(self, app, limits, folder):
