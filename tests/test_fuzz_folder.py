@@ -17,7 +17,7 @@ import pytest
 
 from artist_features.errors import WEIGHTS_CODES
 
-MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "6000"))
+MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "3000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 PROGRAM = Path(__file__).with_name("fuzz_folder.py")
 N_BUILT = max(6, MUTANTS // 1000)  # models, each takes a second
