@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,10 @@ def write_parts_atomically(path: Path, parts: Sequence[Any]) -> None:
     Raises:
         OutputError: `no_space` or `not_writable`; nothing is left behind.
     """
-    partial = path.with_name(f".partial-{os.getpid()}")
+    # a number of a process is not enough: two machines may share the folder
+    partial = path.with_name(f".partial-{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
             for part in parts:
                 file.write(part)
             file.flush()

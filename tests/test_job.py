@@ -135,6 +135,19 @@ def test_folders_that_cannot_be_searched_keep_one_row(files, tmp_path):
     assert stored(out)[1] == 2
 
 
+@pytest.mark.parametrize("name", ["t", "t.npz"])
+def test_row_of_a_folder_goes_once_it_can_be_searched(files, tmp_path, name):
+    locked = AudioError("no_permission", "may not be searched", str(tmp_path / "music"))
+    away = AudioError("no_permission", "may not be searched", str(tmp_path / "away"))
+    tally, _ = go([files[0], locked, away], tmp_path / name)
+    assert tally.made == {"ok": 1, "no_permission": 2}
+    tally, _ = go(files[:1], tmp_path / name)
+    writer = open_output(tmp_path / name, dim=4, made_with=MADE_WITH)
+    assert writer.find(str(tmp_path / "music")) is None
+    assert writer.find(str(tmp_path / "away"))[0] == "no_permission"  # still not there
+    writer.close()
+
+
 def test_rows_of_segments_say_when_they_begin(files, tmp_path):
     out = tmp_path / "out"
     go(files[:1], out, hop_s=3.0)

@@ -92,6 +92,15 @@ def test_rows_made_otherwise_are_refused_and_stay(tmp_path):
     assert path.read_bytes() == data
 
 
+def test_rows_of_another_version_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "j")
+    journal.append(row("/a"))
+    journal.close(remove=False)
+    monkeypatch.setattr(journals, "Row", None)  # its fields were others
+    with pytest.raises(OutputError, match="made otherwise"):
+        Journal(tmp_path / "j", "{}")
+
+
 def test_a_file_of_another_program_is_refused_and_stays(tmp_path):
     path = tmp_path / "j"
     for data in (b"words", b"AFx", b"\0" * 99):

@@ -10,6 +10,7 @@ from artist_features.errors import OutputError
 from artist_features.extraction import tables
 from artist_features.extraction.outputs import open_output
 from artist_features.extraction.tables import Row
+from artist_features.files import write_atomically
 
 MADE_WITH = {"weights_sha256": "ab" * 32, "offset_s": 0.0, "duration_s": None}
 NASTY = ["a.mp3", "new\nline.mp3", "tab\t'q\".mp3", os.fsdecode(b"caf\xe9.mp3"), "é.mp3", "é.mp3"]
@@ -116,3 +117,34 @@ def test_places_that_cannot_be_written(tmp_path):
     ]:
         with pytest.raises(OutputError, match=text):
             open_output(tmp_path / name, dim=4, made_with=MADE_WITH)
+
+
+def test_two_writers_of_one_file_are_refused(tmp_path):
+    first = open_output(tmp_path / "t.npz", dim=4, made_with=MADE_WITH)
+    with pytest.raises(OutputError, match=r"t\.npz: pid \d+ on .* is writing here") as caught:
+        open_output(tmp_path / "t.npz", dim=4, made_with=MADE_WITH)
+    assert caught.value.code == "locked"
+    other = open_output(tmp_path / "other.npz", dim=4, made_with=MADE_WITH)
+    for writer in (first, other):
+        writer.write(0, row("/a", 1))
+        writer.close()
+    open_output(tmp_path / "t.npz", dim=4, made_with=MADE_WITH).close(complete=False)
+    assert sorted(os.listdir(tmp_path)) == ["other.npz", "t.npz"]
+
+
+def test_machines_with_one_process_number_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    partials = []
+    replace = os.replace
+
+    def slow(partial, path):
+        partials.append(partial)
+        if len(partials) == 1:  # the other machine writes meanwhile
+            write_atomically(tmp_path / "2", b"two")
+        replace(partial, path)
+
+    monkeypatch.setattr(os, "replace", slow)
+    write_atomically(tmp_path / "1", b"one")
+    assert (tmp_path / "1").read_bytes() == b"one"
+    assert (tmp_path / "2").read_bytes() == b"two"
+    assert len(set(partials)) == 2

@@ -24,6 +24,10 @@ class JsonLines:
     def mark_stale(self, path):
         """Nothing is there from before."""
 
+    def failed_and_not_named(self):
+        """Nothing is there from before."""
+        return []
+
     def drop_stale(self):
         """Nothing is there from before."""
 

@@ -145,6 +145,9 @@ def survey(paths, writer, *, retry_failed=False):
             tally.n_changed += changed
         else:
             tally.kept[status] += 1
+    for path in writer.failed_and_not_named():
+        if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):
+            writer.mark_stale(path)  # a folder that could not be searched then, and can now
     writer.drop_stale()
     return tally
 

@@ -48,9 +48,7 @@ class Journal:
         except OSError as error:
             raise output_error(error, path) from None
         try:
-            theirs, self.recovered, self._end = _read(self._file, path)
-            if theirs is not None:
-                check_same(theirs, path)
+            self.recovered, self._end = _read(self._file, path, check_same)
             self._file.truncate(self._end)
         except OSError as error:
             self._file.close()
@@ -105,8 +103,8 @@ def _record(mark, facts, numbers=b""):
     return _HEAD.pack(mark, len(text), len(numbers), checksum) + text + numbers
 
 
-def _read(file, path):
-    """Return (made_with or None, rows, where the last whole record ends)."""
+def _read(file, path, check_same):
+    """Return (rows, where the last whole record ends)."""
     file.seek(0)
     with open(os.dup(file.fileno()), "rb") as reader:
         begin = reader.read(len(_HEAD_MARK))
@@ -115,13 +113,13 @@ def _read(file, path):
         reader.seek(0)
         head = _next(reader, _HEAD_MARK)
         if head is None:
-            return None, [], 0
-        made_with = json.loads(head[0])["made_with"]
+            return [], 0
+        check_same(json.loads(head[0])["made_with"], path)  # rows of another version may differ
         rows, end = [], reader.tell()
         while (found := _next(reader, _MARK)) is not None:
             rows.append(_decode(*found))
             end = reader.tell()
-        return made_with, rows, end
+        return rows, end
 
 
 def _next(reader, wanted):

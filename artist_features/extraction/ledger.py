@@ -64,6 +64,11 @@ class Ledger:
         """Forget the stale rows; they are out of the shards."""
         self._run("DELETE FROM held WHERE stale")
 
+    def failed_and_not_named(self):
+        """Return the paths without a size whose rows are there, and that no walk names now."""
+        query = "SELECT path FROM held WHERE NOT stale AND size < 0 AND path NOT IN "
+        return [os.fsdecode(path) for (path,) in self._run(f"{query} (SELECT path FROM named)")]
+
     def begin_walk(self):
         """Forget which paths were named."""
         self._run("DELETE FROM named")

@@ -4,12 +4,15 @@ A file appears whole or not at all. Every output can be continued: rows that it 
 not made again, rows made with another model or other options are refused.
 """
 
+import contextlib
 import json
 import os
+import secrets
 from pathlib import Path
 
 from artist_features.errors import OutputError
 from artist_features.extraction import tables
+from artist_features.extraction.lock import acquire_lock
 from artist_features.extraction.shards import ShardFolder
 from artist_features.files import write_atomically
 
@@ -28,8 +31,8 @@ def open_output(path, *, dim, made_with, force=False):
     Returns:
         An object with `begin_walk()` and `is_repeated(path)` for walking over the files,
         `find(path)`, which gives (status, (size, mtime)) of a row that is there,
-        `mark_stale(path)`, `drop_stale()`, `write(index, row)`, `close()`, `keeps_failed`
-        and `damaged`; see `ShardFolder`.
+        `mark_stale(path)`, `failed_and_not_named()`, `drop_stale()`, `write(index, row)`,
+        `close()`, `keeps_failed` and `damaged`; see `ShardFolder`.
 
     Raises:
         OutputError: `not_writable`, `locked`, `mismatch`, `no_space` or `damaged`.
@@ -78,12 +81,24 @@ class _TableFile:
             tables.require_pyarrow()
             self._encode, decode = tables.to_parquet, tables.from_parquet
         self._rows, self._places, self.damaged = {}, {}, []
-        if continued:
-            rows, theirs = tables.read_table(path, decode)
-            check_same(theirs, path)
-            self._rows = dict(enumerate(rows, start=-len(rows)))
-            for place, row in self._rows.items():
-                self._places.setdefault(row.path, []).append(place)
+        self._lock = acquire_lock(path.with_name(f".{path.name}.lock"), path)
+        try:
+            if continued and path.exists():
+                self._continue(*tables.read_table(path, decode), check_same)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _continue(self, rows, theirs, check_same):
+        check_same(theirs, self._path)
+        self._rows = dict(enumerate(rows, start=-len(rows)))
+        for place, row in self._rows.items():
+            self._places.setdefault(row.path, []).append(place)
+
+    def _unlock(self):
+        with contextlib.suppress(OSError):
+            os.unlink(self._lock.lock_file)
+        self._lock.release()
 
     def begin_walk(self):
         """Nothing to do: see `is_repeated`."""
@@ -104,6 +119,10 @@ class _TableFile:
         for place in self._places.pop(path, ()):
             del self._rows[place]
 
+    def failed_and_not_named(self):
+        """Return paths that could not be looked at."""
+        return [row.path for row in self._rows.values() if row.size_bytes < 0]
+
     def drop_stale(self):
         """Nothing to do: stale rows are gone already."""
 
@@ -113,14 +132,16 @@ class _TableFile:
 
     def close(self, *, complete=True):
         """Write the file; leave it alone where the job did not come to its rows."""
-        if not complete:
-            return
-        rows = [self._rows[index] for index in sorted(self._rows)]
-        write_atomically(self._path, self._encode(rows, self._dim, self._made_with))
+        try:
+            if complete:
+                rows = [self._rows[index] for index in sorted(self._rows)]
+                write_atomically(self._path, self._encode(rows, self._dim, self._made_with))
+        finally:
+            self._unlock()
 
 
 def _check_folder(folder):
-    probe = folder / f".probe-{os.getpid()}"
+    probe = folder / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         probe.touch()
         probe.unlink()

@@ -8,14 +8,12 @@ whole shards, while a run goes on too.
 
 import os
 import re
-import socket
-
-import filelock
 
 from artist_features.errors import OutputError
 from artist_features.extraction import tables
 from artist_features.extraction.journal import Journal
 from artist_features.extraction.ledger import Ledger
+from artist_features.extraction.lock import acquire_lock
 from artist_features.files import output_error, write_atomically
 
 SHARD_ROWS = 2000  # recordings
@@ -48,7 +46,7 @@ class ShardFolder:
     def __init__(self, path, dim, made_with, check_same):
         tables.require_pyarrow()
         self._path, self._dim, self._made_with = path, dim, made_with
-        self._lock = self._acquire()
+        self._lock = acquire_lock(path / LOCK_FILE, path)
         self._rows, self._n_lines, self._journal, self._ledger = [], 0, None, Ledger()
         try:
             self._recover(check_same)
@@ -58,20 +56,6 @@ class ShardFolder:
             self._ledger.close()
             self._lock.release()
             raise
-
-    def _acquire(self):
-        path = self._path / LOCK_FILE
-        lock = filelock.FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-            path.write_text(f"pid {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-        except filelock.Timeout:
-            holder = path.read_text(encoding="utf-8", errors="replace") or "another process"
-            text = f"{holder} is writing here; wait for it, or choose another place."
-            raise OutputError("locked", text, self._path) from None
-        except OSError as error:
-            raise output_error(error, path) from None
-        return lock
 
     def _recover(self, check_same):
         """Read what earlier runs left, and mend what they left half done."""
@@ -129,6 +113,10 @@ class ShardFolder:
     def mark_stale(self, path):
         """Mark a path's row as to be made again."""
         self._ledger.mark_stale(path)
+
+    def failed_and_not_named(self):
+        """Return paths that could not be looked at, and that this walk does not name."""
+        return self._ledger.failed_and_not_named()
 
     def drop_stale(self):
         """Take the rows that are to be made again out of their shards."""

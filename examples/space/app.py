@@ -18,11 +18,9 @@ from pathlib import Path
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import: nothing is sent anywhere
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # a new folder, also inside the one that is named: what grows old in it is removed
-UPLOADS = Path(
-    tempfile.mkdtemp(prefix="artist-features-space-", dir=os.environ.get("GRADIO_TEMP_DIR"))
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(
+    prefix="artist-features-space-", dir=os.environ.get("GRADIO_TEMP_DIR")
 )
-atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
-os.environ["GRADIO_TEMP_DIR"] = str(UPLOADS)
 
 import fragments
 import gradio as gr
@@ -37,6 +35,8 @@ from artist_features.errors import ArtistFeaturesError, AudioError
 from artist_features.search.listener import Listener
 from artist_features.search.plots import draw
 
+UPLOADS = Path(os.environ["GRADIO_TEMP_DIR"])
+atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
 STYLE = Path(__file__).with_name("style.css")
 TITLE = "What does this sound like?"
 ABOUT = (
