@@ -9,13 +9,13 @@ from html import escape
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73")  # Okabe and Ito, 2008; with white text on them
 GREY = "#a3a8ae"
-_LONGEST = 160  # characters of one text
+_LONGEST, _LONGEST_NOTICE = 160, 1000  # characters of one text; a notice names paths
 _MOST_POINTS = 5000  # on the map; of more tracks, an even sample
 _SIZE = 640.0  # of the map
 _DOT, _NEAR = 4.0, 13.0  # radius
 
 
-def shown(text):
+def shown(text, longest=_LONGEST):
     """Return text as HTML that shows it and does nothing else.
 
     Control characters, those that turn the direction of writing among them, are left out.
@@ -26,12 +26,12 @@ def shown(text):
     """
     text = " ".join(str(text).split())
     kept = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co"))
-    return escape(kept if len(kept) <= _LONGEST else f"{kept[: _LONGEST - 1]}…")
+    return escape(kept if len(kept) <= longest else f"{kept[: longest - 1]}…")
 
 
 def notice(text):
     """Return a remark that stands out."""
-    return f'<div class="notice" role="status">{shown(text)}</div>' if text else ""
+    return f'<div class="notice" role="status">{shown(text, _LONGEST_NOTICE)}</div>' if text else ""
 
 
 def tracks(matches, preview_of):
