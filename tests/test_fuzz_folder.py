@@ -60,7 +60,8 @@ def test_every_mutant_gives_a_named_error_or_the_right_model(tiny_folder, tmp_pa
         assert len(graphs) > n_mutants / 100
         report = run(tiny_folder, tmp_path / "a", kind, "build", *graphs[:N_BUILT])
         assert report["built"] == min(N_BUILT, len(graphs))
-        assert report["peak_kb"] < 3_000_000
+        # 2^24 values of a segment, of which the network holds some dozen at once
+        assert report["peak_kb"] < 6_000_000
     else:
         assert not graphs
 
