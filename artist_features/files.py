@@ -36,8 +36,7 @@ def write_parts_atomically(path: Path, parts: Sequence[Any]) -> None:
     Raises:
         OutputError: `no_space` or `not_writable`; nothing is left behind.
     """
-    # a number of a process is not enough: two machines may share the folder
-    partial = path.with_name(f".partial-{os.getpid()}-{secrets.token_hex(4)}")
+    partial = partial_name(path)
     try:
         with open(partial, "xb") as file:
             for part in parts:
@@ -51,6 +50,14 @@ def write_parts_atomically(path: Path, parts: Sequence[Any]) -> None:
             partial.unlink(missing_ok=True)
         n_bytes = sum(memoryview(part).nbytes for part in parts)
         raise output_error(error, path, n_bytes) from None
+
+
+def partial_name(path: Path) -> Path:
+    """Return a name beside `path` for what is not whole yet, which nobody else takes.
+
+    The number of a process is not enough: two machines may share the folder.
+    """
+    return path.with_name(f".partial-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def check_new_file(path: AnyPath, force: bool) -> None:

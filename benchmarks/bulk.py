@@ -12,6 +12,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,18 +71,16 @@ def main(argv=None):
         work = args.work or stack.enter_context(tempfile.TemporaryDirectory())
         progress("prepare ...")
         library = recordings.Library.open(args.recordings)
+        needed = {kind for part in args.only for kind in PARTS[part].needs}
         files = recordings.prepare(
             library,
             Path(work),
-            n_clips=size.n_clips,
-            n_tracks=size.n_tracks,
-            n_long=size.n_long,
-            n_short=size.n_short,
+            **{kind: getattr(size, kind) if kind in needed else 0 for kind in KINDS},
         )
         figures = []
         for part in args.only:
             progress(f"{part} ...")
-            figures += PARTS[part](files, library, size, args)
+            figures += PARTS[part].measure(files, library, size, args)
     print_figures(figures, f"model {args.model}; files: {args.recordings}")
     print("; ".join(files.notes) + ".")
     return int(any(figure.met is False for figure in figures))
@@ -136,16 +135,31 @@ def _batch(files, _, size, args):
     return figures + batching.int16(groups, size.repeats)
 
 
+@dataclass(frozen=True)
+class Part:
+    """One part of the benchmark.
+
+    Attributes:
+        measure: function of the prepared files, the library, the size and the arguments.
+        needs: which files it uses, of `KINDS`.
+    """
+
+    measure: Callable
+    needs: tuple
+
+
+KINDS = ("n_clips", "n_tracks", "n_long", "n_short")
+_MIXED = ("n_clips", "n_tracks")
 PARTS = {
-    "speed": _speed,
-    "scaling": _scaling,
-    "memory": _memory,
-    "by_hand": _by_hand,
-    "peers": _peers,
-    "steadiness": _steadiness,
-    "sampling": _sampling,
-    "quality": _quality,
-    "batch": _batch,
+    "speed": Part(_speed, _MIXED),
+    "scaling": Part(_scaling, _MIXED),
+    "memory": Part(_memory, _MIXED),
+    "by_hand": Part(_by_hand, ("n_clips",)),
+    "peers": Part(_peers, ("n_clips",)),
+    "steadiness": Part(_steadiness, ("n_short",)),
+    "sampling": Part(_sampling, ("n_tracks", "n_long")),
+    "quality": Part(_quality, ("n_clips",)),
+    "batch": Part(_batch, ("n_clips",)),
 }
 
 

@@ -277,12 +277,16 @@ def _notes(library, wanted):
         for item in group
     )
     used = {piece.path for item in wanted["clips"] for piece in item.pieces}
+    kinds = {
+        "clips": f"clips of {CLIP_S} s from {len(used)} of {len(library.recordings)} recordings "
+        f"({n_joined['clips']} put together from short ones)",
+        "tracks": f"whole tracks of 2 to 6 min ({n_joined['tracks']} of them recordings of one "
+        "artist in a row)",
+        "long": f"mp3s of 4 min ({n_joined['long']} in a row likewise)",
+        "short": "files of 1 to 3 s",
+    }
     return [
-        f"{len(wanted['clips'])} clips of {CLIP_S} s from {len(used)} of "
-        f"{len(library.recordings)} recordings ({n_joined['clips']} put together from short ones)",
-        f"{len(wanted['tracks'])} whole tracks of 2 to 6 min ({n_joined['tracks']} of them "
-        "recordings of one artist in a row)",
-        f"{len(wanted['long'])} mp3s of 4 min ({n_joined['long']} in a row likewise)",
+        *(f"{len(wanted[kind])} {note}" for kind, note in kinds.items() if wanted[kind]),
         f"{n_looped} files repeat a recording",
         "all encoded anew as " + ", ".join(MIXTURE) + " at 44.1 kHz stereo, mono ones with a "
         "slightly different right channel",

@@ -90,6 +90,7 @@ def compare(args, folder):
             f"{built['file_mb']:.0f} | {asked['open_s']:.2f} | {asked['ms'][0]:.1f} | "
             f"{statistics.median(asked['ms']):.2f} | {asked['peak_mb']:.0f} |"
         )
+        progress(rows[-1])  # a run that is ended early has said this much
     return rows
 
 

@@ -67,8 +67,9 @@ def music(seconds=7.0, sample_rate=SAMPLE_RATE, n_channels=2, seed=0):
     wave = 0.01 * rng.standard_normal((len(t), n_channels))
     for onset in np.arange(0, seconds, 0.5):
         pitch_hz = 110 * 2 ** (rng.integers(0, 36) / 12)
-        envelope = np.where(t >= onset, np.exp(-4 * np.maximum(t - onset, 0)), 0)
-        wave += 0.2 * (envelope * np.sin(2 * np.pi * pitch_hz * t))[:, None]
+        heard = slice(int(np.searchsorted(t, onset)), int(np.searchsorted(t, onset + 8)))
+        envelope = np.exp(-4 * (t[heard] - onset))
+        wave[heard] += 0.2 * (envelope * np.sin(2 * np.pi * pitch_hz * t[heard]))[:, None]
     return np.clip(wave, -1, 1).astype(np.float32)
 
 

@@ -67,6 +67,14 @@ def test_other_options_into_the_same_file_are_refused(library, tiny_folder, tmp_
     assert main([*command, *out, "--offset", "1", "--force"]) == 0
 
 
+def test_force_is_for_single_files(library, tiny_folder, tmp_path, capsys):
+    command = ["extract", str(library / "a b'c.wav"), "--model", str(tiny_folder), "--force"]
+    for out in ([], ["-o", str(tmp_path / "folder")]):
+        assert main([*command, *out]) == 2
+        assert "--force starts a single .npz or .parquet anew" in capsys.readouterr().err
+    assert not (tmp_path / "folder").exists()
+
+
 def test_json_lines_on_standard_output(library, tiny_folder, capsys):
     assert main(["extract", str(library / "a b'c.wav"), "--model", str(tiny_folder)]) == 0
     record = json.loads(capsys.readouterr().out)

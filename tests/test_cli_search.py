@@ -179,6 +179,23 @@ def test_playlist(library, tmp_path, capsys):
     assert main([*similar, str(out), "--force"]) == 0
 
 
+@pytest.mark.parametrize("option", ["--exact", "--exclude-artist"])
+def test_options_that_artists_do_not_have_are_refused(library, option, capsys):
+    query = ["similar", "ann0.wav", "--index", "lib.index", "--by", "artist"]
+    assert main([*query, option]) == 2
+    assert f"{option} goes with recordings" in capsys.readouterr().err
+
+
+def test_no_model_is_loaded_for_what_is_no_file(library, tiny_folder, monkeypatch, capsys):
+    monkeypatch.setattr("artist_features.search.lookup.Extractor", None)
+    (library / "empty.wav").touch()
+    for command in ("similar", "who"):
+        for name, text in [("no.wav", "no such file"), ("empty.wav", "0 bytes"), (".", "folder")]:
+            query = [name, "--index", "lib.index", "--model", str(tiny_folder)]
+            assert main([command, *query]) == 1
+            assert text in capsys.readouterr().err
+
+
 def test_file_that_is_not_indexed_is_extracted(library, tiny_folder, tmp_path, capsys):
     copy = shutil.copy(library / "bob0.wav", tmp_path / "new.wav")
     query = [str(copy), "--index", "lib.index", "--model", str(tiny_folder), "--json", "-k", "1"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from training_data import SPLITS, write_data_set
 
+from artist_features.cli.main import main
 from artist_features.errors import OutputError
 from artist_features.training import checkpoints
 from artist_features.training.manifest import read_manifest
@@ -57,6 +58,14 @@ def train(*args, code=0, env=None, **options):
     )
     assert done.returncode == code, done.stderr
     return done.stderr
+
+
+def refused(capsys, *args, **options):
+    """Return what a command says that is refused before anything is trained."""
+    assert main(command(*args, **options)[3:]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
 
 
 def weights(folder):
@@ -187,22 +196,21 @@ def test_recipe_that_needs_a_check_refuses_to_run_without(tmp_path, cache):
     )
 
 
-def test_folder_with_something_else_in_it_is_left_alone(manifest, cache, tmp_path):
+def test_folder_with_something_else_in_it_is_left_alone(manifest, cache, tmp_path, capsys):
     (tmp_path / "README.md").write_text("precious")
-    said = train("siamese", manifest, tmp_path, "--cache", cache, code=2)
+    said = refused(capsys, "siamese", manifest, tmp_path, "--cache", cache)
     assert "holds 'README.md' but no run" in said
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_cache_that_cannot_be_written_is_named(manifest, tmp_path):
+def test_cache_that_cannot_be_written_is_named(manifest, tmp_path, capsys):
     (tmp_path / "file").write_text("no folder")
-    said = train("siamese", manifest, tmp_path / "run", "--cache", tmp_path / "file", code=2)
-    assert "cannot be written" in said
-    assert "Traceback" not in said
+    run = ("siamese", manifest, tmp_path / "run", "--cache", tmp_path / "file")
+    assert "cannot be written" in refused(capsys, *run)
 
 
-def test_start_model_with_another_front_end_is_refused(manifest, cache, tmp_path, tiny_folder):
-    said = train("siamese", manifest, tmp_path / "run", "--init", tiny_folder, code=2)
+def test_start_model_with_another_front_end_is_refused(manifest, tmp_path, tiny_folder, capsys):
+    said = refused(capsys, "siamese", manifest, tmp_path / "run", "--init", tiny_folder)
     assert "start model tiny: another front end or network" in said
 
 
@@ -311,9 +319,6 @@ def test_second_process_is_kept_out(unbroken):
         (("--device", "gpu"), SMALL, "TensorFlow sees no GPU"),
     ],
 )
-def test_wrong_use_is_named(options, changes, message, manifest, cache, tmp_path):
-    said = train(
-        "siamese", manifest, tmp_path / "run", "--cache", cache, *options, changes=changes, code=2
-    )
-    assert message in said
-    assert "Traceback" not in said
+def test_wrong_use_is_named(options, changes, message, manifest, cache, tmp_path, capsys):
+    run = ("siamese", manifest, tmp_path / "run", "--cache", cache, *options)
+    assert message in refused(capsys, *run, changes=changes)

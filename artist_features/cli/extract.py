@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
+from pathlib import Path
 
 import artist_features
 from artist_features.cli import job_report
@@ -196,6 +197,9 @@ def _check_options(args):
         if args.per_segment or args.offset or args.duration:
             text = "--segments spreads over whole files and gives their mean; leave out"
             raise ValueError(f"{text} --per-segment, --offset and --duration.")
+    if args.force and Path(args.output or "").suffix.lower() not in (".npz", ".parquet"):
+        text = "--force starts a single .npz or .parquet anew; leave it out"
+        raise ValueError(f"{text}, or remove the folder yourself and give the command again.")
     if args.output is None and sys.stdout is None:
         raise OutputError("not_writable", "standard output is closed; name an output by -o.")
     if args.report is not None:

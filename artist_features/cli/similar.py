@@ -53,8 +53,7 @@ def add_query_arguments(parser):
 
 def run(args):
     """Search, print, write the playlist, and return the exit code."""
-    if args.m3u:
-        _check_playlist(args)
+    _check_options(args)
     index, query = open_query(args)
     if args.by == "artist":
         return _run_by_artist(args, index, query)
@@ -160,11 +159,24 @@ def tell(args, index, query, records, lines):
         write_line(text)
 
 
+def _check_options(args):
+    """Refuse what would be ignored, before anything is read."""
+    if args.by == "artist":
+        for_tracks = {
+            "--m3u": args.m3u,
+            "--exact": args.exact,
+            "--exclude-artist": args.exclude_artist,
+        }
+        if given := [name for name, value in for_tracks.items() if value]:
+            text = "goes with recordings; leave it out or leave out --by artist"
+            raise ValueError(f"{given[0]} {text} (artists are always compared exactly).")
+    if args.m3u:
+        _check_playlist(args)
+
+
 def _check_playlist(args):
     from artist_features.search.playlist import ENDINGS
 
-    if args.by == "artist":
-        raise ValueError("--m3u is a list of recordings; leave out --by artist.")
     if Path(args.m3u).suffix.lower() not in ENDINGS:
         raise ValueError(
             f"--m3u {display_path(args.m3u)}; allowed endings are {' and '.join(ENDINGS)}."

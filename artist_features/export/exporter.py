@@ -11,7 +11,7 @@ from pathlib import Path
 
 from artist_features.config import shown
 from artist_features.errors import OutputError
-from artist_features.files import check_new_file, output_error, write_atomically
+from artist_features.files import check_new_file, output_error, partial_name, write_atomically
 
 FORMATS = {  # name -> (ending, precisions)
     "onnx": (".onnx", ("float32", "float16", "int8")),
@@ -136,7 +136,7 @@ def _write_folder(path, model, front_end, format, precision, facts):
     from artist_features.export.plain import signature
     from artist_features.export.saved_model import run_saved_model, write_saved_model
 
-    partial = path.with_name(f".partial-{os.getpid()}")
+    partial = partial_name(path)
     try:
         write_saved_model(partial, model, signature(front_end), facts)
         agreement = _checked(model, run_saved_model(partial), front_end, precision, path)

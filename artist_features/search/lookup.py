@@ -10,6 +10,7 @@ from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.remote import is_uri, require_fsspec
 from artist_features.search.sources import absolute, known_duration_s, read_tags
 from artist_features.search.tracks import IndexedTrack
+from artist_features.signal.audio import opened
 from artist_features.signal.decoders import Span
 from artist_features.zoo import registry
 
@@ -62,6 +63,9 @@ def find_query(index, path, *, model=None, on_loaded=None):
         row = index.row_of(os.path.realpath(os.fsdecode(path)))
     if row is not None:
         return Query(index.track(row), index.vector(row), row)
+    if not is_uri(os.fsdecode(path)):
+        with opened(path):  # what is no readable file is told before the model is loaded
+            pass
     extractor = Extractor(_spec(index, model), n_workers=1, isolated=True, on_loaded=on_loaded)
     index.check_model(extractor.card.weights_sha256, extractor.card.graph_sha256)
     return _extracted(index, path, extractor)

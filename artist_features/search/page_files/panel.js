@@ -4,8 +4,10 @@
   const search = byId("search"), results = byId("results"), audio = byId("audio");
   const N_SHOWN = 100; // results in the list; the count tells how many there are
   let chosen = -1, step = -1, found = [], current = -1, only = -1;
+  // neither case nor accents tell texts apart
+  const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLocaleLowerCase();
   const texts = tracks.path.map((path, track) =>
-    `${tracks.title[track]}\n${tracks.artist[track]}\n${path}`.toLocaleLowerCase());
+    plain(`${tracks.title[track]}\n${tracks.artist[track]}\n${path}`));
   const say = (text) => { byId("live").textContent = text; };
 
   function choose(track, { play = false, centre = false } = {}) {
@@ -96,7 +98,7 @@
   }
 
   function find() {
-    const words = search.value.toLocaleLowerCase().split(/\s+/).filter(Boolean);
+    const words = plain(search.value).split(/\s+/).filter(Boolean);
     found = [];
     if (words.length) texts.forEach((text, track) => {
       if (words.every((word) => text.includes(word))) found.push(track);
