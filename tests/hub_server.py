@@ -228,7 +228,9 @@ class Handler(BaseHTTPRequestHandler):
                 "tags": [],
                 "lastModified": "2026-01-01T00:00:00.000Z",
                 "createdAt": "2026-01-01T00:00:00.000Z",
-                "siblings": [{"rfilename": name} for name in files],
+                "siblings": [
+                    {"rfilename": name, "size": len(data)} for name, data in files.items()
+                ],
             },
             path,
         )

@@ -220,13 +220,18 @@ def test_revisions_are_pinned(hub, home, files, other_files, digest):
 def test_pull_gets_the_newest_files_and_the_folder_loads(hub, home, other_files, tmp_path):
     load(hub.endpoint, home)
     hub.commit(other_files)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("precious")
     command = [sys.executable, "-m", "artist_features.cli.main", "pull"]
     env = environment(hub.endpoint, home)
     for repository, folder, code, text in [
         ("owner/name", tmp_path / "m", 0, "tiny: siamese model written"),
         ("owner/none", tmp_path / "n", 1, "answered 404"),
         ("nonsense", tmp_path / "n", 2, "not a Hub id"),
+        ("own..er/name", tmp_path / "n", 2, "no name of a repository (Cannot have -- or .."),
         ("owner/name", cached(home, CARD), 2, "cannot be written"),
+        ("owner/name", tmp_path / "mine", 2, "holds 'README.md' but no model"),
+        ("owner/name", tmp_path / "m", 0, "tiny: siamese model written"),
     ]:
         done = subprocess.run(
             [*command, repository, str(folder)], env=env, capture_output=True, text=True
@@ -237,6 +242,26 @@ def test_pull_gets_the_newest_files_and_the_folder_loads(hub, home, other_files,
     card = model_folder.read_card(tmp_path / "m")
     assert model_folder.read_weights(tmp_path / "m", card)
     assert not (tmp_path / "n").exists()
+    assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["precious"]
+    done = subprocess.run([*command, "owner/name", str(tmp_path / "mine"), "--force"], env=env)
+    assert done.returncode == 0
+    assert (tmp_path / "mine" / "README.md").read_bytes() == other_files["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "text"),
+    [
+        ("README.md", (1 << 20) + 1, "README.md has 1048577 bytes; allowed is up to 1048576"),
+        (CARD, None, f"{CARD}: no such file in the repository: no model of this package"),
+    ],
+)
+def test_what_no_model_folder_holds_is_not_fetched(hub, home, files, name, size, text):
+    changed = {key: data for key, data in files.items() if key != name}
+    hub.commit(changed if size is None else {**changed, name: b" " * size})
+    outcome = load(hub.endpoint, home)
+    assert outcome.code in ("damaged", "unavailable")
+    assert text in outcome.message
+    assert hub.count(containing="/resolve/") == 0
 
 
 def test_token_is_used_and_stays_with_the_hub(hub, home, digest):
@@ -428,7 +453,7 @@ def test_row69_repository_of_something_else(hub, home):
     hub.commit({"README.md": b"# Something else", ".gitattributes": b""})
     outcome = load(hub.endpoint, home)
     assert outcome.code == "unavailable"
-    assert re.search(f"{CARD}: cannot be read .No such file.*Needed are {CARD}", outcome.message)
+    assert re.search(f"{CARD}: no such file in the repository.*Needed are {CARD}", outcome.message)
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "http://xn--i\u00f1valid.com", "http://.."])

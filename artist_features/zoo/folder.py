@@ -197,9 +197,13 @@ def expected_weights(network, n_mels):
 
 def read_file(folder, name, *, root=None):
     """Return the bytes of one of a folder's `FILES`; arguments and errors as `read_card`."""
-    limit = _MAX_WEIGHTS_BYTES if name == WEIGHTS_FILE else _MAX_BYTES
     hint = f"Needed are {', '.join(FILES)}."
-    return read_bytes(Path(folder) / name, limit, root or folder, hint)
+    return read_bytes(Path(folder) / name, largest(name), root or folder, hint)
+
+
+def largest(name):
+    """Return how many bytes one of `FILES` may have."""
+    return _MAX_WEIGHTS_BYTES if name == WEIGHTS_FILE else _MAX_BYTES
 
 
 def read_bytes(path, limit, root=None, hint=""):
