@@ -57,8 +57,11 @@ def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=Path("mood.keras"))
-    return parser.parse_args(argv)
+    parser.add_argument("--out", type=Path, default=Path("mood.keras"), help="ends in .keras")
+    args = parser.parse_args(argv)
+    if args.out.suffix != ".keras":
+        parser.error(f"--out {args.out}: a Keras model is saved to a name that ends in .keras")
+    return args
 
 
 def fit(model, dataset, epochs, learning_rate):

@@ -40,6 +40,9 @@ def test_fine_tune_learns_and_its_model_loads_in_plain_keras(tmp_path):
         rows.append(f"{number}.wav,{number % 4}")
     (tmp_path / "clips.csv").write_text("\n".join(rows))
     example = ROOT / "examples/fine_tune.py"
+    words = [sys.executable, str(example), "clips.csv", "--out", "mood.txt"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, "a name that ends in .keras" in done.stderr) == (2, True)
     output = run(example, "clips.csv", "--epochs", "30", cwd=tmp_path)
     assert float(re.search(r"training accuracy (\S+);", output)[1]) > 0.5
     program = (

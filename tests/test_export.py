@@ -235,6 +235,8 @@ def test_command(tiny_folder, tmp_path, capsys):
         (["--format", "saved_model", "-o", "x", "--precision", "int8"], "saved_model is float32."),
         (["--format", "saved_model", "-o", "full", "--force"], "full: exists; --force replaces"),
         (["--format", "saved_model", "-o", "file", "--force"], "file: exists; --force replaces"),
+        (["--format", "saved_model", "-o", "/"], "names no file or folder"),
+        (["--format", "saved_model", "-o", ""], "names no file or folder"),
         (["--format", "tflite", "-o", "no/x.tflite"], "its folder cannot be written to"),
     ],
 )

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 import zipfile
+from importlib.metadata import metadata
 from pathlib import Path
 
 import check_dist
@@ -31,6 +32,14 @@ def test_one_version_everywhere(capsys):
     assert 'version = { attr = "artist_features.version.VERSION" }' in project
     assert af.__version__ not in project
     assert citation()["version"] == af.__version__
+
+
+def test_every_extra_is_explained():
+    extras = set(metadata("artist-features").get_all("Provides-Extra"))
+    table = re.search(r"\| extra \| for \|\n((?:\|.*\n)+)", (ROOT / "docs/index.md").read_text())[1]
+    firsts = [line.split("|")[1] for line in table.splitlines()[1:]]
+    named = set(re.findall(r"`(\w+)`", " ".join(firsts)))
+    assert named == extras - {"test", "dev"}
 
 
 def test_the_changelog_begins_with_this_version():

@@ -85,6 +85,8 @@ def check_export(output, format, precision, force):
         )
     name = os.fspath(output).rstrip("/" + os.sep)
     endings = [other for other, _ in FORMATS.values() if other]
+    if not Path(name).name:
+        raise OutputError("not_writable", "names no file or folder; choose a name.", output)
     if not name.endswith(ending) or (not ending and name.endswith(tuple(endings))):
         wanted = f"a file that ends in {ending}" if ending else "a folder of another name"
         raise OutputError("not_writable", f"{format} is written to {wanted}.", output)
