@@ -379,6 +379,91 @@ def test_files_of_the_machine_are_not_served(server):
     assert server.get("/previews/000000.mp3")[1]["Content-Type"] == "audio/mpeg"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "/no/such/file",
+        "/dev/zero",
+        str(SPACE / "app.py"),
+        "{folder}/../../../../etc/passwd",
+        "{clip}/../clip.wav",
+        "{folder}/../x",
+        "{folder}",
+        "{uploads}",
+        "{clip}.missing",
+        "{folder}/pipe",
+        "{folder}/link",
+        "{uploads}/link/passwd",
+        "clip.wav",
+        "",
+        "a\0b",
+        "\ud800",
+        5,
+        None,
+        ["/etc/passwd"],
+        {"path": "/etc/passwd"},
+    ],
+    ids=str,
+)
+def test_no_file_but_an_upload_is_opened(server, path):
+    (clip,) = json.loads(server.upload(form())[2])
+    folder = Path(clip).parent
+    links = {folder / "link": "/etc/passwd", folder.parent / "link": "/etc"}
+    os.mkfifo(folder / "pipe")
+    for link, target in links.items():
+        link.symlink_to(target)
+    try:
+        if isinstance(path, str):
+            path = path.format(folder=folder, clip=clip, uploads=folder.parent)
+        before = set(server.uploads.rglob("*"))
+        status, _, answer = server.join(path)
+        received = json.dumps(path)[:200]
+        assert status == 400
+        assert json.loads(answer)["detail"] == (
+            f"The path {received} is not that of an upload; upload the recording to "
+            "/gradio_api/upload and send the path that this answers."
+        )
+        deep = {"data": [[{"a": {"path": path}}]], "fn_index": 0, "session_hash": "s"}
+        for route in ("queue/join", "cancel", "reset"):
+            status, _, answer = server.request(
+                "POST",
+                f"/gradio_api/{route}",
+                json.dumps(deep),
+                {"Content-Type": "application/json"},
+            )
+            assert status == 400
+        started = time.monotonic()
+        assert server.get("/health")[0] == 200
+        assert time.monotonic() - started < 3
+        assert set(server.uploads.rglob("*")) == before
+    finally:
+        for made in (folder / "pipe", *links):
+            made.unlink()
+    wait_for(lambda: server.join(clip)[0] == 200, "a place in the queue")
+
+
+def test_gradio_itself_opens_only_uploads():
+    """The second line: `mount_gradio_app` leaves Gradio's own check off."""
+    code = """
+import app
+from gradio.context import LocalContext
+from gradio.exceptions import InvalidPathError
+from gradio.processing_utils import _check_allowed
+
+LocalContext.blocks.set(app._page(None, None, "", app.Limits()))
+try:
+    _check_allowed("/etc/passwd", True)
+except InvalidPathError:
+    print("refused")
+"""
+    path = os.pathsep.join([str(SPACE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=SPACE, env=environment, capture_output=True, timeout=120)
+    assert done.stdout.split() == [b"refused"], done.stderr
+
+
 def test_page_is_shut_to_foreign_scripts_and_the_server_to_other_machines(server):
     _, headers, page = server.get("/")
     policy = dict(

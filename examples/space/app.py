@@ -111,6 +111,7 @@ def _page(library, listener, problem, limits):
         picture = gr.Plot(show_label=False, visible=False, elem_id="picture")
         outputs = [remark, tracks, artists, plan, picture]
         clip.change(listen, clip, outputs, api_visibility="private", concurrency_limit=1)
+    page.has_launched = True  # else Gradio, being mounted, does not check which files it opens
     page.queue(max_size=limits.n_waiting, default_concurrency_limit=1, api_open=False)
     return page
 

@@ -2,14 +2,16 @@
 
 Pure ASGI. Everything that the page does not need is shut (Gradio's routes that fetch web
 addresses, run functions by name, or record), uploads are read here (`uploads.py`), other
-bodies are small JSON without web addresses, and every answer carries a content security
-policy under which no script runs that Gradio's page does not bring along.
+bodies are small JSON that names no file but an upload, and every answer carries a content
+security policy under which no script runs that Gradio's page does not bring along.
 """
 
 import contextlib
 import json
+import os
 import re
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +63,7 @@ class Gate:
     """
 
     def __init__(self, app, limits, folder):
-        self._app, self._limits, self._folder = app, limits, Path(folder)
+        self._app, self._limits, self._folder = app, limits, os.path.realpath(folder)
         self.n_uploads = 0  # being received
 
     async def __call__(self, scope, receive, send):
@@ -112,7 +114,9 @@ class Gate:
         blocks = [b async for b in body_blocks(receive, headers, self._limits, most_bytes)]
         body = b"".join(blocks)
         try:
-            refuse_addresses(json.loads(body or b"{}"))
+            value = json.loads(body or b"{}")
+            refuse_files(value, self._folder)
+            body = json.dumps(value).encode()  # what was checked, nothing else
         except (ValueError, RecursionError):
             raise Refused(400, "The body is not JSON.") from None
         messages = [{"type": "http.request", "body": body, "more_body": False}]
@@ -123,24 +127,53 @@ class Gate:
         return replay
 
 
-def refuse_addresses(value, key=""):
-    """Refuse JSON that names something to fetch: files come by upload only.
+def refuse_files(value, folder, key=""):
+    """Refuse JSON that names a file or something to fetch: files come by upload only.
 
-    Gradio fetches a file's `path` if it is a web address. Its `url`, which the page sends
-    along, is where the page plays the file, and is not looked at.
+    Gradio, when mounted, opens any file of the machine that is named as `path`, and fetches
+    it if it is a web address. A `url`, which the page sends along, is where the page plays
+    the file, and is not looked at.
+
+    Args:
+        value: parsed JSON.
+        folder: real path of the uploads.
+        key: under which the value is.
 
     Raises:
-        Refused: 400.
+        Refused: 400; with one text, whatever lies at the path.
     """
-    if isinstance(value, str):
+    if key == "path":
+        if not is_upload(value, folder):
+            raise Refused(
+                400,
+                f"The path {json.dumps(value)[:200]} is not that of an upload; upload the "
+                f"recording to {UPLOAD} and send the path that this answers.",
+            )
+    elif isinstance(value, str):
         if key != "url" and _ADDRESS.match(value):
             raise Refused(400, "Web addresses are not fetched here; upload the recording.")
     elif isinstance(value, dict):
         for name, inner in value.items():
-            refuse_addresses(inner, name)
+            refuse_files(inner, folder, name)
     elif isinstance(value, list):
         for inner in value:
-            refuse_addresses(inner, key)
+            refuse_files(inner, folder, key)
+
+
+def is_upload(path, folder):
+    """Return whether a path, of any type, is a regular file in a folder of the uploads' folder.
+
+    Nothing is opened, and outside of the folder nothing is looked at.
+    """
+    try:
+        return (
+            isinstance(path, str)
+            and os.path.dirname(os.path.dirname(path)) == folder
+            and os.path.realpath(path) == path  # no link, no ".."
+            and stat.S_ISREG(os.lstat(path).st_mode)
+        )
+    except (OSError, ValueError):  # not there, or no name of a file
+        return False
 
 
 def make_room(folder, most_bytes):
