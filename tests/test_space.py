@@ -443,6 +443,30 @@ def test_no_file_but_an_upload_is_opened(server, path):
     wait_for(lambda: server.join(clip)[0] == 200, "a place in the queue")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fn_index": 99}, "The field fn_index of the body is 99; send 0."),
+        ({"fn_index": False}, "The field fn_index of the body is false; send 0."),
+        ({"data": ["x"]}, r'The field data of the body is \["x"\]; send \[null\] or '),
+        ({"data": [None, None]}, r"The field data of the body is \[null, null\]; send "),
+        ({"data": None}, "The field data of the body is null; send "),
+        ({"data": [{}]}, r"The field data of the body is \[{}\]; send "),
+        ({"session_hash": ""}, 'session_hash of the body is ""; send a text of 1 to 100 '),
+        ({"session_hash": 5}, "session_hash of the body is 5; send a text of 1 to 100 "),
+        (None, "The field fn_index of the body is null; send 0."),
+    ],
+)
+def test_a_request_that_the_page_does_not_make_is_told_so(server, change, message):
+    body = {"data": [None], "fn_index": 0, "session_hash": "s"}
+    text = json.dumps([] if change is None else {**body, **change})
+    status, _, answer = server.request(
+        "POST", "/gradio_api/queue/join", text, {"Content-Type": "application/json"}
+    )
+    assert status == 400
+    assert re.search(message, json.loads(answer)["detail"])
+
+
 def test_gradio_itself_opens_only_uploads():
     """The second line: `mount_gradio_app` leaves Gradio's own check off."""
     code = """

@@ -116,6 +116,7 @@ class Gate:
         try:
             value = json.loads(body or b"{}")
             refuse_files(value, self._folder)
+            value = event(value) if scope["path"] == JOIN else value
             body = json.dumps(value).encode()  # what was checked, nothing else
         except (ValueError, RecursionError):
             raise Refused(400, "The body is not JSON.") from None
@@ -158,6 +159,34 @@ def refuse_files(value, folder, key=""):
     elif isinstance(value, list):
         for inner in value:
             refuse_files(inner, folder, key)
+
+
+def event(value):
+    """Return the body of a request for the page's one event, of what it needs only.
+
+    Args:
+        value: parsed JSON, with a path of an upload if with any.
+
+    Raises:
+        Refused: 400.
+    """
+    body = value if isinstance(value, dict) else {}
+    fn_index, session, data = (body.get(key) for key in ("fn_index", "session_hash", "data"))
+    if type(fn_index) is not int or fn_index != 0:
+        raise _no_event("fn_index", fn_index, "0")
+    if not isinstance(session, str) or not 0 < len(session) <= 100:
+        raise _no_event("session_hash", session, "a text of 1 to 100 characters")
+    file = data[0] if isinstance(data, list) and len(data) == 1 else ""
+    if file is not None and not (isinstance(file, dict) and "path" in file):
+        raise _no_event("data", data, '[null] or [{"path": PATH}], PATH being that of an upload')
+    if file is not None:
+        file = {"path": file["path"], "meta": {"_type": "gradio.FileData"}}
+    return {"data": [file], "fn_index": 0, "session_hash": session}
+
+
+def _no_event(name, value, allowed):
+    found = json.dumps(value)[:200]
+    return Refused(400, f"The field {name} of the body is {found}; send {allowed}.")
 
 
 def is_upload(path, folder):
