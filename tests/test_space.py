@@ -475,7 +475,7 @@ from gradio.context import LocalContext
 from gradio.exceptions import InvalidPathError
 from gradio.processing_utils import _check_allowed
 
-LocalContext.blocks.set(app._page(None, None, "", app.Limits()))
+LocalContext.blocks.set(app._page(None, None, "", app.read_limits("")))
 try:
     _check_allowed("/etc/passwd", True)
 except InvalidPathError:
@@ -581,6 +581,55 @@ def test_the_app_lives_without_its_data(tmp_path):
         assert b"python prepare.py MANIFEST.csv data" in server.get("/")[2]
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("abc", "'abc' is no JSON object, such as {\"upload_bytes\": 5000000}"),
+        ("[1]", "'[1]' is no JSON object"),
+        ('{"upload_byte": 5}', "'upload_byte' is no limit; there are upload_bytes, json_bytes, "),
+        ('{"upload_bytes": "x"}', 'upload_bytes is "x"; a whole number from 1 to 1e12 is allowed'),
+        ('{"n_waiting": true}', "n_waiting is true; a whole number from 1 to 1e12 is allowed"),
+        ('{"n_uploads": 0}', "n_uploads is 0; a whole number"),
+        ('{"json_bytes": 1.5}', "json_bytes is 1.5; a whole number"),
+        ('{"patience_s": NaN}', "patience_s is NaN; a number from 0.1 to 86400 is allowed"),
+        ('{"framed_by": "https://a.b"}', 'framed_by is "https://a.b"; a list of addresses such as'),
+        ('{"framed_by": ["https://a.b; x"]}', "framed_by is "),
+        ('{"upload_bytes": 600000000}', "stored_bytes is 500,000,000, less than upload_bytes"),
+    ],
+)
+def test_limits_that_cannot_be_are_told(text, message):
+    import limits
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        limits.read_limits(text)
+
+
+def test_limits_are_read():
+    import limits
+
+    read = limits.read_limits('{"patience_s": 5, "framed_by": ["https://a.b:80"]}', framed_by=())
+    assert read == limits.Limits(patience_s=5, framed_by=["https://a.b:80"])
+    assert limits.read_limits("") == limits.Limits()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("GRADIO_SERVER_PORT", "abc", "is 'abc'; a whole number from 1 to 65535 is allowed."),
+        ("GRADIO_SERVER_PORT", "700000", "is '700000'; a whole number from 1 to 65535 is allowed."),
+        ("SPACE_LIMITS", "abc", "cannot be used: 'abc' is no JSON object, such as "),
+    ],
+)
+def test_settings_that_cannot_be_are_told_without_a_traceback(name, value, message):
+    path = os.pathsep.join([str(SPACE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, name: value}
+    command = [sys.executable, str(SPACE / "app.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert f"The environment variable {name} {message}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_clips_are_decoded_apart_and_not_for_ever():
