@@ -229,6 +229,39 @@ def test_slow_senders_are_let_go(server):
         assert status_of(of_headers) == 408
 
 
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        ("", "GET /health HTTP/1.1\r\nHost"),
+        ("", "GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost"),
+        ("Content-Length: 1000\r\n", "x"),
+    ],
+    ids=["headers", "headers of a third", "body of an answered one"],
+)
+def test_half_of_a_later_request_is_not_held(server, first, rest):
+    with server.connect() as connection:
+        connection.sendall(f"GET /health HTTP/1.1\r\nHost: x\r\n{first}\r\n".encode())
+        data = b""
+        while b'"ok"' not in data:
+            data += connection.recv(65536)
+        assert data.startswith(b"HTTP/1.1 200 ")
+        started = time.monotonic()
+        connection.sendall(rest.encode())
+        connection.settimeout(15)
+        answer = b""
+        while block := connection.recv(65536):  # until it is closed
+            answer += block
+        assert b"HTTP/1.1 408 " in answer
+        assert answer.endswith(b"The request did not come whole")
+        assert 2 < time.monotonic() - started < 10
+    with server.connect() as connection:  # a later request that comes in pieces, but comes
+        for _ in range(2):
+            for piece in ("GET /health HTTP/1.1\r\n", "Host: x\r\n\r\n"):
+                connection.sendall(piece.encode())
+                time.sleep(1)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_aborted_uploads_free_their_places(server):
     before = server.stored()
     for _ in range(LIMITS["n_uploads"] + 1):
