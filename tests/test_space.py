@@ -671,11 +671,23 @@ def test_clips_are_decoded_apart_and_not_for_ever():
     class Listener:
         def listen(self, path, **options):
             self.options = options
-            return type("Heard", (), {"embeddings": np.ones((1, 2))})
+            return type("Heard", (), {"embeddings": np.ones((1, 2)), "flaws": ()})
 
     listener = Listener()
     assert library.analyse("x", None, listener).tracks == ()
     assert listener.options == {"duration": 600.0, "isolated": True}
+
+
+def test_silence_is_like_nothing(data, tmp_path):
+    import library
+
+    tracks, problem = library.open_library(data)
+    assert problem == ""
+    quiet = write_audio(tmp_path / "s.wav", np.zeros((70560, 1), np.float32), 22050)
+    found = library.analyse(quiet, tracks, tracks.listener)
+    assert [code for code, _ in found.heard.flaws] == ["silent"]
+    assert found.heard.embeddings.any()
+    assert (found.tracks, found.artists, found.place) == ((), (), None)
 
 
 def test_the_oldest_recordings_make_room(tmp_path):
