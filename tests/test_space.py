@@ -229,6 +229,39 @@ def test_slow_senders_are_let_go(server):
         assert status_of(of_headers) == 408
 
 
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        ("", "GET /health HTTP/1.1\r\nHost"),
+        ("", "GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost"),
+        ("Content-Length: 1000\r\n", "x"),
+    ],
+    ids=["headers", "headers of a third", "body of an answered one"],
+)
+def test_half_of_a_later_request_is_not_held(server, first, rest):
+    with server.connect() as connection:
+        connection.sendall(f"GET /health HTTP/1.1\r\nHost: x\r\n{first}\r\n".encode())
+        data = b""
+        while b'"ok"' not in data:
+            data += connection.recv(65536)
+        assert data.startswith(b"HTTP/1.1 200 ")
+        started = time.monotonic()
+        connection.sendall(rest.encode())
+        connection.settimeout(15)
+        answer = b""
+        while block := connection.recv(65536):  # until it is closed
+            answer += block
+        assert b"HTTP/1.1 408 " in answer
+        assert answer.endswith(b"The request did not come whole")
+        assert 2 < time.monotonic() - started < 10
+    with server.connect() as connection:  # a later request that comes in pieces, but comes
+        for _ in range(2):
+            for piece in ("GET /health HTTP/1.1\r\n", "Host: x\r\n\r\n"):
+                connection.sendall(piece.encode())
+                time.sleep(1)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_aborted_uploads_free_their_places(server):
     before = server.stored()
     for _ in range(LIMITS["n_uploads"] + 1):
@@ -379,6 +412,115 @@ def test_files_of_the_machine_are_not_served(server):
     assert server.get("/previews/000000.mp3")[1]["Content-Type"] == "audio/mpeg"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "/no/such/file",
+        "/dev/zero",
+        str(SPACE / "app.py"),
+        "{folder}/../../../../etc/passwd",
+        "{clip}/../clip.wav",
+        "{folder}/../x",
+        "{folder}",
+        "{uploads}",
+        "{clip}.missing",
+        "{folder}/pipe",
+        "{folder}/link",
+        "{uploads}/link/passwd",
+        "clip.wav",
+        "",
+        "a\0b",
+        "\ud800",
+        5,
+        None,
+        ["/etc/passwd"],
+        {"path": "/etc/passwd"},
+    ],
+    ids=str,
+)
+def test_no_file_but_an_upload_is_opened(server, path):
+    (clip,) = json.loads(server.upload(form())[2])
+    folder = Path(clip).parent
+    links = {folder / "link": "/etc/passwd", folder.parent / "link": "/etc"}
+    os.mkfifo(folder / "pipe")
+    for link, target in links.items():
+        link.symlink_to(target)
+    try:
+        if isinstance(path, str):
+            path = path.format(folder=folder, clip=clip, uploads=folder.parent)
+        before = set(server.uploads.rglob("*"))
+        status, _, answer = server.join(path)
+        received = json.dumps(path)[:200]
+        assert status == 400
+        assert json.loads(answer)["detail"] == (
+            f"The path {received} is not that of an upload; upload the recording to "
+            "/gradio_api/upload and send the path that this answers."
+        )
+        deep = {"data": [[{"a": {"path": path}}]], "fn_index": 0, "session_hash": "s"}
+        for route in ("queue/join", "cancel", "reset"):
+            status, _, answer = server.request(
+                "POST",
+                f"/gradio_api/{route}",
+                json.dumps(deep),
+                {"Content-Type": "application/json"},
+            )
+            assert status == 400
+        started = time.monotonic()
+        assert server.get("/health")[0] == 200
+        assert time.monotonic() - started < 3
+        assert set(server.uploads.rglob("*")) == before
+    finally:
+        for made in (folder / "pipe", *links):
+            made.unlink()
+    wait_for(lambda: server.join(clip)[0] == 200, "a place in the queue")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fn_index": 99}, "The field fn_index of the body is 99; send 0."),
+        ({"fn_index": False}, "The field fn_index of the body is false; send 0."),
+        ({"data": ["x"]}, r'The field data of the body is \["x"\]; send \[null\] or '),
+        ({"data": [None, None]}, r"The field data of the body is \[null, null\]; send "),
+        ({"data": None}, "The field data of the body is null; send "),
+        ({"data": [{}]}, r"The field data of the body is \[{}\]; send "),
+        ({"session_hash": ""}, 'session_hash of the body is ""; send a text of 1 to 100 '),
+        ({"session_hash": 5}, "session_hash of the body is 5; send a text of 1 to 100 "),
+        (None, "The field fn_index of the body is null; send 0."),
+    ],
+)
+def test_a_request_that_the_page_does_not_make_is_told_so(server, change, message):
+    body = {"data": [None], "fn_index": 0, "session_hash": "s"}
+    text = json.dumps([] if change is None else {**body, **change})
+    status, _, answer = server.request(
+        "POST", "/gradio_api/queue/join", text, {"Content-Type": "application/json"}
+    )
+    assert status == 400
+    assert re.search(message, json.loads(answer)["detail"])
+
+
+def test_gradio_itself_opens_only_uploads():
+    """The second line: `mount_gradio_app` leaves Gradio's own check off."""
+    code = """
+import app
+from gradio.context import LocalContext
+from gradio.exceptions import InvalidPathError
+from gradio.processing_utils import _check_allowed
+
+LocalContext.blocks.set(app._page(None, None, "", app.read_limits("")))
+try:
+    _check_allowed("/etc/passwd", True)
+except InvalidPathError:
+    print("refused")
+"""
+    path = os.pathsep.join([str(SPACE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=SPACE, env=environment, capture_output=True, timeout=120)
+    assert done.stdout.split() == [b"refused"], done.stderr
+
+
 def test_page_is_shut_to_foreign_scripts_and_the_server_to_other_machines(server):
     _, headers, page = server.get("/")
     policy = dict(
@@ -474,17 +616,78 @@ def test_the_app_lives_without_its_data(tmp_path):
         server.stop()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("abc", "'abc' is no JSON object, such as {\"upload_bytes\": 5000000}"),
+        ("[1]", "'[1]' is no JSON object"),
+        ('{"upload_byte": 5}', "'upload_byte' is no limit; there are upload_bytes, json_bytes, "),
+        ('{"upload_bytes": "x"}', 'upload_bytes is "x"; a whole number from 1 to 1e12 is allowed'),
+        ('{"n_waiting": true}', "n_waiting is true; a whole number from 1 to 1e12 is allowed"),
+        ('{"n_uploads": 0}', "n_uploads is 0; a whole number"),
+        ('{"json_bytes": 1.5}', "json_bytes is 1.5; a whole number"),
+        ('{"patience_s": NaN}', "patience_s is NaN; a number from 0.1 to 86400 is allowed"),
+        ('{"framed_by": "https://a.b"}', 'framed_by is "https://a.b"; a list of addresses such as'),
+        ('{"framed_by": ["https://a.b; x"]}', "framed_by is "),
+        ('{"upload_bytes": 600000000}', "stored_bytes is 500,000,000, less than upload_bytes"),
+    ],
+)
+def test_limits_that_cannot_be_are_told(text, message):
+    import limits
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        limits.read_limits(text)
+
+
+def test_limits_are_read():
+    import limits
+
+    read = limits.read_limits('{"patience_s": 5, "framed_by": ["https://a.b:80"]}', framed_by=())
+    assert read == limits.Limits(patience_s=5, framed_by=["https://a.b:80"])
+    assert limits.read_limits("") == limits.Limits()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("GRADIO_SERVER_PORT", "abc", "is 'abc'; a whole number from 1 to 65535 is allowed."),
+        ("GRADIO_SERVER_PORT", "700000", "is '700000'; a whole number from 1 to 65535 is allowed."),
+        ("SPACE_LIMITS", "abc", "cannot be used: 'abc' is no JSON object, such as "),
+    ],
+)
+def test_settings_that_cannot_be_are_told_without_a_traceback(name, value, message):
+    path = os.pathsep.join([str(SPACE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, name: value}
+    command = [sys.executable, str(SPACE / "app.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert f"The environment variable {name} {message}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_clips_are_decoded_apart_and_not_for_ever():
     import library
 
     class Listener:
         def listen(self, path, **options):
             self.options = options
-            return type("Heard", (), {"embeddings": np.ones((1, 2))})
+            return type("Heard", (), {"embeddings": np.ones((1, 2)), "flaws": ()})
 
     listener = Listener()
     assert library.analyse("x", None, listener).tracks == ()
     assert listener.options == {"duration": 600.0, "isolated": True}
+
+
+def test_silence_is_like_nothing(data, tmp_path):
+    import library
+
+    tracks, problem = library.open_library(data)
+    assert problem == ""
+    quiet = write_audio(tmp_path / "s.wav", np.zeros((70560, 1), np.float32), 22050)
+    found = library.analyse(quiet, tracks, tracks.listener)
+    assert [code for code, _ in found.heard.flaws] == ["silent"]
+    assert found.heard.embeddings.any()
+    assert (found.tracks, found.artists, found.place) == ((), (), None)
 
 
 def test_the_oldest_recordings_make_room(tmp_path):

@@ -7,8 +7,8 @@ GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, SPACE_LIMITS (JSON: fields of `limits
 """
 
 import atexit
-import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -21,6 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(
     prefix="artist-features-space-", dir=os.environ.get("GRADIO_TEMP_DIR")
 )
+# taken away: Gradio reads it at its import, and ends in a traceback if it is no number
+os.environ["SPACE_PORT"] = os.environ.pop("GRADIO_SERVER_PORT", "") or "7860"
 
 import fragments
 import gradio as gr
@@ -28,13 +30,14 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 from library import LISTEN_S, PREVIEWS, analyse, default_folder, open_library
-from limits import Gate, Limits
+from limits import Gate, read_limits
 from server import TimedProtocol
 
 from artist_features.errors import ArtistFeaturesError, AudioError
 from artist_features.search.listener import Listener
 from artist_features.search.plots import draw
 
+PORT = os.environ["SPACE_PORT"]
 UPLOADS = Path(os.environ["GRADIO_TEMP_DIR"])
 atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
 STYLE = Path(__file__).with_name("style.css")
@@ -111,6 +114,7 @@ def _page(library, listener, problem, limits):
         picture = gr.Plot(show_label=False, visible=False, elem_id="picture")
         outputs = [remark, tracks, artists, plan, picture]
         clip.change(listen, clip, outputs, api_visibility="private", concurrency_limit=1)
+    page.has_launched = True  # else Gradio, being mounted, does not check which files it opens
     page.queue(max_size=limits.n_waiting, default_concurrency_limit=1, api_open=False)
     return page
 
@@ -154,20 +158,25 @@ def main():
     """Serve until stopped."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     on_a_space = "SPACE_ID" in os.environ
-    fields = json.loads(os.environ.get("SPACE_LIMITS") or "{}")
-    if on_a_space:
-        fields.setdefault("framed_by", ["https://huggingface.co"])
-    limits = Limits(**fields)
+    preset = {"framed_by": ("https://huggingface.co",)} if on_a_space else {}
+    try:
+        limits = read_limits(os.environ.get("SPACE_LIMITS", ""), **preset)
+    except ValueError as error:
+        sys.exit(f"The environment variable SPACE_LIMITS cannot be used: {error}.")
+    if not (re.fullmatch("[0-9]{1,5}", PORT) and 0 < int(PORT) < 65536):
+        sys.exit(
+            f"The environment variable GRADIO_SERVER_PORT is {PORT[:200]!r}; a whole number from "
+            "1 to 65535 is allowed."
+        )
     app = build_app(default_folder(), limits)
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if on_a_space else "127.0.0.1")
-    port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
-    print(f"http://{host}:{port}", file=sys.stderr)
+    print(f"http://{host}:{PORT}", file=sys.stderr)
     protocol = TimedProtocol.with_patience(limits.patience_s)
     # h11 bounds a request's headers (64 kB), which the other parser does not
     uvicorn.run(
         app,
         host=host,
-        port=port,
+        port=int(PORT),
         http=protocol,
         ws="none",
         log_level="warning",

@@ -135,7 +135,8 @@ def analyse(path, library, listener):
     """
     heard = listener.listen(path, duration=LISTEN_S, isolated=True)
     vector = heard.embeddings.mean(axis=0)
-    if library is None or not vector.any():
+    silent = any(code == "silent" for code, _ in heard.flaws)  # has a vector, of no meaning
+    if library is None or silent or not vector.any():
         return Found(heard)
     return Found(heard, *library.find(vector))
 

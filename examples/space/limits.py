@@ -2,15 +2,17 @@
 
 Pure ASGI. Everything that the page does not need is shut (Gradio's routes that fetch web
 addresses, run functions by name, or record), uploads are read here (`uploads.py`), other
-bodies are small JSON without web addresses, and every answer carries a content security
-policy under which no script runs that Gradio's page does not bring along.
+bodies are small JSON that names no file but an upload, and every answer carries a content
+security policy under which no script runs that Gradio's page does not bring along.
 """
 
 import contextlib
 import json
+import os
 import re
 import secrets
-from dataclasses import dataclass
+import stat
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from uploads import Aborted, Refused, body_blocks, rewritten, spool
@@ -51,6 +53,64 @@ class Limits:
     framed_by: tuple = ()
 
 
+def read_limits(text, **preset):
+    """Return the limits that a setting asks for.
+
+    Args:
+        text: JSON object of some fields of `Limits`; "" for none.
+        **preset: fields that it may change.
+
+    Returns:
+        `Limits`.
+
+    Raises:
+        ValueError: what was received, what is allowed.
+    """
+    try:
+        given = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise ValueError(
+            f"{text[:200]!r} is no JSON object, such as " + '{"upload_bytes": 5000000}'
+        )
+    kinds = {field.name: type(field.default) for field in fields(Limits)}
+    for name, value in given.items():
+        if name not in kinds:
+            raise ValueError(f"{name[:200]!r} is no limit; there are {', '.join(kinds)}")
+        allowed = _ALLOWED[kinds[name]]
+        if not allowed[1](value):
+            raise ValueError(f"{name} is {json.dumps(value)[:200]}; {allowed[0]} is allowed")
+    limits = Limits(**{**preset, **given})
+    if limits.stored_bytes < limits.upload_bytes:
+        raise ValueError(
+            f"stored_bytes is {limits.stored_bytes:,}, less than upload_bytes, "
+            f"{limits.upload_bytes:,}; no recording could be kept"
+        )
+    return limits
+
+
+def _is_between(value, least, most):
+    return type(value) in (int, float) and least <= value <= most  # not for NaN
+
+
+_ORIGIN = re.compile(r"https?://[\w.-]+(:\d+)?", re.ASCII)
+_ALLOWED = {
+    int: (
+        "a whole number from 1 to 1e12",
+        lambda value: type(value) is int and _is_between(value, 1, 10**12),
+    ),
+    float: ("a number from 0.1 to 86400", lambda value: _is_between(value, 0.1, 86400)),
+    tuple: (
+        "a list of addresses such as https://example.org",
+        lambda value: (
+            isinstance(value, list)
+            and all(isinstance(item, str) and _ORIGIN.fullmatch(item) for item in value)
+        ),
+    ),
+}
+
+
 class Gate:
     """ASGI app in front of another.
 
@@ -61,7 +121,7 @@ class Gate:
     """
 
     def __init__(self, app, limits, folder):
-        self._app, self._limits, self._folder = app, limits, Path(folder)
+        self._app, self._limits, self._folder = app, limits, os.path.realpath(folder)
         self.n_uploads = 0  # being received
 
     async def __call__(self, scope, receive, send):
@@ -112,7 +172,10 @@ class Gate:
         blocks = [b async for b in body_blocks(receive, headers, self._limits, most_bytes)]
         body = b"".join(blocks)
         try:
-            refuse_addresses(json.loads(body or b"{}"))
+            value = json.loads(body or b"{}")
+            refuse_files(value, self._folder)
+            value = event(value) if scope["path"] == JOIN else value
+            body = json.dumps(value).encode()  # what was checked, nothing else
         except (ValueError, RecursionError):
             raise Refused(400, "The body is not JSON.") from None
         messages = [{"type": "http.request", "body": body, "more_body": False}]
@@ -123,24 +186,81 @@ class Gate:
         return replay
 
 
-def refuse_addresses(value, key=""):
-    """Refuse JSON that names something to fetch: files come by upload only.
+def refuse_files(value, folder, key=""):
+    """Refuse JSON that names a file or something to fetch: files come by upload only.
 
-    Gradio fetches a file's `path` if it is a web address. Its `url`, which the page sends
-    along, is where the page plays the file, and is not looked at.
+    Gradio, when mounted, opens any file of the machine that is named as `path`, and fetches
+    it if it is a web address. A `url`, which the page sends along, is where the page plays
+    the file, and is not looked at.
+
+    Args:
+        value: parsed JSON.
+        folder: real path of the uploads.
+        key: under which the value is.
 
     Raises:
-        Refused: 400.
+        Refused: 400; with one text, whatever lies at the path.
     """
-    if isinstance(value, str):
+    if key == "path":
+        if not is_upload(value, folder):
+            raise Refused(
+                400,
+                f"The path {json.dumps(value)[:200]} is not that of an upload; upload the "
+                f"recording to {UPLOAD} and send the path that this answers.",
+            )
+    elif isinstance(value, str):
         if key != "url" and _ADDRESS.match(value):
             raise Refused(400, "Web addresses are not fetched here; upload the recording.")
     elif isinstance(value, dict):
         for name, inner in value.items():
-            refuse_addresses(inner, name)
+            refuse_files(inner, folder, name)
     elif isinstance(value, list):
         for inner in value:
-            refuse_addresses(inner, key)
+            refuse_files(inner, folder, key)
+
+
+def event(value):
+    """Return the body of a request for the page's one event, of what it needs only.
+
+    Args:
+        value: parsed JSON, with a path of an upload if with any.
+
+    Raises:
+        Refused: 400.
+    """
+    body = value if isinstance(value, dict) else {}
+    fn_index, session, data = (body.get(key) for key in ("fn_index", "session_hash", "data"))
+    if type(fn_index) is not int or fn_index != 0:
+        raise _no_event("fn_index", fn_index, "0")
+    if not isinstance(session, str) or not 0 < len(session) <= 100:
+        raise _no_event("session_hash", session, "a text of 1 to 100 characters")
+    file = data[0] if isinstance(data, list) and len(data) == 1 else ""
+    if file is not None and not (isinstance(file, dict) and "path" in file):
+        raise _no_event("data", data, '[null] or [{"path": PATH}], PATH being that of an upload')
+    if file is not None:
+        file = {"path": file["path"], "meta": {"_type": "gradio.FileData"}}
+    return {"data": [file], "fn_index": 0, "session_hash": session}
+
+
+def _no_event(name, value, allowed):
+    found = json.dumps(value)[:200]
+    return Refused(400, f"The field {name} of the body is {found}; send {allowed}.")
+
+
+def is_upload(path, folder):
+    """Return whether a path, of any type, is a regular file in a folder of the uploads' folder.
+
+    Nothing is opened, and outside of the folder nothing is looked at.
+    """
+    try:
+        return (
+            isinstance(path, str)
+            and os.path.dirname(os.path.dirname(path)) == folder
+            and os.path.realpath(path) == path  # no link, no ".."
+            and stat.S_ISREG(os.lstat(path).st_mode)
+        )
+    except (OSError, ValueError):  # not there, or no name of a file
+        return False
 
 
 def make_room(folder, most_bytes):
