@@ -6,6 +6,7 @@ retries is left out there.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -262,6 +263,22 @@ def without_datasets(folder):
     (folder / CARD).write_text(json.dumps(card))
 
 
+def readme(folder, change):
+    path = folder / README
+    path.write_text(change(path.read_text()))
+
+
+def scored(folder, claimed, *, card):
+    """Write the README.md with one score, then another, or none, into the card."""
+    from artist_features.zoo import card_text
+
+    put_score = edited(CARD, lambda c: c.update(scores={"held_out_artist_map": claimed}))
+    put_score(folder)
+    (folder / README).write_text(card_text.model_card(model_folder.read_card(folder)))
+    scores = {"held_out_artist_map": card} if card else {}
+    edited(CARD, lambda c: c.update(scores=scores))(folder)
+
+
 def linked_out(folder):
     (folder / "metadata.json").rename(folder.parent / "metadata.json")
     (folder / "metadata.json").symlink_to(folder.parent / "metadata.json")
@@ -288,7 +305,30 @@ NOT_WHOLE = {
     "lambda": (edited("config.json", put_lambda), "config.layers[5].module is 'keras.layers'"),
     "fewer-layers": (edited("config.json", lambda c: c["config"]["layers"].pop()), ".layers is "),
     "no-metadata": (lambda f: (f / README).write_text("# tiny"), "lacks library_name, license"),
-    "no-datasets": (without_datasets, "README.md: its metadata lacks datasets. Write it anew: art"),
+    "no-datasets": (without_datasets, "README.md: its metadata lacks datasets. Mend artist_"),
+    "other-licence": (
+        edited(CARD, lambda c: c.update(license="CC-BY-NC-4.0")),
+        "README.md: its license is 'mit', the card gives 'cc-by-nc-4.0'. Mend",
+    ),
+    "other-scores": (
+        lambda f: scored(f, 0.461, card=0.1),
+        "); its model-index lacks 'map' 0.1 ('test', 'artists of",
+    ),
+    "scores-of-none": (lambda f: scored(f, 0.461, card=None), "its model-index claims 'map' 0.461"),
+    "other-sha256": (
+        lambda f: readme(f, lambda text: re.sub("sha256 `....", "sha256 `beef", text)),
+        "README.md: its sha256 of the weights starts beef",
+    ),
+    "no-yaml": (
+        lambda f: readme(f, lambda text: text.replace("license: mit", "license: [")),
+        "README.md: its metadata is not YAML in line 5; mend that",
+    ),
+    "other-index": (
+        lambda f: readme(
+            f, lambda text: text.replace("license: mit", "license: mit\nmodel-index: 1")
+        ),
+        "its model-index is not as the Hub specifies it",
+    ),
 }
 
 
@@ -310,6 +350,29 @@ def test_the_advice_about_metadata_works(hub, push, copy):
     (copy / README).write_text(card_text.model_card(card))  # what `models DIR` prints
     assert push(folder=copy).code == 0
     assert b"datasets: [open-corpus]" in published(hub)[README]
+
+
+OWN = """license: mit
+language: [en]
+base_model: owner/other
+model-index:
+- name: my own
+  results:
+  - task: {type: audio-classification, name: moods}
+    dataset: {type: moods, name: moods}
+    metrics: [{type: accuracy, value: 0.7}]"""
+
+
+def test_what_an_author_adds_is_kept(hub, push, copy):
+    def change(text):
+        text = text.replace("license: mit", OWN).replace("tags: [", "tags: [jazz, ")
+        return text.replace("# tiny", "# My own words") + "\nMore of them.\n"
+
+    readme(copy, change)
+    assert push(folder=copy).code == 0
+    sent, ours = published(hub)[README], (copy / README).read_bytes()
+    assert sent == ours.replace(b'"path/to/tiny"', b'"hf://owner/name"')
+    assert OWN.encode() in sent
 
 
 @pytest.mark.parametrize(

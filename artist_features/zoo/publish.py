@@ -110,19 +110,40 @@ def _verified(folder, repo_id):
 
 
 def _readme(data, card, folder, repo_id):
-    """Return the model card to publish; refuse one without the metadata of its record."""
+    """Return the model card to publish; refuse one that does not say what its record says."""
+    path = folder / "README.md"
     text = data.decode("utf-8", "replace")
-    block = re.match(r"---\r?\n(.*?)\n---", text, re.DOTALL)
-    found = re.findall(r"^([\w-]+):", block[1] if block else "", re.MULTILINE)
-    if lacking := card_metadata.metadata(card).keys() - set(found):
-        path = folder / "README.md"
+    wrong = [*card_metadata.differences(card, _metadata(text, path))]
+    hashes = re.findall("`model.weights.h5` has sha256 `([0-9a-f]{64})`", text)
+    wrong += [
+        f"its sha256 of the weights starts {digest[:12]}, the card gives {card.weights_sha256[:12]}"
+        for digest in hashes
+        if digest != card.weights_sha256
+    ]
+    if wrong:
         raise WeightsError(
             "incompatible",
-            f"its metadata lacks {', '.join(sorted(lacking))}. Write it anew: "
+            f"{'; '.join(wrong)}. Mend {model_folder.CARD_FILE} or README.md, whichever is wrong; "
+            "this writes README.md anew, without text of your own: "
             f"artist-features models {display_path(folder)} > {display_path(path)}",
             path,
         )
     return data.replace(f'"path/to/{card.name}"'.encode(), f'"hf://{repo_id}"'.encode())
+
+
+def _metadata(text, path):
+    """Return the parsed metadata of a README.md, {} if there is none."""
+    import yaml  # comes with the Hub's client
+
+    block = re.match(r"---\s*?\n(.*?)\n---\s*?(\n|$)", text, re.DOTALL)
+    try:
+        found = yaml.safe_load(block[1]) if block else {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 2}" if where else ""
+        text = f"its metadata is not YAML{line}; mend that."
+        raise WeightsError("damaged", text, path) from None
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass
