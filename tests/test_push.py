@@ -293,6 +293,10 @@ def put_lambda(config):
     layer |= {"class_name": "Lambda", "module": "keras.layers", "registered_name": None}
 
 
+EXEC = {"optimizer": {"module": "builtins", "class_name": "exec", "config": {}}}
+SHARED = {"shared_object_id": 1}
+
+
 NOT_WHOLE = {
     "flipped": (flipped, f"{WEIGHTS}: sha256 starts"),
     "no-config": (lambda f: (f / "config.json").unlink(), "config.json: cannot be read (No such"),
@@ -304,6 +308,23 @@ NOT_WHOLE = {
     "other-mean": (first_layer("mean", 0.5), "config.layers[6].config.mean is 0.5, the model"),
     "lambda": (edited("config.json", put_lambda), "config.layers[5].module is 'keras.layers'"),
     "fewer-layers": (edited("config.json", lambda c: c["config"]["layers"].pop()), ".layers is "),
+    "compiled": (
+        edited("config.json", lambda c: c.update(compile_config=EXEC)),
+        "compile_config has 'optimizer', unlike",
+    ),
+    "more-keys": (
+        edited("config.json", lambda c: c.update(evil={"class_name": "Lambda"})),
+        "it has 'evil', unlike the model of the card: plain Keras",
+    ),
+    "more-in-a-layer": (first_layer("evil", None), "config.layers[6].config has 'evil'"),
+    "shared-layer": (
+        edited("config.json", lambda c: c["config"]["layers"][7].update(SHARED)),
+        "config.layers[7] has 'shared_object_id'",
+    ),
+    "name-of-a-class": (
+        edited("config.json", lambda c: c["config"].update(name={"class_name": "Lambda"})),
+        "config.name is {'class_name': 'Lambda'}, the model",
+    ),
     "no-metadata": (lambda f: (f / README).write_text("# tiny"), "lacks library_name, license"),
     "no-datasets": (without_datasets, "README.md: its metadata lacks datasets. Mend artist_"),
     "other-licence": (
