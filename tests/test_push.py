@@ -373,6 +373,20 @@ def test_the_advice_about_metadata_works(hub, push, copy):
     assert b"datasets: [open-corpus]" in published(hub)[README]
 
 
+def test_a_name_of_a_bundled_model_is_not_its_handle(hub, push, copy):
+    """An earlier version wrote `model="siamese"` for every model of that name."""
+    from artist_features.zoo import card_text
+
+    edited(CARD, lambda c: c.update(name="siamese"))(copy)
+    new = card_text.model_card(model_folder.read_card(copy))
+    assert 'model="path/to/siamese"' in new
+    for text in (new, new.replace("path/to/siamese", "siamese")):
+        (copy / README).write_text(text)
+        assert push(folder=copy).code == 0
+        expected = new.replace("path/to/siamese", "hf://owner/name")
+        assert published(hub)[README].decode() == expected
+
+
 OWN = """license: mit
 language: [en]
 base_model: owner/other

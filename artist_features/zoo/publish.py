@@ -37,8 +37,8 @@ def push(folder, repository, *, revision=None, private=False, message=None, say=
     """Verify a model folder and send its five files to the Hub in one commit.
 
     The repository is made if there is none, as is the branch, from `main`. README.md is sent
-    with `hf://owner/name` where its example says `path/to/NAME`; all else as it is.
-    `HF_ENDPOINT` and `HF_TOKEN` work as the Hub's client documents them.
+    with `hf://owner/name` where its example says `path/to/NAME` or `model="NAME"`; all else
+    as it is. `HF_ENDPOINT` and `HF_TOKEN` work as the Hub's client documents them.
 
     Args:
         folder: path of a model folder.
@@ -128,7 +128,11 @@ def _readme(data, card, folder, repo_id):
             f"artist-features models {display_path(folder)} > {display_path(path)}",
             path,
         )
-    return data.replace(f'"path/to/{card.name}"'.encode(), f'"hf://{repo_id}"'.encode())
+    # a bare name loads what is bundled: by now, or one day, other weights
+    name, handle = card.name, f'"hf://{repo_id}"'
+    for old, new in ((f'"path/to/{name}"', handle), (f'model="{name}"', f"model={handle}")):
+        data = data.replace(old.encode(), new.encode())
+    return data
 
 
 def _metadata(text, path):
