@@ -1,5 +1,6 @@
 """The metadata of model cards, as the Hub's client reads it."""
 
+import dataclasses
 import math
 
 import pytest
@@ -37,6 +38,17 @@ def test_bundled_cards_are_complete_and_of_today(name):
     assert found.pop(("validation", "map")) == checks["valid_map"]
     # other models' scores, losses and intervals are not claimed
     assert set(found) <= {("validation", "accuracy")}
+
+
+def test_only_the_bundled_model_is_loaded_by_its_name():
+    ours = registry.list_models()["siamese"]
+    assert 'model="siamese"' in card_text.model_card(ours)
+    for other in (
+        card(name="siamese"),
+        dataclasses.replace(ours, weights_sha256="0" * 64),
+        dataclasses.replace(ours, front_end=dataclasses.replace(ours.front_end, mean=0.5)),
+    ):
+        assert 'model="path/to/siamese"' in card_text.model_card(other)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ retries is left out there.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -262,6 +263,22 @@ def without_datasets(folder):
     (folder / CARD).write_text(json.dumps(card))
 
 
+def readme(folder, change):
+    path = folder / README
+    path.write_text(change(path.read_text()))
+
+
+def scored(folder, claimed, *, card):
+    """Write the README.md with one score, then another, or none, into the card."""
+    from artist_features.zoo import card_text
+
+    put_score = edited(CARD, lambda c: c.update(scores={"held_out_artist_map": claimed}))
+    put_score(folder)
+    (folder / README).write_text(card_text.model_card(model_folder.read_card(folder)))
+    scores = {"held_out_artist_map": card} if card else {}
+    edited(CARD, lambda c: c.update(scores=scores))(folder)
+
+
 def linked_out(folder):
     (folder / "metadata.json").rename(folder.parent / "metadata.json")
     (folder / "metadata.json").symlink_to(folder.parent / "metadata.json")
@@ -276,6 +293,10 @@ def put_lambda(config):
     layer |= {"class_name": "Lambda", "module": "keras.layers", "registered_name": None}
 
 
+EXEC = {"optimizer": {"module": "builtins", "class_name": "exec", "config": {}}}
+SHARED = {"shared_object_id": 1}
+
+
 NOT_WHOLE = {
     "flipped": (flipped, f"{WEIGHTS}: sha256 starts"),
     "no-config": (lambda f: (f / "config.json").unlink(), "config.json: cannot be read (No such"),
@@ -287,8 +308,48 @@ NOT_WHOLE = {
     "other-mean": (first_layer("mean", 0.5), "config.layers[6].config.mean is 0.5, the model"),
     "lambda": (edited("config.json", put_lambda), "config.layers[5].module is 'keras.layers'"),
     "fewer-layers": (edited("config.json", lambda c: c["config"]["layers"].pop()), ".layers is "),
+    "compiled": (
+        edited("config.json", lambda c: c.update(compile_config=EXEC)),
+        "compile_config has 'optimizer', unlike",
+    ),
+    "more-keys": (
+        edited("config.json", lambda c: c.update(evil={"class_name": "Lambda"})),
+        "it has 'evil', unlike the model of the card: plain Keras",
+    ),
+    "more-in-a-layer": (first_layer("evil", None), "config.layers[6].config has 'evil'"),
+    "shared-layer": (
+        edited("config.json", lambda c: c["config"]["layers"][7].update(SHARED)),
+        "config.layers[7] has 'shared_object_id'",
+    ),
+    "name-of-a-class": (
+        edited("config.json", lambda c: c["config"].update(name={"class_name": "Lambda"})),
+        "config.name is {'class_name': 'Lambda'}, the model",
+    ),
     "no-metadata": (lambda f: (f / README).write_text("# tiny"), "lacks library_name, license"),
-    "no-datasets": (without_datasets, "README.md: its metadata lacks datasets. Write it anew: art"),
+    "no-datasets": (without_datasets, "README.md: its metadata lacks datasets. Mend artist_"),
+    "other-licence": (
+        edited(CARD, lambda c: c.update(license="CC-BY-NC-4.0")),
+        "README.md: its license is 'mit', the card gives 'cc-by-nc-4.0'. Mend",
+    ),
+    "other-scores": (
+        lambda f: scored(f, 0.461, card=0.1),
+        "); its model-index lacks 'map' 0.1 ('test', 'artists of",
+    ),
+    "scores-of-none": (lambda f: scored(f, 0.461, card=None), "its model-index claims 'map' 0.461"),
+    "other-sha256": (
+        lambda f: readme(f, lambda text: re.sub("sha256 `....", "sha256 `beef", text)),
+        "README.md: its sha256 of the weights starts beef",
+    ),
+    "no-yaml": (
+        lambda f: readme(f, lambda text: text.replace("license: mit", "license: [")),
+        "README.md: its metadata is not YAML in line 5; mend that",
+    ),
+    "other-index": (
+        lambda f: readme(
+            f, lambda text: text.replace("license: mit", "license: mit\nmodel-index: 1")
+        ),
+        "its model-index is not as the Hub specifies it",
+    ),
 }
 
 
@@ -310,6 +371,43 @@ def test_the_advice_about_metadata_works(hub, push, copy):
     (copy / README).write_text(card_text.model_card(card))  # what `models DIR` prints
     assert push(folder=copy).code == 0
     assert b"datasets: [open-corpus]" in published(hub)[README]
+
+
+def test_a_name_of_a_bundled_model_is_not_its_handle(hub, push, copy):
+    """An earlier version wrote `model="siamese"` for every model of that name."""
+    from artist_features.zoo import card_text
+
+    edited(CARD, lambda c: c.update(name="siamese"))(copy)
+    new = card_text.model_card(model_folder.read_card(copy))
+    assert 'model="path/to/siamese"' in new
+    for text in (new, new.replace("path/to/siamese", "siamese")):
+        (copy / README).write_text(text)
+        assert push(folder=copy).code == 0
+        expected = new.replace("path/to/siamese", "hf://owner/name")
+        assert published(hub)[README].decode() == expected
+
+
+OWN = """license: mit
+language: [en]
+base_model: owner/other
+model-index:
+- name: my own
+  results:
+  - task: {type: audio-classification, name: moods}
+    dataset: {type: moods, name: moods}
+    metrics: [{type: accuracy, value: 0.7}]"""
+
+
+def test_what_an_author_adds_is_kept(hub, push, copy):
+    def change(text):
+        text = text.replace("license: mit", OWN).replace("tags: [", "tags: [jazz, ")
+        return text.replace("# tiny", "# My own words") + "\nMore of them.\n"
+
+    readme(copy, change)
+    assert push(folder=copy).code == 0
+    sent, ours = published(hub)[README], (copy / README).read_bytes()
+    assert sent == ours.replace(b'"path/to/tiny"', b'"hf://owner/name"')
+    assert OWN.encode() in sent
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import json
 import math
 import re
 
+from artist_features.config import shown
+
 _TAGS = ["audio", "music", "embeddings", "keras", "artist-features"]
 # those of the Hub's list that weights are likely to have; any other is "other" there
 _LICENSES = {
@@ -36,6 +38,51 @@ def metadata(card):
     if results := list(_results(card.scores, data or "unknown")):
         found["model-index"] = [{"name": card.name, "results": results}]
     return found
+
+
+def differences(card, found):
+    """Yield what the metadata of a README.md says otherwise than `metadata`, as texts.
+
+    Other keys, tags and data sets, and the results of other tasks, are the author's own.
+
+    Args:
+        card: `ModelCard`.
+        found: the block as parsed, a dict.
+    """
+    ours = metadata(card)
+    if lacking := sorted(ours.keys() - found.keys()):
+        yield f"its metadata lacks {', '.join(lacking)}"
+    for key in sorted(ours.keys() & found.keys() - {"model-index"}):
+        value, theirs = ours[key], found[key]
+        if isinstance(value, list):
+            if rest := [item for item in value if item not in _as_list(theirs)]:
+                yield f"its {key} lack {shown(rest)}"
+        elif theirs != value:
+            yield f"its {key} is {shown(theirs)}, the card gives {shown(value)}"
+    expected = set(_claims(ours.get("model-index", [])))
+    try:
+        theirs = set(_claims(_as_list(found.get("model-index", ours.get("model-index", [])))))
+    except (TypeError, LookupError, AttributeError):
+        yield "its model-index is not as the Hub specifies it"
+        return
+    for claims, state in ((theirs - expected, "claims"), (expected - theirs, "lacks")):
+        for data, split, score, value in sorted(claims, key=str):
+            place = f"{shown(split)}, {shown(data)}"
+            yield f"its model-index {state} {shown(score)} {shown(value)} ({place})"
+
+
+def _as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def _claims(index):
+    """Yield (data, split, score, value) of the results of our task."""
+    for model in index:
+        for result in model["results"]:
+            if result["task"].get("name") == _TASK["name"]:
+                data = result["dataset"]
+                for metric in result["metrics"]:
+                    yield data.get("name"), data.get("split"), metric["type"], metric["value"]
 
 
 def metadata_lines(card):

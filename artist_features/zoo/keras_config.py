@@ -9,7 +9,7 @@ from artist_features.errors import WeightsError
 def check_config(text, model, path):
     """Refuse the `config.json` of another graph than the card's.
 
-    What both name must be equal; Keras writes a little more into a file than it tells.
+    Both must name the same and be equal: plain Keras would run what else the file names.
 
     Args:
         text: bytes of the file.
@@ -24,28 +24,33 @@ def check_config(text, model, path):
     except (ValueError, RecursionError) as error:
         raise WeightsError("damaged", f"not a Keras configuration ({error}).", path) from None
     ours = json.loads(model.to_json())
-    if isinstance(record, dict) and isinstance(record.get("config"), dict):
-        record["config"]["name"] = ours["config"]["name"]  # the folder may have been renamed
-    if found := _difference(record, ours, ""):
-        where, theirs, expected = found
+    config = record.get("config") if isinstance(record, dict) else None
+    if isinstance(config, dict) and isinstance(config.get("name"), str):
+        config["name"] = ours["config"]["name"]  # the folder may have been renamed
+    if difference := _difference(record, ours, ""):
         raise WeightsError(
             "incompatible",
-            f"{where or 'it'} is {shown(theirs)}, the model of the card has {shown(expected)}: "
-            "plain Keras would load another model. Write the folder anew with this version.",
+            f"{difference}: plain Keras would load another model. "
+            "Write the folder anew with this version.",
             path,
         )
 
 
 def _difference(found, ours, where):
-    """Return (place, found, expected) of the first difference, or None."""
+    """Return the first difference as a text, or None."""
+    place = where.lstrip(".") or "it"
     if isinstance(ours, dict) and isinstance(found, dict):
-        if ours.keys() - found.keys():
-            return where, sorted(found), sorted(ours)
-        pairs = [(found[key], ours[key], f"{where}.{key}".lstrip(".")) for key in ours]
-    elif isinstance(ours, list) and isinstance(found, list):
-        if len(ours) != len(found):
-            return where, found, ours
+        # Keras numbers a dtype that layers share in a file, not in what it tells
+        if where.endswith(".dtype") and type(found.get("shared_object_id")) is int:
+            ours = {**ours, "shared_object_id": found["shared_object_id"]}
+        if odd := sorted(ours.keys() ^ found.keys()):
+            verb = "has" if odd[0] in found else "lacks"
+            return f"{place} {verb} {shown(odd[0])}, unlike the model of the card"
+        pairs = [(found[key], ours[key], f"{where}.{key}") for key in ours]
+    elif isinstance(ours, list) and isinstance(found, list) and len(ours) == len(found):
         pairs = [(a, b, f"{where}[{n}]") for n, (a, b) in enumerate(zip(found, ours, strict=True))]
+    elif found == ours:
+        return None
     else:
-        return None if found == ours else (where, found, ours)
+        return f"{place} is {shown(found)}, the model of the card has {shown(ours)}"
     return next(filter(None, (_difference(*pair) for pair in pairs)), None)

@@ -37,8 +37,8 @@ def push(folder, repository, *, revision=None, private=False, message=None, say=
     """Verify a model folder and send its five files to the Hub in one commit.
 
     The repository is made if there is none, as is the branch, from `main`. README.md is sent
-    with `hf://owner/name` where its example says `path/to/NAME`; all else as it is.
-    `HF_ENDPOINT` and `HF_TOKEN` work as the Hub's client documents them.
+    with `hf://owner/name` where its example says `path/to/NAME` or `model="NAME"`; all else
+    as it is. `HF_ENDPOINT` and `HF_TOKEN` work as the Hub's client documents them.
 
     Args:
         folder: path of a model folder.
@@ -110,19 +110,44 @@ def _verified(folder, repo_id):
 
 
 def _readme(data, card, folder, repo_id):
-    """Return the model card to publish; refuse one without the metadata of its record."""
+    """Return the model card to publish; refuse one that does not say what its record says."""
+    path = folder / "README.md"
     text = data.decode("utf-8", "replace")
-    block = re.match(r"---\r?\n(.*?)\n---", text, re.DOTALL)
-    found = re.findall(r"^([\w-]+):", block[1] if block else "", re.MULTILINE)
-    if lacking := card_metadata.metadata(card).keys() - set(found):
-        path = folder / "README.md"
+    wrong = [*card_metadata.differences(card, _metadata(text, path))]
+    hashes = re.findall("`model.weights.h5` has sha256 `([0-9a-f]{64})`", text)
+    wrong += [
+        f"its sha256 of the weights starts {digest[:12]}, the card gives {card.weights_sha256[:12]}"
+        for digest in hashes
+        if digest != card.weights_sha256
+    ]
+    if wrong:
         raise WeightsError(
             "incompatible",
-            f"its metadata lacks {', '.join(sorted(lacking))}. Write it anew: "
+            f"{'; '.join(wrong)}. Mend {model_folder.CARD_FILE} or README.md, whichever is wrong; "
+            "this writes README.md anew, without text of your own: "
             f"artist-features models {display_path(folder)} > {display_path(path)}",
             path,
         )
-    return data.replace(f'"path/to/{card.name}"'.encode(), f'"hf://{repo_id}"'.encode())
+    # a bare name loads what is bundled: by now, or one day, other weights
+    name, handle = card.name, f'"hf://{repo_id}"'
+    for old, new in ((f'"path/to/{name}"', handle), (f'model="{name}"', f"model={handle}")):
+        data = data.replace(old.encode(), new.encode())
+    return data
+
+
+def _metadata(text, path):
+    """Return the parsed metadata of a README.md, {} if there is none."""
+    import yaml  # comes with the Hub's client
+
+    block = re.match(r"---\s*?\n(.*?)\n---\s*?(\n|$)", text, re.DOTALL)
+    try:
+        found = yaml.safe_load(block[1]) if block else {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 2}" if where else ""
+        text = f"its metadata is not YAML{line}; mend that."
+        raise WeightsError("damaged", text, path) from None
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass
