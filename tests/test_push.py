@@ -8,6 +8,7 @@ retries is left out there.
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ TOKEN, OTHER = "hf_verySecretToken0123456789", "hf_anotherSecretToken0123456"
 README, CARD, WEIGHTS = "README.md", model_folder.CARD_FILE, model_folder.WEIGHTS_FILE
 
 CHILD = """
-import contextlib, io, json, logging, os, sys, time
+import contextlib, io, json, logging, os, signal, sys, time
 from huggingface_hub.utils import _http
 from artist_features.cli.main import main
 class Clock:  # the client's retries wait for up to 23 s
     sleep = staticmethod(lambda seconds: None)
     time, monotonic = time.time, time.monotonic
 _http.time = Clock
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
 from artist_features.zoo import folder
 build, built = folder.build, {}
 def build_once(card, weights):
@@ -140,6 +142,7 @@ def test_all_five_files_in_one_commit_and_nothing_else(hub, push, copy):
     assert outcome.out == f"hf://owner/name@{hub.refs['main']}\n"
     assert f"published: {hub.endpoint}/owner/name/commit/" in outcome.err
     assert "sending 5 files" in outcome.err
+    assert "warning" not in outcome.err
     sent, ours = published(hub), contents(copy)
     example = ours[README].replace(b'"path/to/tiny"', b'"hf://owner/name"')
     assert example != ours[README]
@@ -535,6 +538,27 @@ def test_what_was_made_before_the_fault_is_said(hub, push):
     outcome = push("--revision", "v2")
     assert "Nothing was published: branch v2 was made and is equal to main." in outcome.err
     assert hub.refs["v2"] == hub.refs["main"]
+
+
+@pytest.mark.parametrize(
+    ("place", "match"),
+    [
+        ("/refs", "stopped. Nothing was published: the repository was made and is empty."),
+        ("/commit/", "stopped. It is not known whether it was published; what is there is not"),
+    ],
+)
+def test_what_is_left_by_an_interrupt_is_said(hub, push, child, monkeypatch, place, match):
+    def interrupting(command, path, fault=hub._fault):
+        if place in path:
+            child.send_signal(signal.SIGINT)
+        return fault(command, path)
+
+    monkeypatch.setattr(hub, "_fault", interrupting)
+    outcome = push()
+    assert (outcome.code, outcome.out) == (130, "")
+    assert match in outcome.err
+    monkeypatch.undo()
+    assert push().code == 0  # the advice
 
 
 def test_a_tag_is_no_branch(hub, push):

@@ -7,6 +7,7 @@ commit that we saw: whatever fails, a repository that was there before is as it 
 import contextlib
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,12 +74,13 @@ def push(folder, repository, *, revision=None, private=False, message=None, say=
     additions = [CommitOperationAdd(name, data) for name, data in contents.items()]
     api, state = HfApi(library_name="artist-features"), _State()
     with (
-        _named_errors(repo_id, state),
+        _named_errors(repo_id, state, say),
         hub_client.patience(_TIMEOUT_S),
         hub_client.told_by_client(say),
     ):
-        if _make_repository(api, repo_id, private):
-            state.left.append("the repository was made and is empty")
+        # between the client and its HTTP library; the user can do nothing about them
+        warnings.simplefilter("ignore", DeprecationWarning)
+        _make_repository(api, repo_id, private, state)
         head, known = _head(api, repo_id, branch)
         n_mb = sum(map(len, contents.values())) / 1e6
         say(f"sending {len(additions)} files, {n_mb:.1f} MB, to {repo_id} ({branch})")
@@ -157,21 +159,26 @@ class _State:
     left: list[str] = field(default_factory=list)
     committing: bool = False
 
+    def told(self, unknown):
+        """Return what became of the Hub; `unknown`: its last answer may have been lost."""
+        if self.committing and unknown:
+            return "It is not known whether it was published; what is there is not sent again."
+        return f"Nothing was published: {', '.join(self.left) or 'the repository is as it was'}."
 
-def _make_repository(api, repo_id, private):
-    """Make the repository if there is none; return whether that was so."""
+
+def _make_repository(api, repo_id, private, state):
+    """Make the repository if there is none."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    made = False
     try:
         info = api.model_info(repo_id, timeout=_TIMEOUT_S)
     except RepositoryNotFoundError:
         api.create_repo(repo_id, private=private or None)
-        info, made = api.model_info(repo_id, timeout=_TIMEOUT_S), True
+        state.left.append("the repository was made and is empty")
+        info = api.model_info(repo_id, timeout=_TIMEOUT_S)
     if private and not info.private:
         text = "is public; make it private in its settings, or choose another name."
         raise PublishError("refused", text, f"hf://{repo_id}")
-    return made
 
 
 def _head(api, repo_id, branch):
@@ -187,7 +194,7 @@ def _head(api, repo_id, branch):
 
 
 @contextlib.contextmanager
-def _named_errors(repo_id, state):
+def _named_errors(repo_id, state, say):
     """Turn what the client raises into `PublishError`, with what was left behind."""
     from huggingface_hub import constants
 
@@ -197,8 +204,8 @@ def _named_errors(repo_id, state):
         while isinstance(error, RuntimeError) and error.__cause__:
             error = error.__cause__  # "could not upload" hides why
         code, text = hub_client.refusal(error, constants.ENDPOINT)
-        left = ", ".join(state.left) or "the repository is as it was"
-        end = f"Nothing was published: {left}."
-        if state.committing and code == "unavailable":  # the answer may have been lost
-            end = "It is not known whether it was published; what is there is not sent again."
-        raise PublishError(code, f"{text} {end}", f"hf://{repo_id}") from None
+        text = f"{text} {state.told(code == 'unavailable')}"
+        raise PublishError(code, text, f"hf://{repo_id}") from None
+    except KeyboardInterrupt:
+        say(f"stopped. {state.told(True)}")
+        raise
