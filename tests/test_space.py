@@ -691,12 +691,12 @@ def test_silence_is_like_nothing(data, tmp_path):
 
 
 def test_the_oldest_recordings_make_room(tmp_path):
-    import limits
+    import gate
 
     for number in range(5):
         (tmp_path / str(number)).write_bytes(b"x" * 10)
         os.utime(tmp_path / str(number), (number, number))
-    limits.make_room(tmp_path, 25)
+    gate.make_room(tmp_path, 25)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4"]
 
 

@@ -29,8 +29,9 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
+from gate import Gate
 from library import LISTEN_S, PREVIEWS, analyse, default_folder, open_library
-from limits import Gate, read_limits
+from limits import read_limits
 from server import TimedProtocol
 
 from artist_features.errors import ArtistFeaturesError, AudioError
