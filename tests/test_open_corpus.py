@@ -101,6 +101,21 @@ def test_one_failure_does_not_stop_the_rest(debs, tmp_path):
     assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 3
 
 
+def test_a_prompt_without_sound_costs_itself_alone(monkeypatch, tmp_path):
+    pytest.importorskip("av", reason="G.722 needs PyAV")
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import build
+
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    for name, n_bytes in (("a", 0), ("b", 1), ("c", 16000), ("d", 16000)):
+        (prompts / f"{name}.g722").write_bytes(b"\x5a" * n_bytes)  # 8,000 bytes a second
+    package = {"package": "voices", "kind": "speech", "licence": "CC0-1.0", "clips": "1"}
+    rows, errors = build.store_speech(package, prompts, tmp_path / "out", 3)
+    assert [row["seconds"] for row in rows] == ["3.0"]
+    assert [error.partition(":")[0] for error in errors] == ["a.g722"]
+
+
 def test_packages_kept_unseen_are_refused(tmp_path):
     words = (tmp_path / "out", "--packages-dir", tmp_path, "--tables", tables(tmp_path / "t"))
     done = run("build.py", *words, "--only", "nexuiz-music", "ufoai-music", "supertuxkart-data")

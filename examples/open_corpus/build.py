@@ -105,6 +105,8 @@ def _decode_g722(path):
     with av.open(str(path), format="g722") as container:
         rate = container.streams.audio[0].rate
         blocks = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
+    if not blocks:
+        raise RuntimeError("holds no audio")
     return np.concatenate(blocks).astype("float32") / 32768, rate
 
 
