@@ -84,7 +84,9 @@ def main():
         tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     from artist_features.extraction.extractor import Extractor
 
-    extractor = Extractor(args.model, n_workers=args.workers, isolated=True)
+    extractor = Extractor(
+        args.model, n_workers=args.workers, isolated=True, dedicated=not args.threads
+    )
     rate = extractor.front_end.sample_rate
     with decode_pool("processes", args.workers) as pool:
 

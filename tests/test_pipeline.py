@@ -1,5 +1,6 @@
 """From decoded segments to batches of one shape: nothing lost, nothing doubled."""
 
+import threading
 import time
 
 import numpy as np
@@ -34,8 +35,8 @@ def sources(tmp_path_factory):
     ]
 
 
-def embed_all(model, events, batch_size, *, n_rows=None, pooled=True):
-    """Return {index: (embedding, error)} and the shapes of the batches."""
+def embed_all(model, events, batch_size, *, n_rows=None, pooled=True, calls=None):
+    """Return {index: (embedding, error)} and the shapes of what the model was given."""
     embed, shapes = inference_function(model, n_rows), []
 
     class Recording:
@@ -46,7 +47,7 @@ def embed_all(model, events, batch_size, *, n_rows=None, pooled=True):
             return embed(segments)
 
     timing = dict.fromkeys(("wait_s", "model_s", "segments"), 0)
-    outcomes = embed_events(events, Recording(), SAMPLES, batch_size, pooled, timing)
+    outcomes = embed_events(events, Recording(), SAMPLES, batch_size, pooled, timing, calls)
     return {index: (row, error) for index, row, _, error in outcomes}, shapes
 
 
@@ -89,8 +90,35 @@ def test_xla_with_a_fixed_number_of_rows_equals_without(model, pooled):
 
 
 def test_a_fixed_number_of_rows_must_be_the_batch_size(model):
-    with pytest.raises(ValueError, match="compiled for 4 rows, batch_size is 8"):
+    with pytest.raises(ValueError, match="compiled for 4 rows, a call is of 8"):
         embed_all(model, [], 8, n_rows=4)
+
+
+@pytest.mark.parametrize("n_rows", [2, None], ids=["XLA", "plain"])
+def test_calls_at_once_give_each_row_to_its_source(model, n_rows):
+    clips = [segments(count, seed=count) for count in (1, 6, 3)]
+    events = [e for n, clip in enumerate(clips) for e in (Event(n, segments=clip), finished(n))]
+    found, given = embed_all(model, events, 5, n_rows=n_rows, pooled=False, calls=(3, 2))
+    sizes = sorted(n for n, _ in given)  # two batches of five
+    assert sizes == ([2] * 6 if n_rows else [1, 1, 2, 2, 2, 2])
+    for index, clip in enumerate(clips):
+        np.testing.assert_allclose(found[index][0], expected_rows(model, clip), atol=1e-5)
+
+
+def test_calls_are_made_at_once_and_an_error_in_one_reaches_the_caller(model):
+    together = threading.Barrier(2, timeout=60)
+
+    class Meeting:
+        input_signature = inference_function(model, 2).input_signature
+
+        def __call__(self, part):
+            together.wait()  # broken if the second call waits for the first
+            raise MemoryError("of the model")
+
+    timing = dict.fromkeys(("wait_s", "model_s", "segments"), 0)
+    events = [Event(0, segments=segments(4)), finished(0)]
+    with pytest.raises(MemoryError, match="of the model"):
+        list(embed_events(events, Meeting(), SAMPLES, 4, True, timing, (2, 2)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 64])

@@ -174,7 +174,7 @@ def _make_extractor(args):
         return ClusterExtractor(args.model, address=args.ray, **options)
     from artist_features.extraction.extractor import Extractor
 
-    return Extractor(args.model, isolated=True, **options)
+    return Extractor(args.model, isolated=True, dedicated=True, **options)
 
 
 def _tell_nothing_found(args):

@@ -28,7 +28,7 @@ from artist_features.extraction.remote import is_uri, require_fsspec
 from artist_features.extraction.workers import DecodePool
 from artist_features.signal.audio import DECODERS, check_array
 from artist_features.signal.decoders import Span, av_installed
-from artist_features.zoo.devices import configure_devices, usable_cores
+from artist_features.zoo.devices import calls_at_once, configure_devices, usable_cores
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras
@@ -57,6 +57,8 @@ class Extractor:
         decoder: "auto" (libsndfile, then FFmpeg where the extra `[av]` is installed),
             "soundfile", "av", or "tfio" (tensorflow-io, extra `[tfio]`).
         on_loaded: called with the name of the device once the model is there.
+        dedicated: TensorFlow does nothing else in this process, so that its threads may be
+            set; they stay so.
 
     Attributes:
         front_end: `FrontEnd` of the model.
@@ -73,6 +75,7 @@ class Extractor:
         isolated: bool | None = None,
         decoder: Decoder = "auto",
         on_loaded: Callable[[str], object] | None = None,
+        dedicated: bool = False,
     ) -> None:
         n_workers = usable_cores() if n_workers is None else n_workers
         self.batch_size, self.n_workers = check_options(batch_size, n_workers, decoder)
@@ -80,6 +83,7 @@ class Extractor:
         self.decoder = decoder
         self.card, self.front_end, self._load = _prepare(model)
         self._on_loaded = on_loaded
+        self._dedicated = dedicated
         self.timing: dict[str, float] = cast("dict[str, float]", Counter())
         self.device = "not loaded"
 
@@ -90,7 +94,7 @@ class Extractor:
         Extractors of equal weights share it: to train a model, take `load_model`.
         """
         started = time.perf_counter()
-        self.device = configure_devices()
+        self.device = configure_devices(self._dedicated)
         model = self._load()
         self.timing["load_s"] += time.perf_counter() - started
         if self._on_loaded is not None:
@@ -134,10 +138,13 @@ class Extractor:
         with self._timed(decoders), decoders as events:
             model = self.model
             many = n_sources is None or n_sources >= COMPILE_FROM
-            compiled = many and self.device.startswith("CPU")  # not measured on a GPU
-            embed = inference_function(model, self.batch_size if compiled else None)
+            on_cpu = self.device.startswith("CPU")  # the rest is not measured on a GPU
+            n_calls, n_rows = calls_at_once(self.batch_size) if on_cpu else (1, self.batch_size)
+            embed = inference_function(model, n_rows if many and on_cpu else None)
             size, pooled = self.front_end.segment_samples, pool == "mean"
-            outcomes = embed_events(events, embed, size, self.batch_size, pooled, self.timing)
+            outcomes = embed_events(
+                events, embed, size, n_calls * n_rows, pooled, self.timing, (n_calls, n_rows)
+            )
             with contextlib.closing(outcomes):  # now, not when Python finds time for it
                 for index, embedding, facts, error in outcomes:
                     n_out += 1

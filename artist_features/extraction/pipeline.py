@@ -9,6 +9,7 @@ import contextlib
 import functools
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,7 @@ def inference_function(model, n_rows=None):
     return embed
 
 
-def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
+def embed_events(events, embed, segment_samples, batch_size, pooled, timing, calls=None):
     """Run the model over the events of a `DecodePool`.
 
     Args:
@@ -75,9 +76,10 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
             computed then, and the main thread gets a chance to notice signals.
         embed: from `inference_function`.
         segment_samples: length of a segment.
-        batch_size: rows of a batch; the last one is padded with zeros if `embed` wants it.
+        batch_size: rows of a batch; the last one has fewer.
         pooled: average the rows of a source, or keep them.
         timing: dict; seconds spent in the model and waiting for segments are added.
+        calls: (calls of `embed` at once, segments in each); None means one for a batch.
 
     Yields:
         (index, embedding or None, `Facts` or None, error or None), once per source, as
@@ -85,12 +87,7 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
     """
     import tensorflow as tf
 
-    constant_rows = embed.input_signature[0].shape[0]
-    if constant_rows not in (None, batch_size):
-        raise ValueError(
-            f"the model is compiled for {constant_rows} rows, batch_size is {batch_size}; "
-            "they must be equal."
-        )
+    compute = _SideBySide(embed, *(calls or (1, batch_size)))
     ledger = _Ledger(events, segment_samples, batch_size)
     batches = tf.data.Dataset.from_generator(
         ledger.batches,
@@ -106,28 +103,66 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing):
     batches = batches.with_options(options)
     iterator = iter(batches)
     try:
-        yield from _embed_batches(iterator, embed, ledger, pooled, timing)
+        with compute:
+            yield from _embed_batches(iterator, compute, ledger, pooled, timing)
     finally:
         ledger.end(iterator)
     if ledger.failure is not None:
         raise ledger.failure
 
 
+class _SideBySide:
+    """A function that divides a batch among calls at once; a context manager.
+
+    Args:
+        embed: from `inference_function`.
+        n_calls: at once, each in a thread of its own.
+        n_rows: segments in a call; a call of fewer is padded with zeros if `embed` wants it.
+    """
+
+    def __init__(self, embed, n_calls, n_rows):
+        constant_rows = embed.input_signature[0].shape[0]
+        if constant_rows not in (None, n_rows):
+            raise ValueError(
+                f"the model is compiled for {constant_rows} rows, a call is of {n_rows}; they "
+                "must be equal."
+            )
+        self._embed, self._n_calls, self._n_rows = embed, n_calls, n_rows
+        self._padded = constant_rows is not None
+
+    def __enter__(self):
+        self._threads = ThreadPoolExecutor(self._n_calls)
+        return self
+
+    def __exit__(self, *_):
+        self._threads.shutdown()
+
+    def __call__(self, segments):
+        """Return the embeddings float32 `(n, dim)` of `(n, n_samples)`."""
+        starts = range(0, len(segments), self._n_rows)
+        parts = [segments[first : first + self._n_rows] for first in starts]
+        compute = self._threads.map if len(parts) > 1 else map
+        return np.concatenate(list(compute(self._rows, parts)))
+
+    def _rows(self, part):
+        import tensorflow as tf
+
+        n = len(part)
+        if self._padded and n < self._n_rows:
+            part = tf.pad(part, [[0, self._n_rows - n], [0, 0]])
+        return self._embed(part).numpy()[:n]
+
+
 def _embed_batches(batches, embed, ledger, pooled, timing):
     """Yield what `embed_events` yields, until the batch that is the last one."""
-    import tensorflow as tf
-
-    constant_rows, sums = embed.input_signature[0].shape[0], {}
+    sums = {}
     clock = time.perf_counter()
     for segments, owners, closed in batches:
         timing["wait_s"] += time.perf_counter() - clock
         clock = time.perf_counter()
         if len(owners):
-            if constant_rows and len(owners) < constant_rows:
-                segments = tf.pad(segments, [[0, constant_rows - len(owners)], [0, 0]])
-            rows = embed(segments).numpy()[: len(owners)]
             timing["segments"] += len(owners)
-            _collect(rows, owners.numpy(), sums, pooled)
+            _collect(embed(segments), owners.numpy(), sums, pooled)
         ledger.take_back()
         timing["model_s"] += time.perf_counter() - clock
         closed = closed.numpy()

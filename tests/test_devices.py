@@ -1,0 +1,85 @@
+"""Threads of TensorFlow, and how many calls of the model keep the cores busy."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from conftest import music, write_audio
+
+from artist_features.zoo.devices import calls_at_once, usable_cores
+
+# prints the threads of an operation after what is put in
+THREADS = """
+{}
+import tensorflow as tf
+print(tf.config.threading.get_intra_op_parallelism_threads())
+"""
+EXTRACTOR = """
+import sys
+from artist_features.extraction.extractor import Extractor
+from artist_features.zoo.devices import calls_at_once
+Extractor(sys.argv[1], dedicated={}).model
+print(calls_at_once(64)[0])
+"""
+COMMAND = """
+import sys
+from artist_features.cli.main import main
+main(["extract", sys.argv[2], "--model", sys.argv[1], "-o", sys.argv[3]])
+"""
+
+
+def printed(script, *arguments, **environment):
+    known = {k: v for k, v in os.environ.items() if k != "TF_NUM_INTRAOP_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS.format(script), *map(str, arguments)],
+        env={**known, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(tf.config.list_physical_devices("GPU"), reason="for a CPU alone")
+@pytest.mark.parametrize(
+    ("dedicated", "environment", "expected"),
+    [
+        (True, {}, [str(min(usable_cores(), 4)), "1"]),
+        (False, {}, ["1", "0"]),  # 0: TensorFlow's own choice
+        (True, {"TF_NUM_INTRAOP_THREADS": "3"}, ["1", "0"]),
+    ],
+    ids=["its own process", "somebody else's", "threads set by the user"],
+)
+def test_threads_are_set_in_a_process_of_its_own_only(
+    tiny_folder, dedicated, environment, expected
+):
+    assert printed(EXTRACTOR.format(dedicated), tiny_folder, **environment) == expected
+
+
+@pytest.mark.skipif(tf.config.list_physical_devices("GPU"), reason="for a CPU alone")
+def test_the_command_line_has_the_process_for_itself(tiny_folder, tmp_path):
+    song = write_audio(tmp_path / "song.wav", music(7, seed=1))
+    assert printed(COMMAND, tiny_folder, song, tmp_path / "out.npz")[-1] == "1"
+    assert (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "batch_size", "expected"),
+    [
+        (1, 2, 64, (2, 16)),
+        (1, 8, 64, (4, 16)),
+        (1, 8, 256, (8, 16)),
+        (1, 2, 33, (2, 16)),
+        (1, 1, 64, (1, 64)),
+        (1, 2, 16, (1, 16)),
+        (0, 2, 64, (1, 64)),
+        (2, 2, 64, (1, 64)),
+    ],
+)
+def test_calls_at_once(monkeypatch, threads, cores, batch_size, expected):
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: threads)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    assert calls_at_once(batch_size) == expected
