@@ -45,7 +45,7 @@ def batches(paths, model, repeats):
 
 
 def threads(paths, model, repeats):
-    """Measure how the cores are shared out: decoders, and TensorFlow's threads in an operation.
+    """Measure how the cores are shared out: decoders, and calls or operations of TensorFlow.
 
     Jobs in processes of their own, as TensorFlow fixes its threads when it starts.
 
@@ -54,10 +54,10 @@ def threads(paths, model, repeats):
     """
     n = n_cores()
     variants, request = {}, {"paths": paths, "what": "job"}
-    default = f"decoders: {n}, TensorFlow: own choice of threads"
+    default = f"decoders: {n}, TensorFlow: calls side by side"
     with contextlib.ExitStack() as stack:
-        for n_decoders, n_threads in ((n, None), (n, 1), (1, None), (n + 1, None)):
-            chosen = "1 thread in an operation" if n_threads else "own choice of threads"
+        for n_decoders, n_threads in ((n, None), (n, n), (1, None), (n + 1, None)):
+            chosen = f"{n_threads} threads in an operation" if n_threads else "calls side by side"
             helper = stack.enter_context(
                 job_elsewhere(model, n_cores=n, n_workers=n_decoders, n_threads=n_threads)
             )
