@@ -46,10 +46,8 @@ def main():
             done = subprocess.run(words, capture_output=True, text=True, check=True)
             found[way].append(json.loads(done.stdout.splitlines()[-1]))
     print(f"{datetime.date.today()}; {device()}", end="\n\n")
-    print(
-        "| calls at once | segments in each | threads of an operation | ms a segment | CPU ms | MB |"
-    )
-    print("|---|---|---|---|---|---|")
+    print("| calls, segments in each, threads of an operation | ms a segment | CPU ms | peak MB |")
+    print("|---|---|---|---|")
     for way, rows in found.items():
         wall, cpu, peak = (statistics.mean(values) for values in zip(*rows, strict=True))
         print(f"| {', '.join(map(str, way))} | {wall:.2f} | {cpu:.2f} | {peak:,.0f} |")
