@@ -284,6 +284,8 @@ def test_row69_refused_token_is_never_printed(hub, home, token):
     assert TOKEN not in outcome.output
     if token in (TOKEN, ""):
         assert re.search("answered 401: .*set HF_TOKEN to a token that may read", outcome.message)
+    else:
+        assert "HF_TOKEN holds a character that no token has" in outcome.message
 
 
 def test_a_mirrors_password_is_not_printed(home):

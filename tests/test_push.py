@@ -581,6 +581,8 @@ def test_a_token_that_may_not_write(hub, push, token, exists):
     if token in ("", OTHER):
         assert "answered 401" in outcome.err
         assert "set HF_TOKEN to a token that may write there" in outcome.err
+    else:
+        assert "HF_TOKEN holds a character that no token has" in outcome.err
     assert hub.state() == before
 
 

@@ -26,6 +26,7 @@ _REFUSALS = {  # status -> (code, what it means and what to do)
     412: ("conflict", f"somebody else changed it meanwhile; look at it, then {_AGAIN}."),
     429: ("unavailable", f"too many requests or commits; wait an hour, then {_AGAIN}."),
 }
+_NO_TOKEN = "holds a character that no token has; set it anew (`hf auth login` keeps one)."
 _NO_SPACE = ("no_space", f"the account's storage is full; free some, then {_AGAIN}.")
 
 
@@ -62,6 +63,8 @@ def cause(error, endpoint):
         error = error.__cause__  # "not in the cache" hides why it could not be fetched
     endpoint = re.sub(r"//[^/@]*@", "//", endpoint)  # a mirror's user and password
     status = status_of(error)
+    if _is_of_the_token(error):
+        return f"HF_TOKEN {_NO_TOKEN}"
     if status in (401, 403):
         return (
             f"{endpoint} answered {status}: the repository is private, gated or does not exist; "
@@ -78,6 +81,12 @@ def cause(error, endpoint):
     if isinstance(error, (json.JSONDecodeError, *_FOREIGN_ANSWER[1:])):
         return f"{endpoint} does not answer like a Hub; is it a login page, or a wrong HF_ENDPOINT?"
     return f"{endpoint}: {type(error).__name__}: {one_line(error) or 'no details'}."
+
+
+def _is_of_the_token(error):
+    """Return whether the client could not send the header that holds the token."""
+    unsent = error.object if isinstance(error, UnicodeEncodeError) else str(error)
+    return status_of(error) is None and "Bearer" in unsent
 
 
 def one_line(text):
@@ -102,6 +111,8 @@ def refusal(error, endpoint):
     """Return the code and the text of a `PublishError` for what `client_errors` names."""
     status = status_of(error)
     told = one_line(getattr(error, "server_message", None) or "")
+    if _is_of_the_token(error):
+        return "no_permission", f"HF_TOKEN {_NO_TOKEN}"
     if status is None:
         lines = str(error).split("\n") if isinstance(error, ValueError) else []
         told = one_line(" ".join(lines)) if len(lines) > 1 else ""
