@@ -71,7 +71,7 @@ def run_tests(session, name):
     """Run pytest; write docs/compatibility/NAME.json and the table, also where tests fail."""
     tests = session.posargs[0] if session.posargs[:1] in (["full"], ["core"]) else "not slow"
     own = [argument for argument in session.posargs if argument != tests]
-    junit = f"{session.create_tmp()}/junit.xml"
+    junit = f"{session.virtualenv.location}/junit.xml"
     session.run(
         "python",
         "-m",

@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import music, write_audio
+
+from artist_features.cli.main import build_parser, main
+
+pytest.importorskip("sybil", reason="of the extra [dev]")
 from sybil import Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
-
-from artist_features.cli.main import build_parser, main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])

@@ -4,9 +4,10 @@ import os
 import re
 from pathlib import Path
 
-import jupytext
-import nbclient
 import pytest
+
+jupytext = pytest.importorskip("jupytext", reason="of the extra [dev]")
+nbclient = pytest.importorskip("nbclient", reason="of the extra [dev]")
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "docs/fine_tuning.md"

@@ -175,10 +175,10 @@ def test_vbri_length_frame(opened):
 def test_hostile_file_does_not_keep_the_count_busy(junk, opened):
     frames = good_files().mp3[:3000]  # some frames, again and again
     data = (frames + junk * (40_000 // len(junk))) * 300
-    started = time.perf_counter()
+    started = time.process_time()
     survey(opened, data)
     mp3.find_frames(opened(data), 3000)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_count_gives_up_where_junk_is_everywhere(opened):

@@ -48,6 +48,7 @@ def paths(folder):
 def crash(writer):
     """End a writer as a kill would: nothing is flushed, the lock goes."""
     writer._journal._file.close()
+    writer._ledger.close()
     writer._lock.release()
 
 
@@ -305,7 +306,8 @@ def test_readers_of_folders_read_it_while_a_run_goes_on(tmp_path):
         found["datasets"] = loaded["train"]["path"][:]
         assert len(loaded["train"][0]["embedding"]) == 4
     writer.close()
-    assert found, "none of the four readers is installed"
+    if not found:
+        pytest.skip("none of the four readers is installed (extra [dev])")
     assert found == {name: list("abcd") for name in found}
 
 

@@ -23,6 +23,7 @@ finally:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The built site."""
+    pytest.importorskip("mkdocs", reason="of the extra [docs]")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -52,7 +52,8 @@ def add_parser(commands):
         help="read only N segments of each file, spread over it, by seeking: faster on whole "
         "tracks, and another vector",
     )
-    parser.add_argument("--batch-size", type=int, default=64, help="segments per model call, at most")
+    text = "segments per model call, at most"
+    parser.add_argument("--batch-size", type=int, default=64, help=text)
     parser.add_argument(
         "--workers",
         type=int,
