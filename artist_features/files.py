@@ -72,9 +72,14 @@ def check_new_file(path: AnyPath, force: bool) -> None:
     """
     if os.path.exists(path) and not (force and os.path.isfile(path)):
         text = "exists; --force replaces a file, else choose another name."
+        if not os.path.isfile(path):
+            text = "exists and is no file, which --force would replace; choose another name."
         raise OutputError("not_writable", text, path)
-    if not os.access(os.path.dirname(path) or ".", os.W_OK):
-        text = "its folder cannot be written to; make it or choose another."
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise OutputError("not_writable", "its folder does not exist; make it first.", path)
+    if not os.access(folder, os.W_OK):
+        text = "its folder cannot be written to; choose another."
         raise OutputError("not_writable", text, path)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soxr
 from conftest import SAMPLE_RATE, music
-from fault_bytes import encode, wav
+from fault_bytes import encode, good_files, wav
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,3 +245,23 @@ def test_span_of_an_array_is_a_slice(offset, duration):
 def test_impossible_spans(arguments, text):
     with pytest.raises(ValueError, match=text):
         Span(*arguments)
+
+
+@pytest.mark.parametrize("name", ["ogg", "mp3", "wav"])
+@pytest.mark.parametrize(
+    ("span", "code"),
+    [
+        (Span(0, 600), "truncated"),  # up to the end, wherever that is
+        (Span(1.5, None), "truncated"),
+        (Span(1.0, 600), "truncated"),
+        (Span(0, 2.0), None),  # all that was asked for is there
+        (Span(1.0, 1.0), None),
+    ],
+)
+def test_a_missing_end_is_told_where_it_was_asked_for(tmp_path, name, span, code):
+    data = getattr(good_files(), name)
+    path = tmp_path / f"half.{name}"
+    path.write_bytes(data[: len(data) // 2])
+    clip = Clip()
+    list(read_file(path, clip, target_rate=SAMPLE_RATE, span=span))
+    assert [code for code, _ in clip.flaws] == ([code] if code else [])

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from conftest import music, write_audio
 
-from artist_features.zoo.devices import calls_at_once, usable_cores
+from artist_features.zoo import devices
+from artist_features.zoo.devices import usable_cores
 
 # prints the threads of an operation after what is put in
 THREADS = """
@@ -67,19 +68,34 @@ def test_the_command_line_has_the_process_for_itself(tiny_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("threads", "cores", "batch_size", "expected"),
+    ("cores", "batch_size", "threads", "calls"),
     [
-        (1, 2, 64, (2, 16)),
-        (1, 8, 64, (4, 16)),
-        (1, 8, 256, (8, 16)),
-        (1, 2, 33, (2, 16)),
-        (1, 1, 64, (1, 64)),
-        (1, 2, 16, (1, 16)),
-        (0, 2, 64, (1, 64)),
-        (2, 2, 64, (1, 64)),
+        (1, 64, 1, (1, 64)),
+        (2, 64, 1, (2, 16)),
+        (4, 64, 1, (4, 16)),
+        (8, 64, 2, (4, 16)),  # all cores have something to do
+        (16, 256, 4, (4, 16)),
+        (2, 33, 1, (2, 16)),  # never more at once than asked for
+        (2, 31, 1, (1, 31)),
+        (2, 1, 1, (1, 1)),
     ],
 )
-def test_calls_at_once(monkeypatch, threads, cores, batch_size, expected):
-    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: threads)
+def test_calls_at_once(monkeypatch, cores, batch_size, threads, calls):
+    chosen = []
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    monkeypatch.setattr(devices, "_side_by_side", False)
+    of_tensorflow = tf.config.threading
+    monkeypatch.setattr(of_tensorflow, "set_intra_op_parallelism_threads", chosen.append)
+    monkeypatch.setattr(of_tensorflow, "get_intra_op_parallelism_threads", lambda: sum(chosen[-1:]))
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
-    assert calls_at_once(batch_size) == expected
+    devices.configure_devices(dedicated=True)
+    assert chosen == [threads]
+    assert devices.calls_at_once(batch_size) == calls
+
+
+def test_one_thread_that_somebody_else_chose_is_no_leave_to_take_all_cores(monkeypatch):
+    monkeypatch.setattr(devices, "_side_by_side", False)
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 1)
+    devices.configure_devices(dedicated=True)
+    assert devices.calls_at_once(64) == (1, 64)

@@ -326,8 +326,8 @@ def test_without_librosa_only_mfcc_is_out_of_reach(library, tiny_folder, no_libr
         (["--limit-artists", "0"], 2, "limit_artists is 0"),
         (["--limit-artists", "1"], 2, "3 tracks of 1 artists with two or more tracks to start"),
         (["--json", "there.json"], 2, "there.json: exists; --force replaces a file"),
-        (["--json", ".", "--force"], 2, "exists; --force replaces a file, else choose another"),
-        (["--json", "no/such/out.json"], 2, "its folder cannot be written to"),
+        (["--json", ".", "--force"], 2, "exists and is no file, which --force would"),
+        (["--json", "no/such/out.json"], 2, "its folder does not exist"),
     ],
 )
 def test_wrong_usage_ends_before_decoding(

@@ -233,11 +233,11 @@ def test_command(tiny_folder, tmp_path, capsys):
         (["--format", "tflite", "-o", "x.onnx"], "tflite is written to a file that ends in"),
         (["--format", "saved_model", "-o", "x.tflite"], "written to a folder of another name"),
         (["--format", "saved_model", "-o", "x", "--precision", "int8"], "saved_model is float32."),
-        (["--format", "saved_model", "-o", "full", "--force"], "full: exists; --force replaces"),
+        (["--format", "saved_model", "-o", "full", "--force"], "full: exists and is no file"),
         (["--format", "saved_model", "-o", "file", "--force"], "file: exists; --force replaces"),
         (["--format", "saved_model", "-o", "/"], "names no file or folder"),
         (["--format", "saved_model", "-o", ""], "names no file or folder"),
-        (["--format", "tflite", "-o", "no/x.tflite"], "its folder cannot be written to"),
+        (["--format", "tflite", "-o", "no/x.tflite"], "its folder does not exist"),
     ],
 )
 def test_wrong_usage(tmp_path, monkeypatch, capsys, arguments, text):

@@ -191,6 +191,16 @@ def test_a_foreign_model_is_refused():
         front_end_of(foreign)
 
 
+def test_a_model_whose_output_is_no_row_of_numbers_is_refused():
+    backbone = models.backbone()
+    twice = keras.Model(backbone.input, {"a": backbone.output, "b": backbone.output}, name="two")
+    with pytest.raises(ValueError, match=r"model 'two': .* shapes \(None, 256\), \(None, 256\)"):
+        front_end_of(twice)
+    frames = keras.Model(backbone.input, backbone.get_layer("block1_conv").output, name="frames")
+    with pytest.raises(ValueError, match=r"model 'frames': .* needs one of \(batch, dim\)"):
+        front_end_of(frames)
+
+
 def test_a_model_with_several_inputs_is_refused():
     text = r"model 'siamese': it has 3 inputs.*get_layer\('backbone'\)"
     with pytest.raises(ValueError, match=text):

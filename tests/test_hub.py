@@ -569,6 +569,8 @@ def test_row71_read_only_cache_without_the_file(hub, home, warm):
     outcome = load(hub.endpoint, home, warm_up=warm)
     assert outcome.code == "unavailable"
     assert re.search(f"Permission denied: {home}/hub/.*Cache folder: {home}/hub", outcome.message)
+    assert "Set HF_HOME to a folder that can be written" in outcome.message
+    assert "network:" not in outcome.message
 
 
 def test_row71_read_only_damaged_cache(hub, home, warm, files):

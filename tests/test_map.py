@@ -116,7 +116,7 @@ def test_no_track_at_all(tmp_path, capsys):
         (["--audio-base", "javascript:alert(1)"], "allowed are http:, https: and file:"),
         (["--seed", "-1"], "--seed -1; allowed is 0 or more"),
         (["-o", "map.txt"], "ending '.txt'; allowed is .html"),
-        (["-o", "no/such/map.html"], "its folder cannot be written to"),
+        (["-o", "no/such/map.html"], "its folder does not exist"),
         (["-o", "m.html"], "exists; --force replaces"),
     ],
 )

@@ -150,7 +150,7 @@ def test_command_says_what_is_wrong(aba, tiny_folder, tmp_path, capsys):
         (1, [words, "-o", tmp_path / "a.png"], "words.wav: "),
         (2, [aba, "-o", tmp_path / "a.jpg"], "let its name end in .png"),
         (2, [aba, "-o", taken], "exists; --force replaces a file"),
-        (2, [aba, "-o", tmp_path / "none" / "a.png"], "its folder cannot be written to"),
+        (2, [aba, "-o", tmp_path / "none" / "a.png"], "its folder does not exist"),
         (2, [aba, "-o", tmp_path / "a.png", "--offset", "-1"], "offset is -1.0 s; allowed"),
     ):
         assert main(["plot", *map(str, arguments), *model]) == code, arguments

@@ -607,6 +607,18 @@ def test_a_library_that_cannot_be_used_is_told(data, tmp_path, spoil, message):
     assert "python prepare.py MANIFEST.csv data" in problem
 
 
+def test_sigterm_takes_the_recordings_along(data, tmp_path):
+    server = Server(tmp_path, data)
+    try:
+        assert server.upload(form(b"x" * 1000))[0] == 200
+        assert server.stored()
+        server.process.terminate()
+        assert server.process.wait(30) == 143
+        assert list(server.uploads.iterdir()) == []
+    finally:
+        server.stop()
+
+
 def test_the_app_lives_without_its_data(tmp_path):
     server = Server(tmp_path, tmp_path / "nowhere")
     try:

@@ -52,7 +52,7 @@ def add_parser(commands):
         help="read only N segments of each file, spread over it, by seeking: faster on whole "
         "tracks, and another vector",
     )
-    text = "segments per model call, at most"
+    text = "segments per model call; on a CPU at most so many at once"
     parser.add_argument("--batch-size", type=int, default=64, help=text)
     parser.add_argument(
         "--workers",

@@ -57,10 +57,7 @@ def extractors_of(args):
 
     def one(name):
         return Extractor(
-            name,
-            isolated=True,
-            dedicated=True,
-            on_loaded=lambda device: say(f"model {name} on {device}"),
+            name, isolated=True, on_loaded=lambda device: say(f"model {name} on {device}")
         )
 
     return {name: one(name) for name in names_of(args) if name not in args.baseline}

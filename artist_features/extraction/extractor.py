@@ -50,7 +50,8 @@ class Extractor:
     Args:
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
             `keras.Model` that takes waveform segments.
-        batch_size: segments in one model call, 1 to 4096. The result does not depend on it.
+        batch_size: segments in one model call, 1 to 4096; with `dedicated` on a CPU, at most
+            so many at once. The result does not depend on it.
         n_workers: decoders at once; None means the CPU cores this process may use.
         isolated: decode files in processes that may die without harm; None decides by
             the number of files (8 or more).

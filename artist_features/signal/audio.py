@@ -266,15 +266,18 @@ def _resampled(blocks, clip, target_rate):
 
 def note_damage(fd, size, container, clip, span):
     """Tell a recording whose end is missing from a whole one, which decoders do not."""
-    if not span.whole:
-        return
+    if span.duration_s is not None and clip.duration_s >= span.duration_s - _CODEC_SLACK_S:
+        return  # the end was not asked for
     first_only = clip.decoder == "soundfile"  # of Ogg streams in a chain; FFmpeg reads all
     if found := containers.find_damage(fd, size, container.kind, first_only):
         code, text = found
         if code == "damaged":
             raise AudioError(code, f"{text}; audio is missing. Restore the file.", clip.path)
         clip.flaws.append((code, f"{text}; {clip.duration_s:.2f} s were decoded"))
-    elif clip.declared_s and clip.duration_s < 0.99 * clip.declared_s - _CODEC_SLACK_S:
+    elif (
+        clip.declared_s
+        and span.offset_s + clip.duration_s < 0.99 * clip.declared_s - _CODEC_SLACK_S
+    ):
         clip.flaws.append(
             (
                 "truncated",

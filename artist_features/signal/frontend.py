@@ -113,6 +113,12 @@ def front_end_of(model):
             f"model {model.name!r}: it has {len(model.inputs)} inputs; extract() needs one. Of a "
             "Siamese model pass the shared backbone, model.get_layer('backbone')."
         )
+    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
+        found = ", ".join(str(tuple(output.shape)) for output in model.outputs)
+        raise ValueError(
+            f"model {model.name!r}: its outputs have the shapes {found}; extract() needs one of "
+            "(batch, dim). Take a part of it: keras.Model(model.input, one_output)."
+        )
     layers = {type(layer): layer for layer in model._flatten_layers()}
     try:
         stft, mel = layers[kapre.STFT], layers[kapre.ApplyFilterbank].filterbank_kwargs

@@ -4,6 +4,8 @@ import contextlib
 import os
 
 _CALL_ROWS = 16  # segments in one of several calls at once (benchmarks/README.md)
+_MOST_CALLS = 4  # as many as a batch of 64 has; of more cores several share an operation
+_side_by_side = False  # whether `configure_devices` chose the threads of an operation
 
 
 def configure_devices(dedicated=False):
@@ -11,9 +13,10 @@ def configure_devices(dedicated=False):
 
     Args:
         dedicated: TensorFlow does nothing but extract in this process. Where there is no
-            GPU, and nobody has set its threads, each operation then gets one, and
-            `calls_at_once` keep the other cores busy.
+            GPU, and nobody has set its threads, an operation then gets one (more on more
+            than four cores), and `calls_at_once` keep the other cores busy.
     """
+    global _side_by_side
     import tensorflow as tf
 
     gpus = tf.config.get_visible_devices("GPU")
@@ -25,9 +28,12 @@ def configure_devices(dedicated=False):
     if gpus:
         name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
         return f"GPU 0 ({name})"
-    if dedicated and "TF_NUM_INTRAOP_THREADS" not in os.environ:
+    threads = tf.config.threading
+    chosen = "TF_NUM_INTRAOP_THREADS" in os.environ or threads.get_intra_op_parallelism_threads()
+    if dedicated and not chosen:
         with contextlib.suppress(RuntimeError):  # TensorFlow runs already
-            tf.config.threading.set_intra_op_parallelism_threads(1)
+            threads.set_intra_op_parallelism_threads(-(-usable_cores() // _MOST_CALLS))
+            _side_by_side = True
     return f"CPU ({usable_cores()} cores)"
 
 
@@ -38,13 +44,14 @@ def calls_at_once(batch_size):
     operations are shared out among two threads (benchmarks/README.md).
 
     Args:
-        batch_size: segments, 1 or more.
+        batch_size: segments at once at most, 1 or more.
     """
     import tensorflow as tf
 
-    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+    if not _side_by_side:
         return 1, batch_size  # an operation has the cores, or is on a GPU
-    n_calls = min(usable_cores(), -(-batch_size // _CALL_ROWS))
+    n_threads = tf.config.threading.get_intra_op_parallelism_threads()
+    n_calls = min(-(-usable_cores() // n_threads), batch_size // _CALL_ROWS)
     return (n_calls, _CALL_ROWS) if n_calls > 1 else (1, batch_size)
 
 

@@ -182,11 +182,13 @@ def _download(repo_id, revision, force):
         )
     except client_errors() as error:
         name = repo_id + (f"@{revision}" if revision else "")
+        remedy = f"Fetch it once with network: artist-features pull {name} DIR, then load DIR"
+        if isinstance(error, OSError) and error.filename:
+            remedy = "Set HF_HOME to a folder that can be written"
         raise WeightsError(
             "unavailable",
             f"{cause(error, constants.ENDPOINT)} Cache folder: {constants.HF_HUB_CACHE}. "
-            f"Fetch it once with network: artist-features pull {name} DIR, then load DIR; "
-            "the bundled models need no network.",
+            f"{remedy}; the bundled models need no network.",
             f"hf://{name}",
         ) from None
     return Path(folder)

@@ -60,7 +60,10 @@ def read_model(spec: ModelSpec) -> tuple[ModelCard, dict[str, Any]]:
     if not os.path.isdir(path):  # unlike Path.is_dir, no error for a name too long
         hint = "a folder as `artist-features import-authors` writes is needed"
         if path.suffix in (".keras", ".h5"):
-            hint = "a single Keras file is not read (it can carry code); " + hint
+            hint = (
+                "a single Keras file is not read (it can carry code; of your own, pass what "
+                f"keras.saving.load_model gives); {hint}"
+            )
         exists = os.path.exists(path)
         state = "is not a folder" if exists else "no such folder"
         code = "incompatible" if exists else "unavailable"

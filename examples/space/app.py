@@ -10,6 +10,7 @@ import atexit
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import warnings
@@ -172,6 +173,8 @@ def main():
     app = build_app(default_folder(), limits)
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if on_a_space else "127.0.0.1")
     print(f"http://{host}:{PORT}", file=sys.stderr)
+    # uvicorn ends in order, then sends itself the signal, which would leave the recordings
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     protocol = TimedProtocol.with_patience(limits.patience_s)
     # h11 bounds a request's headers (64 kB), which the other parser does not
     uvicorn.run(
