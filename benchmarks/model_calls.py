@@ -8,7 +8,6 @@ fixes its threads when it starts, and twice, in turn.
 """
 
 import argparse
-import datetime
 import json
 import os
 import resource
@@ -45,7 +44,7 @@ def main():
             words = [sys.executable, __file__, "--model", args.model, "--one", *map(str, way)]
             done = subprocess.run(words, capture_output=True, text=True, check=True)
             found[way].append(json.loads(done.stdout.splitlines()[-1]))
-    print(f"{datetime.date.today()}; {device()}", end="\n\n")
+    print(device(), end="\n\n")
     print("| calls, segments in each, threads of an operation | ms a segment | CPU ms | peak MB |")
     print("|---|---|---|---|")
     for way, rows in found.items():

@@ -40,7 +40,7 @@ def configure_devices(dedicated=False):
 def calls_at_once(batch_size):
     """Return how the model is called for a batch: (calls at once, segments in a call).
 
-    On two cores, two calls of one thread each take 0.7 of the time of one call whose
+    On two cores, two calls of one thread each take 0.8 of the time of one call whose
     operations are shared out among two threads (benchmarks/README.md).
 
     Args:
