@@ -1,6 +1,6 @@
 """Exported models beside Keras: size, time, likeness on real recordings; a Markdown table.
 
-python benchmarks/export.py MANIFEST_OR_FOLDER      # about 3 minutes on 2 quiet cores
+python benchmarks/export.py MANIFEST_OR_FOLDER      # below a minute on 2 quiet cores
 """
 
 import argparse
