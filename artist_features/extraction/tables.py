@@ -140,6 +140,15 @@ def from_npz(path):
     return _rows(paths, vectors, starts, columns), made_with
 
 
+def _list_size(pa, dim):
+    """Return the size of the lists of embeddings; -1, any size, where pyarrow needs it.
+
+    Before version 26, which Python 3.10 does not get, pyarrow either refuses to write a null
+    among lists of a fixed size, or reads it back as an error.
+    """
+    return dim if int(pa.__version__.partition(".")[0]) >= 26 else -1
+
+
 def to_parquet(rows, dim, made_with):
     """Return the bytes of a Parquet table: `path`, `embedding`, `start_s`, facts, model.
 
@@ -151,7 +160,7 @@ def to_parquet(rows, dim, made_with):
     columns = {
         "path": pa.array([_valid(row.path) for row in rows], pa.string()),
         "path_bytes": pa.array([os.fsencode(row.path) for row in rows], pa.binary()),
-        "embedding": pa.array(vectors, pa.list_(pa.float32(), dim)),
+        "embedding": pa.array(vectors, pa.list_(pa.float32(), _list_size(pa, dim))),
         "start_s": pa.array(starts, pa.float64(), from_pandas=True),  # NaN becomes null
     }
     for name, numpy_type in _FACTS.items():
@@ -181,9 +190,10 @@ def from_parquet(path, *, with_embeddings=True):
     vectors = [None] * len(paths)
     if with_embeddings and len(table):
         column = table["embedding"].combine_chunks()
-        numbers = column.values.to_numpy(zero_copy_only=False).reshape(len(table), -1)
-        known = column.is_valid().to_numpy(zero_copy_only=False)
-        vectors = [row.copy() if ok else None for row, ok in zip(numbers, known, strict=True)]
+        known = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        numbers = column.flatten().to_numpy(zero_copy_only=False)  # without those of nulls
+        for number, vector in zip(known, np.split(numbers, max(1, len(known))), strict=False):
+            vectors[number] = vector.copy()
     return _rows(paths, vectors, starts, columns), made_with
 
 

@@ -14,7 +14,7 @@ from artist_features.errors import ManifestError, display_path
 
 # what NumPy raises for files that are none of its own, damaged, or something else
 _UNREADABLE = (
-    *(ValueError, KeyError, TypeError, EOFError, OSError, IndexError),
+    *(ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, IndexError),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError),
 )
 # of the covariance towards that of directions which vary alike; source: our comparison of
