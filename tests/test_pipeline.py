@@ -3,6 +3,7 @@
 import threading
 import time
 
+import keras
 import numpy as np
 import pytest
 from conftest import music, write_audio
@@ -87,6 +88,14 @@ def test_xla_with_a_fixed_number_of_rows_equals_without(model, pooled):
         wanted = rows.mean(axis=0) if pooled else rows
         np.testing.assert_allclose(plain[index][0], wanted, atol=1e-5)
         np.testing.assert_allclose(compiled[index][0], wanted, atol=1e-5)
+
+
+def test_many_models_in_turn_bring_no_warning_of_retracing(caplog):
+    for _ in range(8):
+        waveform = keras.Input((4, 1))
+        mean = keras.Model(waveform, keras.layers.GlobalAveragePooling1D()(waveform))
+        np.testing.assert_allclose(inference_function(mean)(np.ones((2, 4))), 1)
+    assert not [record for record in caplog.records if "retracing" in record.getMessage()]
 
 
 def test_a_fixed_number_of_rows_must_be_the_batch_size(model):

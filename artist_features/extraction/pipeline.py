@@ -61,11 +61,13 @@ def inference_function(model, n_rows=None):
 
     spec = tf.TensorSpec((n_rows, model.input_shape[1]), tf.float32)
 
-    @tf.function(input_signature=[spec], jit_compile=n_rows is not None)
-    def embed(segments):
-        return model(segments[..., tf.newaxis], training=False)
+    # a partial, as TensorFlow counts the traces of one code, of whatever model, and warns
+    embed = functools.partial(_embed, model)
+    return tf.function(embed, input_signature=[spec], jit_compile=n_rows is not None)
 
-    return embed
+
+def _embed(model, segments):
+    return model(segments[..., None], training=False)
 
 
 def embed_events(events, embed, segment_samples, batch_size, pooled, timing, calls=None):
