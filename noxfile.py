@@ -39,6 +39,7 @@ SELECTIONS = {  # by what is written in the table: arguments of pytest
         ),
     ],
 }
+OLD_PYARROW = "pyarrow<26"  # 26 needs NumPy 2, TensorFlow 2.16 an older one, and pip can't tell
 MATRIX = [
     nox.param(python, tensorflow, id=f"python{python}-tf{tensorflow}")
     for tensorflow, pythons in PYTHONS.items()
@@ -50,14 +51,15 @@ MATRIX = [
 @nox.parametrize("python,tensorflow", MATRIX)
 def compat(session, tensorflow):
     """Run the tests that are not slow (`-- full`, `-- core`: others); record the result."""
-    install(session, ".[test]", f"tensorflow=={tensorflow}.*")
+    old = [OLD_PYARROW] if tensorflow == "2.16" else []
+    install(session, ".[test]", f"tensorflow=={tensorflow}.*", *old)
     run_tests(session, f"python{session.python}-tf{tensorflow}")
 
 
 @nox.session(python=["3.10", "3.11"])  # tensorflow-io has no wheels for later ones
 def tfio(session):
     """Do the same with the extra `[tfio]`, which holds TensorFlow at 2.16."""
-    install(session, ".[test,tfio]")
+    install(session, ".[test,tfio]", OLD_PYARROW)
     run_tests(session, f"python{session.python}-tfio")
 
 

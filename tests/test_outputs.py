@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 
 import numpy as np
 import pytest
@@ -52,6 +53,27 @@ def test_rows_come_in_the_order_of_the_arguments(tmp_path):
         writer.write(index, row(str(index), index))
     writer.close()
     assert np.load(tmp_path / "t.npz", allow_pickle=False)["paths"].tolist() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("no"), r"pip install 'artist-features\[parquet\]'"),
+        (ImportError("it needs NumPy 2"), r"\(it needs NumPy 2\).*pip install 'pyarrow<26'"),
+    ],
+    ids=["missing", "too new for NumPy"],
+)
+def test_without_pyarrow_the_way_to_it_is_named(monkeypatch, error, said):
+    class Finder:
+        def find_spec(self, name, path, target=None):
+            if name.partition(".")[0] == "pyarrow":
+                raise error
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(ImportError, match=said):
+        tables.require_pyarrow()
 
 
 def test_lists_of_any_size_serve_older_pyarrow(tmp_path, monkeypatch):

@@ -14,10 +14,15 @@ was stopped:
     siamese, basic  from there on, the artist loss, the teacher's term and musicnn's
     siamese_one_teacher, basic_one_teacher    the same without musicnn
     siamese_labels, basic_labels    the artist loss alone, from random weights
+    siamese_whitened, basic_whitened    siamese and basic after `artist-features whiten`: shipped
 
 At the end all of them, the teacher, MFCCs and chance find the test artists' tracks, as
 they are and as 16 kHz and 8 kHz (telephone) recordings of them; the scores go into the two
 cards and into docs/training.md.
+
+    python weights/train_weights.py ... --runs FOLDER --trained --table docs/whitening.md
+
+trains nothing: it whitens, scores and ships the model folders FOLDER/siamese and FOLDER/basic.
 """
 
 import argparse
@@ -63,8 +68,10 @@ DESCRIPTIONS = {
     "teachers.",
 }
 ROWS = {
-    "siamese": "siamese: labels, both teachers (shipped)",
-    "basic": "basic: labels, both teachers (shipped)",
+    "siamese_whitened": "siamese: labels, both teachers, whitened (shipped)",
+    "basic_whitened": "basic: labels, both teachers, whitened (shipped)",
+    "siamese": "siamese: labels, both teachers",
+    "basic": "basic: labels, both teachers",
     "siamese_one_teacher": "siamese: labels and the authors' model",
     "basic_one_teacher": "basic: labels and the authors' model",
     "distilled": "the authors' model as teacher alone",
@@ -81,15 +88,10 @@ def main():
     args = parse_args()
     runs = args.runs
     score_targets(args, args.manifests[0])  # now, not after hours: do they fit the manifest?
-    both = ["--teacher", args.teacher, "--targets", args.targets]
-    train(args, "distilled", "siamese", args.steps, "--teacher", args.teacher, label_weight=0)
+    if not args.trained:
+        train_all(args)
     for kind in KINDS:
-        train(args, kind, kind, args.label_steps, *both, init="distilled", **SECOND_TEACHER[kind])
-    for kind in KINDS:
-        name = f"{kind}_one_teacher"
-        train(args, name, kind, args.ablation_steps, *both[:2], init="distilled")
-    for kind in KINDS:
-        train(args, f"{kind}_labels", kind, args.ablation_steps, label_weight=1)
+        whiten(args, kind)
     manifest = args.manifests[0]
     scores = evaluate(args, manifest, runs / "scores.json")
     standardised = evaluate(args, manifest, runs / "scores_standardised.json", "--standardise")
@@ -100,9 +102,22 @@ def main():
         copies = resampled(manifest, runs / f"{rate}hz", rate)
         narrow[rate] = evaluate(args, copies, runs / f"scores_{rate}hz.json")
     for kind in KINDS:
-        ship(runs / kind, args.out / kind, kind, scores)
+        ship(args, kind, scores)
     args.table.write_text(report(args, scores, standardised, narrow), encoding="utf-8")
     print(f"weights in {args.out}, scores in {args.table}")
+
+
+def train_all(args):
+    """Run all stages of training, or go on with them."""
+    both = ["--teacher", args.teacher, "--targets", args.targets]
+    train(args, "distilled", "siamese", args.steps, "--teacher", args.teacher, label_weight=0)
+    for kind in KINDS:
+        train(args, kind, kind, args.label_steps, *both, init="distilled", **SECOND_TEACHER[kind])
+    for kind in KINDS:
+        name = f"{kind}_one_teacher"
+        train(args, name, kind, args.ablation_steps, *both[:2], init="distilled")
+    for kind in KINDS:
+        train(args, f"{kind}_labels", kind, args.ablation_steps, label_weight=1)
 
 
 def parse_args():
@@ -115,6 +130,7 @@ def parse_args():
     parser.add_argument("--steps", type=int, default=5000, help="of the teacher's term alone")
     parser.add_argument("--label-steps", type=int, default=3000, help="of each model's own")
     parser.add_argument("--ablation-steps", type=int, default=1000, help="of the other runs")
+    parser.add_argument("--trained", action="store_true", help="siamese and basic lie in --runs")
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "training.md")
     return parser.parse_args()
@@ -133,6 +149,14 @@ def train(args, name, kind, steps, *words, init=None, **changes):
         words += ["--description", DESCRIPTIONS[name]]
     out = ["--out", args.runs / name, "--cache", args.runs / "cache"]
     command("train", kind, *args.manifests, *out, *words)
+
+
+def whiten(args, kind):
+    """Whiten the last block of a trained model over all music it was trained on."""
+    out = args.runs / f"{kind}_whitened"
+    if not (out / model_folder.CARD_FILE).exists():
+        options = ["--out", out, "--name", kind, "--cache", args.runs / "cache"]
+        command("whiten", args.runs / kind, *args.manifests, *options)
 
 
 def resampled(manifest, folder, sample_rate):
@@ -183,23 +207,29 @@ def command(*words):
         sys.exit(code)
 
 
-def ship(run, folder, name, scores):
-    """Copy a run's model folder, with the scores in its card."""
+def ship(args, kind, scores):
+    """Copy a whitened model folder, with the scores in its card."""
+    run, folder = args.runs / f"{kind}_whitened", args.out / kind
     card = model_folder.read_card(run)
     model_folder.read_weights(run, card)
-    measured = {
-        "held_out_artist_map": round(map_of(scores, name)["estimate"], 3),
-        "held_out_artist_map_interval": interval(map_of(scores, name)),
-        "authors_siamese_10000_artist_map": round(map_of(scores, "teacher")["estimate"], 3),
-        "mfcc_artist_map": round(map_of(scores, "mfcc")["estimate"], 3),
-        "chance_artist_map": round(map_of(scores, "chance")["estimate"], 3),
-        "labels_alone_artist_map": round(map_of(scores, f"{name}_labels")["estimate"], 3),
-        "authors_as_only_teacher_artist_map": round(
-            map_of(scores, f"{name}_one_teacher")["estimate"], 3
-        ),
-        "distillation_from_authors_alone_artist_map": round(
-            map_of(scores, "distilled")["estimate"], 3
-        ),
+    others = {
+        "authors_siamese_10000_artist_map": "teacher",
+        "mfcc_artist_map": "mfcc",
+        "chance_artist_map": "chance",
+        "before_whitening_artist_map": kind,
+        "labels_alone_artist_map": f"{kind}_labels",
+        "authors_as_only_teacher_artist_map": f"{kind}_one_teacher",
+        "distillation_from_authors_alone_artist_map": "distilled",
+    }
+    earlier = model_folder.read_card(args.runs / kind).scores  # with --trained: of other runs
+    measured = {name: earlier[name] for name in others if name in earlier} | {
+        "held_out_artist_map": round(map_of(scores, run.name)["estimate"], 3),
+        "held_out_artist_map_interval": interval(map_of(scores, run.name)),
+        **{
+            name: round(map_of(scores, row)["estimate"], 3)
+            for name, row in others.items()
+            if row in scores["rows"]
+        },
         "measured": (
             f"finding the other tracks of an artist among {scores['n_tracks']} tracks of "
             f"{scores['n_artists']} artists not in training; 95 % bootstrap over artists; "
@@ -207,8 +237,12 @@ def ship(run, folder, name, scores):
         ),
     }
     limits = "mostly instrumental game music; little singing and speech; few artists"
-    training = card.training | {"limits": limits}
-    card = dataclasses.replace(card, name=name, scores=card.scores | measured, training=training)
+    card = dataclasses.replace(
+        card,
+        description=f"{card.description.rstrip('.')}; last block whitened.",
+        scores=measured,
+        training=card.training | {"limits": limits},
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for file in model_folder.KERAS_FILES:
         (folder / file).write_bytes((run / file).read_bytes())
@@ -226,8 +260,11 @@ def interval(value):
 
 def report(args, scores, standardised, narrow):
     """Return the text of docs/training.md."""
+    title = (
+        "What whitening contributes" if args.trained else "What each step of training contributed"
+    )
     lines = [
-        "# What each step of training contributed",
+        f"# {title}",
         "",
         f"Written by `python weights/train_weights.py` on {datetime.date.today()}, "
         f"{scores['device']}. Artist retrieval among {scores['n_tracks']} tracks of "
@@ -238,7 +275,7 @@ def report(args, scores, standardised, narrow):
         "Standardised: every dimension has mean 0 and deviation 1 over these tracks, as MFCCs "
         "need. In the last columns all tracks are recordings of that sample rate.",
         "",
-        "| model | steps | minutes | cosine to the teacher | MAP | MAP less that of siamese | "
+        "| model | steps | minutes | cosine to the teacher | MAP | MAP less that of the first | "
         "P@1 | MAP, standardised | MAP, 16 kHz | MAP, 8 kHz |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]

@@ -25,6 +25,7 @@ from artist_features.cli import (
     push,
     similar,
     train,
+    whiten,
     who,
 )
 from artist_features.errors import (
@@ -37,7 +38,7 @@ from artist_features.errors import (
 )
 
 _COMMANDS = (
-    *(extract, evaluate, models, import_authors, pull, push, manifest, train),
+    *(extract, evaluate, models, import_authors, pull, push, manifest, train, whiten),
     *(index, similar, who, map, plot, export),
 )
 

@@ -242,14 +242,19 @@ class ForeignTableError(Exception):
 
 
 def require_pyarrow():
-    """Return (pyarrow, pyarrow.parquet), or say which extra brings them."""
+    """Return (pyarrow, pyarrow.parquet), or say how to get them."""
     try:
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
+    except ModuleNotFoundError:
         raise ImportError(
             "Parquet output needs pyarrow; install it with "
             "`pip install 'artist-features[parquet]'`, or write .npz."
+        ) from None
+    except ImportError as error:  # 26 needs NumPy 2, which TensorFlow 2.16 does not allow
+        raise ImportError(
+            f"Parquet output needs pyarrow, which is installed, but cannot be imported ({error}). "
+            "With TensorFlow 2.16 run `pip install 'pyarrow<26'`, or write .npz."
         ) from None
     return pyarrow, pyarrow.parquet
 

@@ -79,6 +79,17 @@ class AudioCache:
         start = self.starts[track]
         return self.samples[start : start + self.lengths[track]]
 
+    def places(self, track, n_samples, most):
+        """Return (track, position) of crops at equal distances, for `read`.
+
+        Args:
+            track: index.
+            n_samples: of a crop; there are as many as fit behind one another.
+            most: and not more than this.
+        """
+        count = min(most, int(self.lengths[track]) // n_samples)
+        return [(track, (n + 0.5) / count) for n in range(count)]
+
     def read(self, track, position, n_samples):
         """Read a crop of a track.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from artist_features.errors import ManifestError, display_path
+from artist_features.training.whitening import whitening_matrix
 
 # what NumPy raises for files that are none of its own, damaged, or something else
 _UNREADABLE = (
@@ -80,15 +81,8 @@ class Targets:
         scaled = np.where(varies, (found - used.mean(axis=0)) / np.where(varies, deviation, 1), 0)
         scaled[~known] = 0
         whole = scaled[known].reshape(-1, found.shape[2])
-        return (scaled @ _whitening(whole)).astype(np.float32)
-
-
-def _whitening(vectors):
-    """Return the symmetric matrix that whitens vectors with mean 0, covariance shrunk."""
-    covariance = vectors.T @ vectors / len(vectors)
-    variances, directions = np.linalg.eigh(covariance)
-    shrunk = (1 - _SHRINKAGE) * variances + _SHRINKAGE * variances.mean()
-    return (directions / np.sqrt(shrunk)) @ directions.T
+        covariance = whole.T @ whole / len(whole)
+        return (scaled @ whitening_matrix(covariance, _SHRINKAGE)).astype(np.float32)
 
 
 def read(path):

@@ -98,9 +98,9 @@ class Validation:
         """Return one array `(n_crops, dim)` for each track, held-out ones first."""
         places, counts = [], []
         for track in [*self._held, *self._known]:
-            count = min(_MAX_CROPS, int(self._cache.lengths[track]) // self._n_samples)
-            places += [(track, (n + 0.5) / count) for n in range(count)]
-            counts.append(count)
+            own = self._cache.places(track, self._n_samples, _MAX_CROPS)
+            places += own
+            counts.append(len(own))
         out = []
         for start in range(0, len(places), _BATCH):
             crops = [self._cache.read(*p, self._n_samples) for p in places[start : start + _BATCH]]

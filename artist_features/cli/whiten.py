@@ -1,0 +1,48 @@
+"""`artist-features whiten`: a model that lets more than a few directions tell what is alike."""
+
+import sys
+
+from artist_features.errors import display_path
+
+
+def add_parser(commands):
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "whiten",
+        help="compute the last block of a trained model anew, so that its embeddings are whitened",
+        description="Write a copy of a model whose last block is not trained but computed: it "
+        "whitens what the block before it makes of the manifests' tracks to train on. Cosines "
+        "between embeddings then rest on all their directions, not on the few in which music "
+        "varies most. No labels are used.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="name, folder or hf://owner/name")
+    parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="CSV: file,artist,title")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the new model")
+    parser.add_argument("--name", help="of the new model (default: that of the folder)")
+    parser.add_argument("--cache", metavar="DIR", help="prepared audio (default: DIR/cache)")
+    parser.add_argument(
+        "--split-seed", type=int, default=0, metavar="N", help="of the held-out artists"
+    )
+    parser.set_defaults(command=run)
+
+
+def run(args):
+    """Whiten, report, and return the exit code."""
+    from artist_features.training.last_block import whiten  # imports TensorFlow
+
+    card = whiten(
+        args.model,
+        args.manifests,
+        args.out,
+        name=args.name,
+        cache=args.cache,
+        split_seed=args.split_seed,
+        say=lambda text: print(text, file=sys.stderr),
+    )
+    facts = card.training["whitened"]
+    print(
+        f"{card.name}: last block whitened over {facts['n_segments']} segments of "
+        f"{facts['n_tracks']} tracks; written to {display_path(args.out)}",
+        file=sys.stderr,
+    )
+    return 0
