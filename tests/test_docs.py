@@ -41,7 +41,7 @@ BLOCKS = {
     "docs/how_it_works.md": (1, 0),
     "docs/index.md": (6, 1),
     "docs/models.md": (2, 2),
-    "docs/own_library.md": (2, 4),
+    "docs/own_library.md": (2, 5),
     "docs/search.md": (4, 0),
 }
 

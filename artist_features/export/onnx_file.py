@@ -34,7 +34,8 @@ def onnx_bytes(function, spec, precision, facts):
         function: from `plain_function`.
         spec: `tf.TensorSpec` of its input.
         precision: "float32"; "float16": the weights of the convolutions are kept in 16 bits and
-            computed with in 32; "int8": the convolutions in 8 bits, scaled at run time.
+            computed with in 32; "int8": the convolutions in 8 bits, scaled at run time, but the
+            first and the last, which are kept as for float16.
         facts: {name: text}, for the file's metadata.
 
     Returns:
@@ -46,6 +47,7 @@ def onnx_bytes(function, spec, precision, facts):
         _halve_weights(onnx, model)
     elif precision == "int8":
         model = _quantised(onnx, model)
+        _halve_weights(onnx, model)
     model.producer_name = "artist_features"
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model)
@@ -80,11 +82,22 @@ def _halve_weights(onnx, model):
 
 
 def _quantised(onnx, model):
-    """Quantise the convolutions and nothing else, dynamically."""
+    """Quantise the convolutions and nothing else, dynamically; not the first and the last.
+
+    8 bits are few for a log-mel with its loud and quiet bands, and the last block whitens: it
+    makes much of small numbers and of their errors.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    names = [node.name for node in model.graph.node if node.op_type == "Conv"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         # ONNX Runtime has convolutions of unsigned weights only
-        quantize_dynamic(model, path, op_types_to_quantize=["Conv"], weight_type=QuantType.QUInt8)
+        quantize_dynamic(
+            model,
+            path,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=[names[0], names[-1]],
+            weight_type=QuantType.QUInt8,
+        )
         return onnx.load(path)
