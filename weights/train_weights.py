@@ -152,11 +152,14 @@ def train(args, name, kind, steps, *words, init=None, **changes):
 
 
 def whiten(args, kind):
-    """Whiten the last block of a trained model over all music it was trained on."""
+    """Whiten the last block of a trained model over the manifests' tracks to train on."""
     out = args.runs / f"{kind}_whitened"
-    if not (out / model_folder.CARD_FILE).exists():
-        options = ["--out", out, "--name", kind, "--cache", args.runs / "cache"]
-        command("whiten", args.runs / kind, *args.manifests, *options)
+    if (out / model_folder.CARD_FILE).exists():
+        before = model_folder.read_card(out).training["whitened"]["before"]
+        if model_folder.read_card(args.runs / kind).weights_sha256 in before:
+            return
+    options = ["--out", out, "--name", kind, "--cache", args.runs / "cache", "--force"]
+    command("whiten", args.runs / kind, *args.manifests, *options)
 
 
 def resampled(manifest, folder, sample_rate):
@@ -234,15 +237,11 @@ def ship(args, kind, scores):
             f"finding the other tracks of an artist among {scores['n_tracks']} tracks of "
             f"{scores['n_artists']} artists not in training; 95 % bootstrap over artists; "
             f"{scores['date'][:10]}, CPU; python weights/train_weights.py"
+            + ("; labels alone, the authors' alone: docs/training.md" if args.trained else "")
         ),
     }
     limits = "mostly instrumental game music; little singing and speech; few artists"
-    card = dataclasses.replace(
-        card,
-        description=f"{card.description.rstrip('.')}; last block whitened.",
-        scores=measured,
-        training=card.training | {"limits": limits},
-    )
+    card = dataclasses.replace(card, scores=measured, training=card.training | {"limits": limits})
     folder.mkdir(parents=True, exist_ok=True)
     for file in model_folder.KERAS_FILES:
         (folder / file).write_bytes((run / file).read_bytes())
@@ -259,14 +258,14 @@ def interval(value):
 
 
 def report(args, scores, standardised, narrow):
-    """Return the text of docs/training.md."""
-    title = (
-        "What whitening contributes" if args.trained else "What each step of training contributed"
-    )
+    """Return the text of docs/training.md, or docs/whitening.md."""
+    title, script = "What each step of training contributed", "python weights/train_weights.py"
+    if args.trained:
+        title, script = "What whitening the last block contributed", f"{script} --trained"
     lines = [
         f"# {title}",
         "",
-        f"Written by `python weights/train_weights.py` on {datetime.date.today()}, "
+        f"Written by `{script}` on {datetime.date.today()}, "
         f"{scores['device']}. Artist retrieval among {scores['n_tracks']} tracks of "
         f"{scores['n_artists']} artists that "
         "no run has seen (split by artist, seed 0); 95 % bootstrap intervals over artists, those "

@@ -88,7 +88,7 @@ def run(args):
         license=args.license,
         data=args.data,
         description=args.description,
-        command=_command(),
+        command=command_line(),
     )
     if args.credit:
         options.credit = args.credit
@@ -122,7 +122,8 @@ def _changes(args):
     return changes
 
 
-def _command():
+def command_line():
+    """Return the command as it was given, for the card."""
     # paths by their last part: where a user keeps files is nobody's business
     words = [
         os.path.basename(word.rstrip("/")) if os.path.isdir(os.path.dirname(word)) else word

@@ -1,7 +1,9 @@
 """`artist-features whiten`: a model that lets more than a few directions tell what is alike."""
 
+import signal
 import sys
 
+from artist_features.cli import train
 from artist_features.errors import display_path
 
 
@@ -18,16 +20,20 @@ def add_parser(commands):
     parser.add_argument("model", metavar="MODEL", help="name, folder or hf://owner/name")
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="CSV: file,artist,title")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the new model")
-    parser.add_argument("--name", help="of the new model (default: that of the folder)")
+    parser.add_argument("--name", default="", help="of the new model (default: that of the folder)")
     parser.add_argument("--cache", metavar="DIR", help="prepared audio (default: DIR/cache)")
     parser.add_argument(
         "--split-seed", type=int, default=0, metavar="N", help="of the held-out artists"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="also into a folder that has files: replace a model's"
     )
     parser.set_defaults(command=run)
 
 
 def run(args):
     """Whiten, report, and return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from artist_features.training.last_block import whiten  # imports TensorFlow
 
     card = whiten(
@@ -35,6 +41,8 @@ def run(args):
         args.manifests,
         args.out,
         name=args.name,
+        force=args.force,
+        command=train.command_line(),
         cache=args.cache,
         split_seed=args.split_seed,
         say=lambda text: print(text, file=sys.stderr),

@@ -5,6 +5,7 @@ of them tells little about the others. The new block is computed, not trained.
 """
 
 import dataclasses
+import datetime
 from pathlib import Path
 
 import keras
@@ -12,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from artist_features.errors import ManifestError, WeightsError
-from artist_features.training import data
+from artist_features.errors import ManifestError, OutputError, WeightsError
+from artist_features.training import data, runfolder
+from artist_features.training.options import Options
 from artist_features.training.whitening import whitening_matrix
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
@@ -23,9 +25,23 @@ from artist_features.zoo.registry import read_model
 SHRINKAGE = 0.1
 _MAX_CROPS = 40  # of a track: an hour of one artist is no more than two minutes
 _BATCH = 64
+_ENOUGH = 10  # segments for each number, or a warning
+_ROUNDING = 1e-9  # what varies by less, relative to its size, does not vary
+_WHITENED = "; last block whitened."  # ends the description, once
 
 
-def whiten(spec, manifests, out, *, name=None, cache=None, split_seed=0, say=print):
+def whiten(
+    spec,
+    manifests,
+    out,
+    *,
+    name="",
+    cache=None,
+    split_seed=0,
+    force=False,
+    command="",
+    say=print,
+):
     """Write a copy of a model with its last block whitened.
 
     Let h be the m numbers of a segment that the last block is given. The new block makes 2 m
@@ -35,49 +51,80 @@ def whiten(spec, manifests, out, *, name=None, cache=None, split_seed=0, say=pri
     Args:
         spec: bundled name, model folder or Hub id.
         manifests: paths of CSV files; held-out artists are left out as in training.
-        out: folder to write, another one than the model's.
-        name: of the new model; None means that of the folder.
+        out: folder to write: new, or with nothing in it but a cache.
+        name: of the new model; "" means that of the folder.
         cache: folder of prepared audio, as of a training run; None means OUT/cache.
         split_seed: of the held-out artists, as in training.
+        force: write into a folder with files in it, and replace those of a model.
+        command: for the card.
         say: function that takes lines for the user.
 
     Returns:
         The `ModelCard` written, without the old model's scores.
 
     Raises:
-        ManifestError: a manifest cannot be used, or no track of it.
+        ManifestError: a manifest cannot be used, no track of it, or all segments are alike.
         WeightsError: the model cannot be read, or its last block is no convolution of kernel
             size 1 that doubles the numbers (the paper's is).
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or has files in it.
         ValueError: the name is not allowed.
     """
     card, weights = read_model(spec)
-    before = f"{card.name}, sha256 {card.weights_sha256}"
-    card = dataclasses.replace(card, name=name or Path(out).resolve().name)
     _check_last_block(card, spec)
-    found = data.load(
-        manifests, cache or Path(out) / "cache", card.front_end, split_seed=split_seed
-    )
+    before = f"{card.name}, sha256 {card.weights_sha256}"
+    name = Options(name=name).model_name(Path(out))
+    description = card.description.removesuffix(_WHITENED).rstrip(".") + _WHITENED
+    card = dataclasses.replace(card, name=name, description=description)
+    try:
+        _claim(Path(out), force)
+        cache = cache or Path(out) / "cache"
+        found = data.load(manifests, cache, card.front_end, split_seed=split_seed)
+    except OSError as error:
+        text = f"cannot be written ({error.strerror or error}); choose another folder."
+        raise OutputError("not_writable", text, error.filename or out) from None
     for _, error in found.cache.failures:
         say(f"left out: {error}")
     if not len(found.free):
-        raise ManifestError("no track to train on can be used.", manifests[0])
+        text = (
+            f"no track to train on can be used: {len(found.tracks)} in all, {found.short} shorter "
+            f"than a segment, {len(found.cache.failures)} unreadable, the others held out."
+        )
+        raise ManifestError(text, manifests[0])
     model = model_folder.build(card, weights)
     conv = model.get_layer(f"block{len(card.network.filters)}_conv")
     mean, covariance, n_segments = _moments(model, conv.input, found, card.front_end)
+    if not np.trace(covariance) > _ROUNDING * np.sum(mean**2):
+        text = f"its {n_segments} segments all sound alike; more music is needed."
+        raise ManifestError(text, manifests[0])
+    if n_segments < _ENOUGH * len(mean):
+        say(f"warning: {n_segments} segments say little about {len(mean)} numbers; add music")
     _replace(model, conv, mean, covariance)
     facts = {
+        "before": before,
         "shrinkage": SHRINKAGE,
-        "n_tracks": len(found.free),
-        "n_segments": n_segments,
+        "manifests": [Path(manifest).name for manifest in manifests],
         "data_sha256": found.sha256,
         "split_seed": split_seed,
-        "before": before,
+        "hours": round(found.hours, 2),
+        "n_tracks": len(found.free),
+        "n_segments": n_segments,
+        "date": str(datetime.date.today()),
+        "versions": runfolder.versions(),
+        "command": command,
     }
     fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
     del fields["weights_sha256"]
     fields |= {"training": card.training | {"whitened": facts}, "scores": {}}
     return model_folder.write_folder(out, model, fields)
+
+
+def _claim(out, force):
+    """Make the folder, and refuse one with something in it."""
+    out.mkdir(parents=True, exist_ok=True)
+    found = sorted({path.name for path in out.iterdir()} - {"cache"})
+    if found and not force:
+        text = f"has {found[0]!r} in it; choose a new folder, or add --force."
+        raise OutputError("mismatch", text, out)
 
 
 def _check_last_block(card, spec):
@@ -99,7 +146,7 @@ def _moments(model, given, found, front_end):
     hear = tf.function(lambda waveforms: hidden(waveforms, training=False), signature)
     places = [place for t in found.free for place in found.cache.places(t, n_samples, _MAX_CROPS)]
     count, total, products = 0, np.zeros(dim), np.zeros((dim, dim))
-    for start in tqdm(range(0, len(places), _BATCH), desc="whiten", unit="batch"):
+    for start in tqdm(range(0, len(places), _BATCH), "whiten", unit="batch", disable=None):
         crops = [found.cache.read(*p, n_samples) for p in places[start : start + _BATCH]]
         waveforms = np.stack(crops).astype(np.float32)[..., None] / 32767
         rows = hear(tf.constant(waveforms)).numpy().reshape(-1, dim).astype(np.float64)
@@ -115,7 +162,7 @@ def _replace(model, conv, mean, covariance):
     kernel = np.hstack([matrix, -matrix])
     conv.set_weights([kernel[None], -mean @ kernel])
     # what the normalisation finds in this music; its gamma undoes the division
-    variance = np.diag(matrix @ covariance @ matrix)
+    variance = np.maximum(np.diag(matrix @ covariance @ matrix), 0)  # rounding may go below
     variance = np.hstack([variance, variance])
     norm = model.get_layer(conv.name.replace("conv", "norm"))
     zeros = np.zeros_like(variance)
