@@ -64,7 +64,7 @@ def _interpreter_class():
 
         def interpreter(**options):
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated")
+                warnings.filterwarnings("ignore", r"(?s).*(tf\.lite\.Interpreter|LiteRT)")
                 return tf.lite.Interpreter(**options)
 
         return interpreter
