@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 
@@ -36,6 +37,28 @@ def test_a_signal_that_got_lost_is_raised_again():
         with pytest.raises(Stopped):
             stop.whole(lambda: None)()
         assert stop.whole(lambda: 5, at_the_end=True)() == 5
+
+
+class Interrupted:
+    def __del__(self):
+        interrupt()
+
+
+class Broken:
+    def __del__(self):
+        raise ValueError("of another kind")
+
+
+def test_only_a_signal_gets_lost_without_a_word(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_type))
+    with OrderlyStop() as stop:
+        Interrupted()
+        Broken()
+        with pytest.raises(Stopped):
+            stop.whole(lambda: None)()
+    Broken()
+    assert told == [ValueError, ValueError]
 
 
 def test_without_a_signal_nothing_is_raised():

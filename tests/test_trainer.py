@@ -17,6 +17,7 @@ from artist_features.cli.main import main
 from artist_features.errors import OutputError
 from artist_features.training import checkpoints
 from artist_features.training.manifest import read_manifest
+from artist_features.training.schedule import Schedule
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
 
@@ -136,16 +137,47 @@ def test_killed_run_goes_on_and_ends_as_an_unbroken_one(unbroken, manifest, cach
 def test_termination_keeps_the_last_checkpoint(manifest, cache, tmp_path):
     out = tmp_path / "terminated"
     words = command("basic", manifest, out, "--cache", cache, changes=(*SMALL, "n_steps=100000"))
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while not (out / "checkpoints" / "last.npz").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in said
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not (out / "checkpoints" / "last.npz").exists():
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 143
+    assert "stopped by SIGTERM" in said
     assert "Traceback" not in said
     assert checkpoints.load(out / "checkpoints" / "last.npz")[1]["row"]["step"] >= 2
+
+
+class Deaf:
+    """Gets a signal where Python loses the exception that it raises."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_that_got_lost_ends_the_run_after_the_step(manifest, cache, tmp_path, capsys):
+    steps = []
+
+    def rate(self, step):
+        steps.append(step)
+        if len(steps) == 1:
+            Deaf()
+        return real(self, step)
+
+    real = Schedule.rate
+    words = command("basic", manifest, tmp_path / "run", "--cache", cache, changes=SMALL)[3:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Schedule, "rate", rate)
+        assert main(words) == 143
+    assert steps == [0]
+    said = capsys.readouterr().err
+    assert "stopped by SIGTERM" in said
+    assert "Deaf" not in said
+    assert not (tmp_path / "run" / "checkpoints" / "last.npz").exists()
 
 
 def test_training_lowers_the_loss_and_basic_learns_its_artists(manifest, cache, tmp_path):

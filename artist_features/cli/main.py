@@ -28,6 +28,7 @@ from artist_features.cli import (
     whiten,
     who,
 )
+from artist_features.cli.stopping import Stopped
 from artist_features.errors import (
     ArtistFeaturesError,
     ClusterError,
@@ -80,6 +81,9 @@ def main(argv=None):
     except KeyboardInterrupt:
         _say("artist-features: interrupted")
         return 130
+    except Stopped as stopped:
+        _say(f"artist-features: stopped by {stopped}")
+        return stopped.exit_code
     except BrokenPipeError:
         # the reader of our output has gone: nothing more to say, also not at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

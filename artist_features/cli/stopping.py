@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 
 _ORDERLY = [
@@ -32,17 +33,25 @@ class OrderlyStop:
         self._number = None
         self._busy = False
         self._before = {}
+        self._hook = None
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
             for number in _ORDERLY:
                 if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
                     self._before[number] = signal.signal(number, self._handle)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         return self
 
     def __exit__(self, *_):
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = self._hook
+
+    def _unraisable(self, unraisable):
+        """Tell of an exception that got lost, unless it is ours, which `whole` raises again."""
+        if unraisable.exc_type is not Stopped:
+            self._hook(unraisable)
 
     def _handle(self, number, _):
         if self._number is not None:

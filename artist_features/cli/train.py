@@ -5,9 +5,9 @@ import contextlib
 import dataclasses
 import os
 import shlex
-import signal
 import sys
 
+from artist_features.cli.stopping import OrderlyStop
 from artist_features.training.options import KINDS, Options
 from artist_features.training.recipes import RECIPES, Augmentation
 from artist_features.training.strategy import DEVICES, PRECISIONS, STRATEGIES
@@ -70,7 +70,6 @@ def add_parser(commands):
 
 def run(args):
     """Train and return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = Options(
         recipe_name=args.recipe,
         changes=_changes(args),
@@ -92,9 +91,11 @@ def run(args):
     )
     if args.credit:
         options.credit = args.credit
-    from artist_features.training import trainer  # imports TensorFlow
+    with OrderlyStop() as stop:
+        from artist_features.training import trainer  # imports TensorFlow
 
-    trainer.train(args.kind, args.manifests, args.out, options, say=_say)
+        after_step = stop.whole(lambda: None)
+        trainer.train(args.kind, args.manifests, args.out, options, say=_say, after_step=after_step)
     return 0
 
 

@@ -1,9 +1,9 @@
 """`artist-features whiten`: a model that lets more than a few directions tell what is alike."""
 
-import signal
 import sys
 
 from artist_features.cli import train
+from artist_features.cli.stopping import OrderlyStop
 from artist_features.errors import display_path
 
 
@@ -33,20 +33,20 @@ def add_parser(commands):
 
 def run(args):
     """Whiten, report, and return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from artist_features.training.last_block import whiten  # imports TensorFlow
+    with OrderlyStop() as stop:
+        from artist_features.training.last_block import whiten  # imports TensorFlow
 
-    card = whiten(
-        args.model,
-        args.manifests,
-        args.out,
-        name=args.name,
-        force=args.force,
-        command=train.command_line(),
-        cache=args.cache,
-        split_seed=args.split_seed,
-        say=lambda text: print(text, file=sys.stderr),
-    )
+        card = whiten(
+            args.model,
+            args.manifests,
+            args.out,
+            name=args.name,
+            force=args.force,
+            command=train.command_line(),
+            cache=args.cache,
+            split_seed=args.split_seed,
+            say=stop.whole(lambda text: print(text, file=sys.stderr)),
+        )
     facts = card.training["whitened"]
     print(
         f"{card.name}: last block whitened over {facts['n_segments']} segments of "

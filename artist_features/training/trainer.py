@@ -16,7 +16,7 @@ from artist_features.zoo import devices, models
 from artist_features.zoo import folder as model_folder
 
 
-def train(kind, manifests, out, options=None, *, say=print):
+def train(kind, manifests, out, options=None, *, say=print, after_step=lambda: None):
     """Train a model, or go on with the run that a folder holds.
 
     Killed at any moment, the same call goes on from the last checkpoint and ends with
@@ -28,6 +28,8 @@ def train(kind, manifests, out, options=None, *, say=print):
         out: run folder, new or with a run; at the end also a model folder.
         options: `Options`.
         say: function that takes lines for the user.
+        after_step: function to call after each step; what it raises ends the run, which
+            can go on from its last checkpoint.
 
     Returns:
         dict: the last row of the log.
@@ -53,7 +55,7 @@ def train(kind, manifests, out, options=None, *, say=print):
         ready.build(distributed, say)
         if chief:
             run.claim(ready.settings, options.command)
-        loop = _Loop(kind, run, ready, options.recipe, distributed, chief, say)
+        loop = _Loop(kind, run, ready, options.recipe, distributed, chief, say, after_step)
         row = loop.go()
         if chief:
             row = loop.best_row(row)
@@ -90,10 +92,10 @@ def _write_model(path, ready, fields):
 class _Loop:
     """Steps, checks and checkpoints, from the last checkpoint to the end."""
 
-    def __init__(self, kind, run, ready, recipe, distributed, chief, say):
+    def __init__(self, kind, run, ready, recipe, distributed, chief, say, after_step):
         self._kind, self._run, self._ready = kind, run, ready
         self._recipe, self._distributed = recipe, distributed
-        self._chief, self._say = chief, say
+        self._chief, self._say, self._after_step = chief, say, after_step
         self._schedule = Schedule(recipe)
 
     def go(self):
@@ -148,6 +150,7 @@ class _Loop:
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 bar.update()
+                self._after_step()
         means = {name: float(value) / (stop - start) for name, value in sums.items()}
         if not all(map(np.isfinite, means.values())):
             raise ValueError(
