@@ -19,10 +19,6 @@ was stopped:
 At the end all of them, the teacher, MFCCs and chance find the test artists' tracks, as
 they are and as 16 kHz and 8 kHz (telephone) recordings of them; the scores go into the two
 cards and into docs/training.md.
-
-    python weights/train_weights.py ... --runs FOLDER --trained --table docs/whitening.md
-
-trains nothing: it whitens, scores and ships the model folders FOLDER/siamese and FOLDER/basic.
 """
 
 import argparse
@@ -88,8 +84,7 @@ def main():
     args = parse_args()
     runs = args.runs
     score_targets(args, args.manifests[0])  # now, not after hours: do they fit the manifest?
-    if not args.trained:
-        train_all(args)
+    train_all(args)
     for kind in KINDS:
         whiten(args, kind)
     manifest = args.manifests[0]
@@ -130,7 +125,6 @@ def parse_args():
     parser.add_argument("--steps", type=int, default=5000, help="of the teacher's term alone")
     parser.add_argument("--label-steps", type=int, default=3000, help="of each model's own")
     parser.add_argument("--ablation-steps", type=int, default=1000, help="of the other runs")
-    parser.add_argument("--trained", action="store_true", help="siamese and basic lie in --runs")
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "training.md")
     return parser.parse_args()
@@ -224,20 +218,14 @@ def ship(args, kind, scores):
         "authors_as_only_teacher_artist_map": f"{kind}_one_teacher",
         "distillation_from_authors_alone_artist_map": "distilled",
     }
-    earlier = model_folder.read_card(args.runs / kind).scores  # with --trained: of other runs
-    measured = {name: earlier[name] for name in others if name in earlier} | {
+    measured = {
         "held_out_artist_map": round(map_of(scores, run.name)["estimate"], 3),
         "held_out_artist_map_interval": interval(map_of(scores, run.name)),
-        **{
-            name: round(map_of(scores, row)["estimate"], 3)
-            for name, row in others.items()
-            if row in scores["rows"]
-        },
+        **{name: round(map_of(scores, row)["estimate"], 3) for name, row in others.items()},
         "measured": (
             f"finding the other tracks of an artist among {scores['n_tracks']} tracks of "
             f"{scores['n_artists']} artists not in training; 95 % bootstrap over artists; "
             f"{scores['date'][:10]}, CPU; python weights/train_weights.py"
-            + ("; labels alone, the authors' alone: docs/training.md" if args.trained else "")
         ),
     }
     limits = "mostly instrumental game music; little singing and speech; few artists"
@@ -258,14 +246,11 @@ def interval(value):
 
 
 def report(args, scores, standardised, narrow):
-    """Return the text of docs/training.md, or docs/whitening.md."""
-    title, script = "What each step of training contributed", "python weights/train_weights.py"
-    if args.trained:
-        title, script = "What whitening the last block contributed", f"{script} --trained"
+    """Return the text of docs/training.md."""
     lines = [
-        f"# {title}",
+        "# What each step of training contributed",
         "",
-        f"Written by `{script}` on {datetime.date.today()}, "
+        f"Written by `python weights/train_weights.py` on {datetime.date.today()}, "
         f"{scores['device']}. Artist retrieval among {scores['n_tracks']} tracks of "
         f"{scores['n_artists']} artists that "
         "no run has seen (split by artist, seed 0); 95 % bootstrap intervals over artists, those "
@@ -279,9 +264,7 @@ def report(args, scores, standardised, narrow):
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, title in ROWS.items():
-        row, steps, minutes, cosine = scores["rows"].get(name), "", "", ""
-        if row is None:
-            continue
+        row, steps, minutes, cosine = scores["rows"][name], "", "", ""
         if (args.runs / name / "run.json").exists():
             card = model_folder.read_card(args.runs / name)
             checks = card.scores.get("check_during_training", {})
