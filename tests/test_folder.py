@@ -6,6 +6,7 @@ the card states the hash of the hostile file, so that the strict reader itself i
 
 import ctypes
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ import numpy as np
 import pytest
 
 from artist_features.config import ModelCard, Network
-from artist_features.errors import WeightsError
+from artist_features.errors import OutputError, WeightsError
 from artist_features.zoo import folder as model_folder
 
 NETWORK = Network(filters=(8, 4), kernel_sizes=(2, 1), pool_sizes=(4, 1))
@@ -675,6 +676,30 @@ def test_written_folder_gives_the_same_model(tiny_folder, tmp_path):
     assert np.ptp(expected) > 0
     np.testing.assert_array_equal(other(audio).numpy(), expected)
     np.testing.assert_array_equal(plain(audio).numpy(), expected)
+
+
+def test_a_model_whose_successor_does_not_fit_stays_whole(tiny_folder, tmp_path, monkeypatch):
+    """The disk is full at the last file."""
+    target = tmp_path / "model"
+    card, weights = read(tiny_folder)
+    model = model_folder.build(card, weights)
+    fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
+    del fields["weights_sha256"]
+    model_folder.write_folder(target, model, fields)
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+    model.set_weights([values + 1 for values in model.get_weights()])
+    real, n_written = Path.write_bytes, []
+
+    def write_bytes(path, data):
+        n_written.append(path)
+        if len(n_written) == len(model_folder.FILES):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(OutputError, match="No space left"):
+        model_folder.write_folder(target, model, fields)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
 
 
 def test_any_text_can_be_written_and_printed(tiny_folder, tmp_path):

@@ -15,8 +15,9 @@ from training_data import SPLITS, write_data_set
 
 from artist_features.cli.main import main
 from artist_features.errors import OutputError
-from artist_features.training import checkpoints
+from artist_features.training import checkpoints, trainer
 from artist_features.training.manifest import read_manifest
+from artist_features.training.options import Options
 from artist_features.training.schedule import Schedule
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
@@ -178,6 +179,23 @@ def test_a_signal_that_got_lost_ends_the_run_after_the_step(manifest, cache, tmp
     assert "stopped by SIGTERM" in said
     assert "Deaf" not in said
     assert not (tmp_path / "run" / "checkpoints" / "last.npz").exists()
+
+
+def test_the_log_keeps_a_row_whatever_comes_after_its_checkpoint(manifest, cache, tmp_path):
+    def train_on(say):
+        options = Options(changes=few, cache=cache)
+        trainer.train("basic", [manifest], tmp_path / "run", options, say=say)
+
+    def stop(text):
+        if text.startswith("step 4"):
+            raise KeyboardInterrupt
+
+    few = {"n_steps": 6, "check_every": 2, "n_warmup": 1, "n_free": 4}
+    few["n_anchors"] = {"basic": 4, "siamese": 4}
+    with pytest.raises(KeyboardInterrupt):
+        train_on(stop)
+    train_on(print)
+    assert [row["step"] for row in log(tmp_path / "run")] == ["2", "4", "6"]
 
 
 def test_training_lowers_the_loss_and_basic_learns_its_artists(manifest, cache, tmp_path):

@@ -94,8 +94,7 @@ def run(args):
     with OrderlyStop() as stop:
         from artist_features.training import trainer  # imports TensorFlow
 
-        after_step = stop.whole(lambda: None)
-        trainer.train(args.kind, args.manifests, args.out, options, say=_say, after_step=after_step)
+        trainer.train(args.kind, args.manifests, args.out, options, say=_say, whole=stop.whole)
     return 0
 
 

@@ -45,7 +45,8 @@ def run(args):
             command=train.command_line(),
             cache=args.cache,
             split_seed=args.split_seed,
-            say=stop.whole(lambda text: print(text, file=sys.stderr)),
+            say=lambda text: print(text, file=sys.stderr),
+            whole=stop.whole,
         )
     facts = card.training["whitened"]
     print(

@@ -41,6 +41,7 @@ def whiten(
     force=False,
     command="",
     say=print,
+    whole=lambda function: function,
 ):
     """Write a copy of a model with its last block whitened.
 
@@ -58,6 +59,8 @@ def whiten(
         force: write into a folder with files in it, and replace those of a model.
         command: for the card.
         say: function that takes lines for the user.
+        whole: decorator of what a stop must not break off (a batch, the model); it may raise
+            after that.
 
     Returns:
         The `ModelCard` written, without the old model's scores.
@@ -92,7 +95,7 @@ def whiten(
         raise ManifestError(text, manifests[0])
     model = model_folder.build(card, weights)
     conv = model.get_layer(f"block{len(card.network.filters)}_conv")
-    mean, covariance, n_segments = _moments(model, conv.input, found, card.front_end)
+    mean, covariance, n_segments = _moments(model, conv.input, found, card.front_end, whole)
     if not np.trace(covariance) > _ROUNDING * np.sum(mean**2):
         text = f"its {n_segments} segments all sound alike; more music is needed."
         raise ManifestError(text, manifests[0])
@@ -115,7 +118,7 @@ def whiten(
     fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
     del fields["weights_sha256"]
     fields |= {"training": card.training | {"whitened": facts}, "scores": {}}
-    return model_folder.write_folder(out, model, fields)
+    return whole(model_folder.write_folder)(out, model, fields)
 
 
 def _claim(out, force):
@@ -138,12 +141,12 @@ def _check_last_block(card, spec):
         raise WeightsError("incompatible", text, spec)
 
 
-def _moments(model, given, found, front_end):
+def _moments(model, given, found, front_end, whole):
     """Return mean and covariance of what a layer is given, and of how many segments."""
     dim, n_samples = given.shape[-1], front_end.segment_samples
     hidden = keras.Model(model.input, given)
     signature = [tf.TensorSpec((None, n_samples, 1), tf.float32)]
-    hear = tf.function(lambda waveforms: hidden(waveforms, training=False), signature)
+    hear = whole(tf.function(lambda waveforms: hidden(waveforms, training=False), signature))
     places = [place for t in found.free for place in found.cache.places(t, n_samples, _MAX_CROPS)]
     count, total, products = 0, np.zeros(dim), np.zeros((dim, dim))
     for start in tqdm(range(0, len(places), _BATCH), "whiten", unit="batch", disable=None):

@@ -16,7 +16,7 @@ from artist_features.zoo import devices, models
 from artist_features.zoo import folder as model_folder
 
 
-def train(kind, manifests, out, options=None, *, say=print, after_step=lambda: None):
+def train(kind, manifests, out, options=None, *, say=print, whole=lambda function: function):
     """Train a model, or go on with the run that a folder holds.
 
     Killed at any moment, the same call goes on from the last checkpoint and ends with
@@ -28,8 +28,8 @@ def train(kind, manifests, out, options=None, *, say=print, after_step=lambda: N
         out: run folder, new or with a run; at the end also a model folder.
         options: `Options`.
         say: function that takes lines for the user.
-        after_step: function to call after each step; what it raises ends the run, which
-            can go on from its last checkpoint.
+        whole: decorator of what a stop must not break off (a step, a checkpoint, the model);
+            what it raises afterwards ends the run, which can go on from its last checkpoint.
 
     Returns:
         dict: the last row of the log.
@@ -55,7 +55,7 @@ def train(kind, manifests, out, options=None, *, say=print, after_step=lambda: N
         ready.build(distributed, say)
         if chief:
             run.claim(ready.settings, options.command)
-        loop = _Loop(kind, run, ready, options.recipe, distributed, chief, say, after_step)
+        loop = _Loop(kind, run, ready, options.recipe, distributed, chief, say, whole)
         row = loop.go()
         if chief:
             row = loop.best_row(row)
@@ -71,7 +71,7 @@ def train(kind, manifests, out, options=None, *, say=print, after_step=lambda: N
                 manifests=manifests,
                 n_devices=distributed.num_replicas_in_sync,
             )
-            _write_model(run.path, ready, fields)
+            whole(_write_model)(run.path, ready, fields)
             say(f"step {row['step']} of {options.recipe.n_steps}; model in {run.path}")
     except OSError as error:  # a disk that is full, a folder that became read-only
         code = "no_space" if error.errno == errno.ENOSPC else "not_writable"
@@ -92,10 +92,11 @@ def _write_model(path, ready, fields):
 class _Loop:
     """Steps, checks and checkpoints, from the last checkpoint to the end."""
 
-    def __init__(self, kind, run, ready, recipe, distributed, chief, say, after_step):
+    def __init__(self, kind, run, ready, recipe, distributed, chief, say, whole):
         self._kind, self._run, self._ready = kind, run, ready
         self._recipe, self._distributed = recipe, distributed
-        self._chief, self._say, self._after_step = chief, say, after_step
+        self._chief, self._say = chief, say
+        self._step, self._keep = whole(ready.learner.step), whole(self._write)
         self._schedule = Schedule(recipe)
 
     def go(self):
@@ -116,8 +117,8 @@ class _Loop:
             row["seconds"] = seconds + time.monotonic() - start
             better = "loss" in found and self._schedule.check(self._agreed(found["loss"]), step)
             if self._chief:
+                log.write(row)  # first: rows after the last checkpoint are dropped
                 self._keep(row, better)
-                log.write(row)
                 _write_events(events, row)
         return row
 
@@ -146,11 +147,10 @@ class _Loop:
         )
         with bar:
             for step, batch in zip(range(start, stop), dataset, strict=True):
-                values = self._ready.learner.step(batch, self._schedule.rate(step))
+                values = self._step(batch, self._schedule.rate(step))
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 bar.update()
-                self._after_step()
         means = {name: float(value) / (stop - start) for name, value in sums.items()}
         if not all(map(np.isfinite, means.values())):
             raise ValueError(
@@ -166,7 +166,7 @@ class _Loop:
         values = self._distributed.run(lambda: tf.constant(loss, tf.float64))
         return float(self._distributed.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
 
-    def _keep(self, row, better):
+    def _write(self, row, better):
         """Write the checkpoints and say how the run is doing."""
         arrays = {name: np.asarray(v) for name, v in self._ready.learner.variables().items()}
         state = {"row": row, "schedule": self._schedule.state}

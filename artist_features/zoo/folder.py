@@ -176,10 +176,17 @@ def _write_folder(folder, model, card_fields):
     digest = hashlib.sha256(contents[WEIGHTS_FILE]).hexdigest()
     card = ModelCard(**card_fields, weights_sha256=digest)
     # a path in the training record may not be UTF-8: its bytes become JSON escapes
-    contents[CARD_FILE] = card.to_json().encode("utf-8", "backslashreplace")
     contents["README.md"] = card_text.model_card(card).encode()
-    for name, data in contents.items():
-        (folder / name).write_bytes(data)
+    contents[CARD_FILE] = card.to_json().encode("utf-8", "backslashreplace")
+    partial = {name: folder / f"{name}.partial" for name in contents}
+    try:
+        for name, data in contents.items():
+            partial[name].write_bytes(data)
+        for name in contents:  # a disk that is full has said so by now: the old model is whole
+            os.replace(partial[name], folder / name)
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
     return card
 
 
