@@ -6,13 +6,15 @@
         --runs RUNS
 
 MANIFEST has the artist names that are divided into train, valid and test by the seed; MORE
-adds music to train on, with or without artists (column split: train). Every stage is an
-`artist-features train` of its own in a folder of RUNS, so that the whole goes on where it
-was stopped:
+adds music to train on, with or without artists (column split: train). Every stage is a
+command of its own in a folder of RUNS, so that the whole goes on where it was stopped:
 
     distilled       the teacher's term alone
-    siamese, basic  from there on, the artist loss, the teacher's term and musicnn's
-    siamese_one_teacher, basic_one_teacher    the same without musicnn
+    basic           from there on, the artist loss, the teacher's term and musicnn's
+    siamese         from basic on, the same terms
+    siamese_alone   the same from distilled on, as long and at the rate as basic
+    siamese_one_teacher, basic_one_teacher    from distilled on without musicnn, by the
+                    default recipe, shorter
     siamese_labels, basic_labels    the artist loss alone, from random weights
     siamese_whitened, basic_whitened    siamese and basic after `artist-features whiten`: shipped
 
@@ -45,14 +47,13 @@ KINDS = ("siamese", "basic")
 # the second teacher knows more (docs/training.md), so the first one holds loosely; the hinge
 # is a sum over the nearest negatives, so it weighs more than the classifier's entropy
 _TOGETHER = {"learning_rate": 0.003, "teacher_weight": 0.1, "relation_weight": 6}
-SECOND_TEACHER = {
-    "siamese": {**_TOGETHER, "label_weight": 0.25},
-    "basic": {**_TOGETHER, "label_weight": 0.5},
-}
+BASIC = {**_TOGETHER, "label_weight": 0.5}
+SIAMESE = {**_TOGETHER, "label_weight": 0.25}
 NARROW_HZ = (16000, 8000)
 CREDIT = (
     "Trained by artist_features on freely licensed music (CC BY, CC BY-SA, CC0, GPL, public "
-    "domain). Teachers: the weights of Park et al., ISMIR 2018 (jongpillee/ismir2018-artist, MIT, "
+    "domain; some BSD, MIT and licences of the works' own, among them OpenMusic Yellow). "
+    "Teachers: the weights of Park et al., ISMIR 2018 (jongpillee/ismir2018-artist, MIT, "
     "Copyright (c) 2018 Jongpil Lee), and, through a layer that served training only, those of "
     "musicnn 0.1.0 (MSD_musicnn, ISC, Copyright (c) 2019 Music Technology Group, Universitat "
     "Pompeu Fabra, developed by Jordi Pons)."
@@ -64,10 +65,11 @@ DESCRIPTIONS = {
     "teachers.",
 }
 ROWS = {
-    "siamese_whitened": "siamese: labels, both teachers, whitened (shipped)",
+    "siamese_whitened": "siamese: from basic on, labels, both teachers, whitened (shipped)",
     "basic_whitened": "basic: labels, both teachers, whitened (shipped)",
-    "siamese": "siamese: labels, both teachers",
+    "siamese": "siamese: from basic on, labels, both teachers",
     "basic": "basic: labels, both teachers",
+    "siamese_alone": "siamese: labels, both teachers, not from basic on",
     "siamese_one_teacher": "siamese: labels and the authors' model",
     "basic_one_teacher": "basic: labels and the authors' model",
     "distilled": "the authors' model as teacher alone",
@@ -106,8 +108,10 @@ def train_all(args):
     """Run all stages of training, or go on with them."""
     both = ["--teacher", args.teacher, "--targets", args.targets]
     train(args, "distilled", "siamese", args.steps, "--teacher", args.teacher, label_weight=0)
-    for kind in KINDS:
-        train(args, kind, kind, args.label_steps, *both, init="distilled", **SECOND_TEACHER[kind])
+    train(args, "basic", "basic", args.label_steps, *both, init="distilled", **BASIC)
+    gentle = SIAMESE | {"learning_rate": 0.001}
+    train(args, "siamese", "siamese", args.siamese_steps, *both, init="basic", **gentle)
+    train(args, "siamese_alone", "siamese", args.label_steps, *both, init="distilled", **SIAMESE)
     for kind in KINDS:
         name = f"{kind}_one_teacher"
         train(args, name, kind, args.ablation_steps, *both[:2], init="distilled")
@@ -123,7 +127,8 @@ def parse_args():
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--data", default="open music corpus", help="for the cards")
     parser.add_argument("--steps", type=int, default=5000, help="of the teacher's term alone")
-    parser.add_argument("--label-steps", type=int, default=3000, help="of each model's own")
+    parser.add_argument("--label-steps", type=int, default=5000, help="of basic, siamese_alone")
+    parser.add_argument("--siamese-steps", type=int, default=1500, help="of siamese after basic")
     parser.add_argument("--ablation-steps", type=int, default=1000, help="of the other runs")
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "training.md")
@@ -229,7 +234,9 @@ def ship(args, kind, scores):
         ),
     }
     limits = "mostly instrumental game music; little singing and speech; few artists"
-    card = dataclasses.replace(card, scores=measured, training=card.training | {"limits": limits})
+    card = dataclasses.replace(
+        card, scores=measured, credit=CREDIT, training=card.training | {"limits": limits}
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for file in model_folder.KERAS_FILES:
         (folder / file).write_bytes((run / file).read_bytes())
