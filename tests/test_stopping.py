@@ -61,6 +61,20 @@ def test_only_a_signal_gets_lost_without_a_word(monkeypatch):
     assert told == [ValueError, ValueError]
 
 
+def broken_import():
+    try:
+        interrupt()
+    except Stopped:
+        raise ImportError("initialization failed") from None
+
+
+def test_an_import_that_a_signal_broke_is_a_stop():
+    with pytest.raises(Stopped), OrderlyStop():
+        broken_import()
+    with pytest.raises(ImportError, match="no module"), OrderlyStop():
+        raise ImportError("no module")
+
+
 def test_without_a_signal_nothing_is_raised():
     with OrderlyStop() as stop:
         assert stop.whole(lambda: 5)() == 5

@@ -43,10 +43,13 @@ class OrderlyStop:
         self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, error, _):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         sys.unraisablehook = self._hook
+        # an extension module that a signal stops at its start says "initialization failed"
+        if self._number is not None and kind is not None and issubclass(kind, ImportError):
+            raise Stopped(self._number) from error
 
     def _unraisable(self, unraisable):
         """Tell of an exception that got lost, unless it is ours, which `whole` raises again."""
