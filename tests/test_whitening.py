@@ -1,5 +1,8 @@
 """Whitening: the matrix, the new last block against its formula, what it may hear."""
 
+import os
+import signal
+
 import keras
 import numpy as np
 import pytest
@@ -193,3 +196,21 @@ def test_the_command_writes_a_model_that_extracts(before, manifest, tmp_path, ca
     assert not (out / "cache").exists()
     assert main(["whiten", "no-such", str(manifest), "--out", str(out)]) == 2
     assert "no-such" in capsys.readouterr().err
+
+
+class Deaf:
+    """Gets a signal where Python loses the exception that it raises."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_that_got_lost_ends_it_after_the_batch(before, manifest, tmp_path, monkeypatch):
+    def places(*args, **_):
+        Deaf()
+        return args[0]
+
+    out = tmp_path / "new"
+    monkeypatch.setattr(last_block, "tqdm", places)
+    assert main(["whiten", str(before), str(manifest), "--out", str(out)]) == 143
+    assert [path.name for path in out.iterdir()] == ["cache"]

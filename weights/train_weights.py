@@ -12,7 +12,7 @@ command of its own in a folder of RUNS, so that the whole goes on where it was s
     distilled       the teacher's term alone
     basic           from there on, the artist loss, the teacher's term and musicnn's
     siamese         from basic on, the same terms
-    siamese_alone   the same from distilled on, as long and at the rate as basic
+    siamese_alone   the same from distilled on, for as long and at the same rate as basic
     siamese_one_teacher, basic_one_teacher    from distilled on without musicnn, by the
                     default recipe, shorter
     siamese_labels, basic_labels    the artist loss alone, from random weights

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from artist_features.config import SCHEMA_VERSION, ModelCard, shown
 from artist_features.errors import OutputError, WeightsError
+from artist_features.files import partial_name
 from artist_features.zoo import card_text, overflow, tensors
 
 CARD_FILE = "artist_features.json"
@@ -178,7 +179,7 @@ def _write_folder(folder, model, card_fields):
     # a path in the training record may not be UTF-8: its bytes become JSON escapes
     contents["README.md"] = card_text.model_card(card).encode()
     contents[CARD_FILE] = card.to_json().encode("utf-8", "backslashreplace")
-    partial = {name: folder / f"{name}.partial" for name in contents}
+    partial = {name: partial_name(folder / name) for name in contents}
     try:
         for name, data in contents.items():
             partial[name].write_bytes(data)
