@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 SCHEMA_VERSION = 1
+LEVEL_DB = -17.0  # RMS of segments of our own models, dB re full scale: that of mastered music
 MAX_SEGMENT_SAMPLES = 1 << 24  # 12 minutes at 22,050 Hz, 64 MiB
 MAX_SEGMENT_VALUES = 1 << 24  # of any array that a segment becomes on its way to an embedding
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -36,6 +37,10 @@ class FrontEnd:
         segment_frames: STFT frames in one model input.
         log_scale: c in the compression log10(1 + c x).
         mean, std: the log-mel is standardised as (x - mean) / std.
+        level_db: RMS that every segment is brought to, in dB re full scale; None leaves the
+            level as it is (C).
+        level_floor_db: RMS from which a segment counts as this loud and no softer, so that
+            silence is not made music.
     """
 
     sample_rate: int = 22050
@@ -48,6 +53,8 @@ class FrontEnd:
     log_scale: float = 10.0
     mean: float = 0.22620339
     std: float = 0.25794547
+    level_db: float | None = None
+    level_floor_db: float = -70.0
 
     def __post_init__(self) -> None:
         _check_ints(self, "sample_rate", 4000, 384000)
@@ -59,6 +66,9 @@ class FrontEnd:
             _check_real(self, name, -1e6, 1e6)
         for name in ("log_scale", "std"):
             _check_real(self, name, 1e-6, 1e6)
+        if self.level_db is not None:
+            _check_real(self, "level_db", -60, 0)
+        _check_real(self, "level_floor_db", -120, -20)
         if not 0 <= self.f_min_hz <= self.f_max_hz - 1 <= self.sample_rate / 2 - 1:
             raise ValueError(
                 f"FrontEnd: mel bands from {self.f_min_hz} to {self.f_max_hz} Hz; allowed is "
@@ -71,6 +81,13 @@ class FrontEnd:
                 f"{MAX_SEGMENT_SAMPLES}. Lower segment_frames or hop_length."
             )
         _check_values("FrontEnd", self.segment_frames, max(self.n_fft // 2 + 1, self.n_mels))
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields as plain data; those of the level only where there is one."""
+        fields = dataclasses.asdict(self)
+        if self.level_db is None:
+            fields = {name: value for name, value in fields.items() if name not in _LEVEL}
+        return fields
 
     @property
     def pad_samples(self) -> int:
@@ -91,6 +108,9 @@ class FrontEnd:
     def segment_hop_s(self) -> float:
         """Seconds between the starts of two segments (2.995)."""
         return self.segment_hop_samples / self.sample_rate
+
+
+_LEVEL = {"level_db", "level_floor_db"}  # absent in the record of a front end that keeps levels
 
 
 @dataclass(frozen=True)
@@ -207,13 +227,14 @@ class ModelCard:
     @property
     def graph_sha256(self) -> str:
         """Hash of all that decides an embedding besides the weights."""
-        graph = [dataclasses.asdict(self.front_end), dataclasses.asdict(self.network), self.pooling]
+        graph = [self.front_end.record(), dataclasses.asdict(self.network), self.pooling]
         return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
         """Return the text of `artist_features.json`."""
         record = {"schema_version": SCHEMA_VERSION, "weights": "model.weights.h5"}
         record |= {"graph_sha256": self.graph_sha256} | dataclasses.asdict(self)
+        record["front_end"] = self.front_end.record()
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -238,8 +259,8 @@ def _build(kind: type[Any], values: dict[str, Any]) -> Any:
     if unknown := sorted(set(values) - names):
         raise ValueError(f"{kind.__name__}: unknown field {shown(unknown[0])}.")
     required = {f.name for f in dataclasses.fields(kind) if _has_no_default(f)}
-    if kind is not ModelCard:
-        required = names  # a file never relies on this version's defaults
+    if kind is not ModelCard:  # a file never relies on this version's defaults
+        required = names - _LEVEL
     if missing := sorted(required - set(values)):
         raise ValueError(f"{kind.__name__}: field {missing[0]!r} is missing.")
     return kind(**values)

@@ -60,13 +60,17 @@ class HearModel(tf.Module):  # type: ignore[misc]
         self.weights = [variable.value for variable in model.variables]  # so that tf finds them
         self.embed = inference_function(model)
         (layer,) = [layer for layer in model.layers if isinstance(layer, Standardisation)]
-        self._log_mel_of = inference_function(keras.Model(model.input, layer.output))
+        waveform = model.get_layer("stft").input  # after the level
+        self._log_mel_of = inference_function(keras.Model(waveform, layer.output))
         self._embed_log_mel = _function_of_overlapping(
             keras.Model(layer.output, model.output), self.timestamp_hop_frames
         )
 
     def log_mel(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Compute the standardised log-mel of one clip, in pieces of bounded size.
+
+        A model with a level gets the whole clip at that level: segments of it overlap, so they
+        cannot have one each.
 
         Args:
             samples: float32 `(n_samples,)`, n_samples >= 1.
@@ -75,6 +79,9 @@ class HearModel(tf.Module):  # type: ignore[misc]
             float32 `(n_frames, n_mels)`; frame k is centred on sample k * hop_length.
         """
         front_end = self.front_end
+        if front_end.level_db is not None:
+            power = max(np.mean(np.square(samples)), 10 ** (front_end.level_floor_db / 10))
+            samples = samples * np.float32(10 ** (front_end.level_db / 20) / np.sqrt(power))
         n_frames = len(samples) // front_end.hop_length + 1
         padded = np.pad(samples, front_end.pad_samples, mode="reflect")
         n_pieces = -(-n_frames // front_end.segment_frames)
@@ -138,7 +145,7 @@ def get_scene_embeddings(audio: tf.Tensor | npt.ArrayLike, model: HearModel) -> 
 
     Args:
         audio: float32 tensor or array `(n_sounds, n_samples)`, mono at
-            `model.sample_rate`, in [-1, 1]. A sound under 2.97 s is padded with zeros.
+            `model.sample_rate`, in [-1, 1]. A sound under 2.97 s is looped.
         model: from `load_model`.
 
     Returns:

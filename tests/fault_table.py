@@ -203,7 +203,7 @@ def _sample_rows():
     text = (r"all 4\.0 s are digital silence",)
     yield Fault(27, "silence", ".wav", _constant(wav(silence)), "silent", text)
     yield Fault(27, "constant", ".wav", _constant(wav(constant)), "ok")
-    text = (r"clip is 0\.00 s, one segment needs 2\.97 s; zero-padded",)
+    text = (r"clip is 0\.00 s, one segment needs 2\.97 s; looped",)
     yield Fault(28, "1-sample", ".wav", _clip(1), "short", text)
     yield Fault(28, "65535-samples", ".wav", _clip(65535), "short", (r"clip is 2\.97 s",))
     for n_samples in (65536, 66559, 66560, 66561):

@@ -169,10 +169,22 @@ def test_record_needs_every_field_without_a_default(name):
         ModelCard.from_record(incomplete)
 
 
+def test_level_is_recorded_only_where_there_is_one():
+    assert "level_db" not in FrontEnd().record()
+    levelled = FrontEnd(level_db=-17.0).record()
+    assert (levelled["level_db"], levelled["level_floor_db"]) == (-17.0, -70.0)
+    for bad in (3.0, -200.0, float("nan"), "loud"):
+        with pytest.raises(ValueError, match="level_db"):
+            FrontEnd(level_db=bad)
+
+
 @pytest.mark.parametrize(("part", "kind"), [("front_end", FrontEnd), ("network", Network)])
 def test_record_never_relies_on_our_defaults(part, kind):
     for field in dataclasses.fields(kind):
         incomplete = record()
+        if field.name in ("level_db", "level_floor_db"):  # absent where levels are kept
+            assert field.name not in incomplete[part]
+            continue
         del incomplete[part][field.name]
         with pytest.raises(ValueError, match=f"{kind.__name__}: field '{field.name}' is missing"):
             ModelCard.from_record(incomplete)

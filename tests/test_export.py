@@ -107,8 +107,9 @@ def test_a_transform_too_large_is_refused():
         FrontEnd(),
         FrontEnd(n_fft=24, hop_length=10, n_mels=4, segment_frames=6, mean=0.0, std=0.003),
         FrontEnd(n_fft=17, hop_length=17, n_mels=2, segment_frames=3, log_scale=9.0, std=0.003),
+        FrontEnd(level_db=-17.0),
     ],
-    ids=["authors", "overlap-not-whole", "prime"],
+    ids=["authors", "overlap-not-whole", "prime", "levelled"],
 )
 def test_log_mel_is_that_of_kapre(front_end):
     import keras

@@ -5,9 +5,17 @@ import librosa
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from artist_features.config import FrontEnd
-from artist_features.signal.frontend import LogCompression, Standardisation, front_end_of, log_mel
+from artist_features.signal.frontend import (
+    LevelNormalisation,
+    LogCompression,
+    Standardisation,
+    front_end_of,
+    log_mel,
+)
 from artist_features.signal.segments import Segmenter
 from artist_features.zoo import models
 
@@ -158,7 +166,12 @@ def test_float32_under_a_mixed_policy(mixed_float16, model, batch):
 
 
 @pytest.mark.parametrize(
-    "layer", [LogCompression(3.0, name="c"), Standardisation(0.1, 0.2, dtype="float32")]
+    "layer",
+    [
+        LogCompression(3.0, name="c"),
+        Standardisation(0.1, 0.2, dtype="float32"),
+        LevelNormalisation(-20.0, -60.0, name="level"),
+    ],
 )
 def test_layers_survive_their_config(layer):
     config = keras.saving.serialize_keras_object(layer)
@@ -171,13 +184,42 @@ def test_layers_survive_their_config(layer):
     assert layer.compute_output_shape((None, 3)) == (None, 3)
 
 
+def test_level_by_hand():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (3, 999, 1)).astype(np.float32) * [[[0.9]], [[0.01]], [[1e-5]]]
+    found = LevelNormalisation(-17.0, -70.0)(x.astype(np.float32)).numpy()
+    level_db = 10 * np.log10(np.mean(found**2, axis=(1, 2)))
+    np.testing.assert_allclose(level_db[:2], -17, atol=1e-3)
+    soft_db = 10 * np.log10(np.mean(x[2] ** 2))
+    assert level_db[2] == pytest.approx(soft_db + 53, abs=1e-3)  # no more than -70 dB would get
+    assert not LevelNormalisation()(np.zeros((1, 9, 1), np.float32)).numpy().any()
+
+
+@given(st.floats(-40, 20), st.integers(0, 9))
+@settings(deadline=None, max_examples=30)
+def test_a_levelled_model_does_not_hear_gain(levelled, gain_db, seed):
+    wave = 0.1 * np.random.default_rng(seed).standard_normal((1, levelled.input_shape[1], 1))
+    soft = (wave * 10 ** (gain_db / 20)).astype(np.float32)
+    expected = levelled(wave.astype(np.float32)).numpy()
+    np.testing.assert_allclose(levelled(soft).numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def levelled():
+    return models.backbone(front_end=FrontEnd(level_db=-17.0))
+
+
 def test_layers_by_hand():
     x = np.array([0.0, 0.9, 9.9], np.float32)
     np.testing.assert_allclose(LogCompression(10.0)(x), [0, 1, 2], atol=1e-6)
     np.testing.assert_allclose(Standardisation(0.9, 3.0)(x), [-0.3, 0, 3], atol=1e-6)
 
 
-@pytest.mark.parametrize("front_end", [FRONT_END, OTHER], ids=["authors", "other"])
+@pytest.mark.parametrize(
+    "front_end",
+    [FRONT_END, OTHER, FrontEnd(level_db=-20.0, level_floor_db=-65.0)],
+    ids=["authors", "other", "levelled"],
+)
 def test_front_end_is_read_back_from_a_model(front_end):
     tower = models.backbone(front_end=front_end)
     head = keras.layers.Dense(3)(tower(tower.input))  # the backbone as one nested layer

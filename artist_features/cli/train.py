@@ -37,9 +37,12 @@ def add_parser(commands):
         "--teacher", metavar="MODEL", help="model whose embeddings are to be matched, too"
     )
     parser.add_argument(
-        "--targets",
-        metavar="FILE",
-        help=".npz of another model's vectors of the tracks, to be matched, too",
+        "--crops",
+        metavar="SET",
+        help="train on the stored crops of a distillation set and their teachers' vectors",
+    )
+    parser.add_argument(
+        "--check-crops", metavar="SET", help="crops of other tracks, to choose the best step by"
     )
     parser.add_argument("--init", metavar="MODEL", help="model whose weights are the start")
     parser.add_argument("--artists", type=int, metavar="N", help="label only N artists")
@@ -78,7 +81,8 @@ def run(args):
         n_artists=args.artists,
         teacher=args.teacher,
         init=args.init,
-        targets=args.targets,
+        crops=args.crops,
+        check_crops=args.check_crops,
         cache=args.cache,
         strategy=args.strategy,
         device=args.device,

@@ -77,6 +77,10 @@ def log_mel_function(filterbank, front_end):
     mel_filters = transform.sorted_like_output(np.asarray(filterbank, np.float32))
 
     def log_mel(waveform):
+        if front_end.level_db is not None:
+            power = tf.reduce_mean(waveform * waveform, axis=1, keepdims=True)
+            power = tf.maximum(power, 10 ** (front_end.level_floor_db / 10))
+            waveform = waveform * (10 ** (front_end.level_db / 20) / tf.sqrt(power))
         x = tf.reshape(waveform, (-1, front_end.segment_samples // block, block))
         x = tf.reshape(tf.gather(x, blocks.astype(np.int32), axis=1), (-1, n_frames, n1, n2))
         x = tf.matmul(transform.first, x * window)  # (batch, frame, row and part, n2)

@@ -111,7 +111,7 @@ def decode_segments(source, front_end):
             (
                 "short",
                 f"clip is {clip.duration_s:.2f} s, one segment needs "
-                f"{needed / front_end.sample_rate:.2f} s; zero-padded",
+                f"{needed / front_end.sample_rate:.2f} s; looped",
             )
         )
     yield Facts(

@@ -369,7 +369,7 @@ def extract(
 
     Warns:
         AudioWarning: an embedding was computed from a `truncated`, `short` (under
-            2.97 s, zero-padded) or `silent` recording, or one was skipped.
+            2.97 s, looped) or `silent` recording, or one was skipped.
 
     Example:
         >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 44100 * 7)

@@ -7,6 +7,7 @@ travels as data too: an exception inside tf.data would end the whole job.
 
 import contextlib
 import functools
+import itertools
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from artist_features.errors import AnyPath, AudioError
 _PREFETCH_BATCHES = 2
 _ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
 _END = -1  # in place of a key: no batch follows
+_sources = {}  # key -> iterator of batches (segments, owners, closed), while a call uses it
+_keys = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -91,26 +94,54 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing, cal
 
     compute = _SideBySide(embed, *(calls or (1, batch_size)))
     ledger = _Ledger(events, segment_samples, batch_size)
-    batches = tf.data.Dataset.from_generator(
-        ledger.batches,
-        output_signature=(
-            tf.TensorSpec((None, segment_samples), tf.float32),
-            tf.TensorSpec((None,), tf.int64),
-            tf.TensorSpec((None,), tf.int64),
-        ),
-    ).prefetch(_PREFETCH_BATCHES)
-    options = tf.data.Options()
-    # autotuning holds the generator back: 41 instead of 28 ms a file (benchmarks/README.md)
-    options.autotune.enabled = False
-    batches = batches.with_options(options)
-    iterator = iter(batches)
+    key = next(_keys)
+    _sources[key] = ledger.batches()
     try:
-        with compute:
-            yield from _embed_batches(iterator, compute, ledger, pooled, timing)
+        iterator = iter(_dataset_function(segment_samples)(tf.constant(key, tf.int64)))
+        try:
+            with compute:
+                yield from _embed_batches(iterator, compute, ledger, pooled, timing)
+        finally:
+            ledger.end(iterator)
     finally:
-        ledger.end(iterator)
+        del _sources[key]
     if ledger.failure is not None:
         raise ledger.failure
+
+
+@functools.lru_cache(maxsize=8)
+def _dataset_function(segment_samples):
+    """Return a function: int64 key to the `tf.data.Dataset` of `_sources[key]`.
+
+    Traced once for each length of a segment. `Dataset.from_generator` would register its Python
+    function with TensorFlow for the life of the process, and all that the function holds.
+    """
+    import tensorflow as tf
+
+    def pull(key):
+        kinds = [tf.float32, tf.int64, tf.int64]
+        tensors = tf.numpy_function(functools.partial(_pull, segment_samples), [key], kinds)
+        for tensor, shape in zip(tensors, [(None, segment_samples), (None,), (None,)], strict=True):
+            tensor.set_shape(shape)
+        return tuple(tensors)
+
+    options = tf.data.Options()
+    # autotuning holds the source back: 41 instead of 28 ms a file (benchmarks/README.md)
+    options.autotune.enabled = False
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int64)])
+    def dataset(key):
+        batches = tf.data.Dataset.range(1 << 62).map(lambda _: pull(key))
+        return batches.prefetch(_PREFETCH_BATCHES).with_options(options)
+
+    return dataset
+
+
+def _pull(segment_samples, key):
+    """Return the next batch of a source; after its end, and when it is gone, an empty last one."""
+    last = np.empty((0, segment_samples), np.float32), (), (_END,)
+    segments, owners, closed = next(_sources.get(int(key), iter(())), last)
+    return segments, np.array(owners, np.int64), np.array(closed, np.int64)
 
 
 class _SideBySide:
@@ -175,7 +206,7 @@ def _embed_batches(batches, embed, ledger, pooled, timing):
                 yield event.index, embedding, event.facts, event.error
         if _is_last(closed):
             ledger.is_read = True
-            return  # without asking for more, which TensorFlow would log as an error
+            return
         clock = time.perf_counter()
 
 
@@ -221,6 +252,8 @@ class _Ledger:
             yield from self._batches()
         except Exception as error:  # noqa: BLE001 - tf.data would lose its type; raised again
             self.failure = error
+            self._on_the_way.append(None)
+            yield np.empty((0, self._segment_samples), np.float32), (), (_END,)
 
     def _batches(self):
         keys, next_key = {}, 0  # index of a source -> (attempt, key)

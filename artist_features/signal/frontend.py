@@ -1,15 +1,43 @@
 """Keras layers from waveform segments to standardised log-mel.
 
-Kapre's STFT, Magnitude and ApplyFilterbank, then two layers of our own. All of them
+Level (in models that have one), Kapre's STFT, Magnitude and ApplyFilterbank, then two layers
+of our own. All of them
 compute in float32 whatever the global dtype policy: in float16 a log-mel overflows.
 """
 
 import math
+from typing import Any
 
 import kapre
 import keras
 
 from artist_features.config import FrontEnd
+
+
+@keras.saving.register_keras_serializable(package="artist_features")
+class LevelNormalisation(keras.layers.Layer):
+    """Bring each waveform of a batch to one RMS level; same shape out.
+
+    Args:
+        level_db: RMS of the output in dB re full scale.
+        floor_db: RMS in dB re full scale; a softer waveform gets the gain of this one.
+    """
+
+    def __init__(self, level_db: float = -17.0, floor_db: float = -70.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.level_db = level_db
+        self.floor_db = floor_db
+
+    def call(self, inputs):
+        power = keras.ops.mean(keras.ops.square(inputs), axis=1, keepdims=True)
+        power = keras.ops.maximum(power, 10 ** (self.floor_db / 10))
+        return inputs * (10 ** (self.level_db / 20) * keras.ops.rsqrt(power))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "level_db": self.level_db, "floor_db": self.floor_db}
 
 
 @keras.saving.register_keras_serializable(package="artist_features")
@@ -67,6 +95,10 @@ def log_mel(waveform, front_end):
     Returns:
         float32 `(batch, n_frames, n_mels)`, standardised log-mel.
     """
+    if front_end.level_db is not None:
+        waveform = LevelNormalisation(
+            front_end.level_db, front_end.level_floor_db, dtype="float32", name="level"
+        )(waveform)
     x = kapre.STFT(
         n_fft=front_end.n_fft,
         win_length=front_end.n_fft,
@@ -129,6 +161,10 @@ def front_end_of(model):
             "a model that takes waveform segments, as load_model() and models.backbone() give."
         ) from None
     n_samples = model.input_shape[1]
+    level = {}
+    if LevelNormalisation in layers:
+        found = layers[LevelNormalisation]
+        level = {"level_db": found.level_db, "level_floor_db": found.floor_db}
     return FrontEnd(
         sample_rate=mel["sample_rate"],
         n_fft=stft.n_fft,
@@ -140,4 +176,5 @@ def front_end_of(model):
         log_scale=compression.scale,
         mean=standardisation.mean,
         std=standardisation.std,
+        **level,
     )

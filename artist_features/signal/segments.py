@@ -8,7 +8,7 @@ class Segmenter:
 
     The clip is padded by reflection with half an STFT window at both ends (a centred
     STFT), once, and then cut; an incomplete last segment is dropped. A clip shorter
-    than one segment is zero-padded to one. Memory is bounded by the block size.
+    than one segment is looped to one. Memory is bounded by the block size.
 
     Source: authors' `encoding_cnn.py` (cut); librosa 0.6 `stft` (reflection).
 
@@ -28,7 +28,7 @@ class Segmenter:
 
     @property
     def short(self):
-        """True if the clip gave no whole segment and was zero-padded to one."""
+        """True if the clip gave no whole segment and was looped to one."""
         return self.n_samples + 2 * self._pad < self._segment
 
     def push(self, block):
@@ -55,9 +55,9 @@ class Segmenter:
             right = pending[-2 : -self._pad - 2 : -1]
             pending = np.concatenate([pending, right])
         elif len(pending):
+            if self.short:
+                pending = np.resize(pending, self._segment - 2 * self._pad)  # repeats it
             pending = np.pad(pending, self._pad, mode="reflect")
-        if self.short:
-            pending = np.pad(pending, (0, self._segment - len(pending)))
         return self._cut(pending, len(pending))
 
     def _cut(self, pending, available):

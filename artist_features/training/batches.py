@@ -1,5 +1,8 @@
 """From plans to tensors: the tf.data pipeline of training crops."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from artist_features.training import augment
@@ -30,9 +33,8 @@ class Batches:
 
         Returns:
             tuple of arrays: crops int16 `(n, n_samples)`, gain_db `(n,)`, eq_db
-            `(n, 6)`, low_hz `(n,)`, high_hz `(n,)`, all float32, labels int32
-            `(n_anchors,)`, tracks int32 `(n,)` and position float32 `(n,)`, where in its
-            track each crop begins. Rows: anchors, positives, negatives, free crops.
+            `(n, 6)`, low_hz `(n,)`, high_hz `(n,)`, all float32, and labels int32
+            `(n_anchors,)`. Rows: anchors, positives, negatives, free crops.
         """
         plan = self._sampler.plan(step)
         rng = np.random.default_rng([self._seed, 3, step])
@@ -43,45 +45,52 @@ class Batches:
         crops = np.empty((len(part.tracks), self._n_samples), np.int16)
         for row, track in enumerate(part.tracks):
             crops[row] = augment.read_crop(self._cache, track, draws, row, self._n_samples)
-        heard = (crops, draws.gain_db, draws.eq_db, draws.low_hz, draws.high_hz)
-        position = draws.position[:, 0].astype(np.float32)
-        return *heard, part.labels, part.tracks.astype(np.int32), position
+        return crops, draws.gain_db, draws.eq_db, draws.low_hz, draws.high_hz, part.labels
 
     def dataset(self, start, stop, context=None):
-        """Build the `tf.data.Dataset` of the steps from `start` up to `stop`.
+        """Build the `tf.data.Dataset` of some steps; see `steps_dataset`."""
+        return steps_dataset(self.read, start, stop, context)
 
-        Args:
-            start, stop: steps.
-            context: `tf.distribute.InputContext`; each replica of this process takes one
-                element a step, in turn.
-        """
-        import tensorflow as tf
 
-        n_parts = context.num_replicas_in_sync if context else 1
-        here = n_parts // context.num_input_pipelines if context else 1
-        first = here * context.input_pipeline_id if context else 0
+def steps_dataset(
+    read: Callable[..., tuple[np.ndarray, ...]], start: int, stop: int, context: Any = None
+) -> Any:
+    """Build the `tf.data.Dataset` of the steps from `start` up to `stop`.
 
-        def read(element):
-            step, place = divmod(int(element), here)
-            return self.read(step, first + place, n_parts)
+    Args:
+        read: function (step, index of a replica, number of replicas) to a tuple of arrays of
+            shapes and dtypes that are always the same.
+        start, stop: steps.
+        context: `tf.distribute.InputContext`; each replica of this process takes one
+            element a step, in turn.
+    """
+    import tensorflow as tf
 
-        shapes = [part.shape for part in self.read(start, first, n_parts)]
-        kinds = [tf.int16, *[tf.float32] * 4, tf.int32, tf.int32, tf.float32]
+    n_parts = context.num_replicas_in_sync if context else 1
+    here = n_parts // context.num_input_pipelines if context else 1
+    first = here * context.input_pipeline_id if context else 0
 
-        def load(element):
-            tensors = tf.numpy_function(read, [element], kinds, stateful=False)
-            for tensor, shape in zip(tensors, shapes, strict=True):
-                tensor.set_shape(shape)
-            return tuple(tensors)
+    def read_element(element):
+        step, place = divmod(int(element), here)
+        return read(step, first + place, n_parts)
 
-        elements = tf.data.Dataset.range(start * here, stop * here)
-        dataset = elements.map(
-            load, num_parallel_calls=min(_MOST_THREADS, usable_cores()), deterministic=True
-        )
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return dataset.prefetch(_PREFETCH).with_options(options)
+    sample = read(start, first, n_parts)
+
+    def load(element):
+        kinds = [part.dtype for part in sample]
+        tensors = tf.numpy_function(read_element, [element], kinds, stateful=False)
+        for tensor, part in zip(tensors, sample, strict=True):
+            tensor.set_shape(part.shape)
+        return tuple(tensors)
+
+    elements = tf.data.Dataset.range(start * here, stop * here)
+    dataset = elements.map(
+        load, num_parallel_calls=min(_MOST_THREADS, usable_cores()), deterministic=True
+    )
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.prefetch(_PREFETCH).with_options(options)
 
 
 def _rows(plan, index, n_parts):

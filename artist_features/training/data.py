@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from artist_features.errors import ManifestError
 from artist_features.training.cache import AudioCache
-from artist_features.training.manifest import read_manifest, require_files
+from artist_features.training.manifest import Track, read_manifest, require_files
 from artist_features.training.names import artist_groups
 from artist_features.training.splits import split_by_track, splits_of
 
@@ -78,15 +79,7 @@ def load(manifests, cache_folder, front_end, *, n_artists=None, split_seed=0):
     Raises:
         ManifestError: a manifest or a file in it cannot be used.
     """
-    tracks, splits, sources = [], [], []
-    for manifest in manifests:
-        rows = read_manifest(manifest)
-        require_files(manifest, rows)
-        tracks += rows
-        splits += splits_of(rows, manifest, by="artist", seed=split_seed)
-        sources += [manifest] * len(rows)
-    _refuse_twice(tracks, manifests)
-    splits = _without_held_out(tracks, splits, sources)
+    tracks, splits = read_splits(manifests, split_seed)
     cache = AudioCache.build([t.path for t in tracks], cache_folder, front_end.sample_rate)
     usable = cache.lengths >= front_end.segment_samples
     labels = _labels(tracks, (splits == "train") & usable, n_artists, split_seed)
@@ -113,6 +106,31 @@ def load(manifests, cache_folder, front_end, *, n_artists=None, split_seed=0):
         sha256=manifests_sha256(manifests),
         short=int(((cache.lengths > 0) & ~usable).sum()),
     )
+
+
+def read_splits(manifests: Sequence[str | Path], seed: int = 0) -> tuple[list[Track], np.ndarray]:
+    """Read manifests and split their artists.
+
+    Args:
+        manifests: paths of CSV files.
+        seed: of the split of those without a `split` column.
+
+    Returns:
+        list of `Track`, and for each of them "train", "valid", "test", or "left out": in one
+        manifest to be trained on, but by an artist that another manifest holds out.
+
+    Raises:
+        ManifestError: a manifest or a file in it cannot be used.
+    """
+    tracks, splits, sources = [], [], []
+    for manifest in manifests:
+        rows = read_manifest(manifest)
+        require_files(manifest, rows)
+        tracks += rows
+        splits += splits_of(rows, manifest, by="artist", seed=seed)
+        sources += [manifest] * len(rows)
+    _refuse_twice(tracks, manifests)
+    return tracks, _without_held_out(tracks, splits, sources)
 
 
 def _numbered(labels, training):

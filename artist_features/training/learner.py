@@ -14,10 +14,12 @@ from artist_features.training.losses import (
     unit,
 )
 from artist_features.training.strategy import precision
-from artist_features.training.targets import pick
 from artist_features.zoo import models
 
 _MEL = "drop_channel"  # the layer whose output is the mel spectrogram, before compression
+_LOG_MEL = "log_mel"  # the layer whose output is stored in a distillation set
+_N_MOMENTS = 1 << 15  # crops that give a teacher's mean and deviation
+_CONSTANT = 1e-3  # deviation from which a teacher's number says something
 _REPLICA_SUM = tf.distribute.ReduceOp.SUM
 
 
@@ -34,8 +36,10 @@ class Learner:
         n_artists: classes of the "basic" head.
         weights: list of arrays of the backbone to start from, or None.
         teacher: `keras.Model` to match, or None.
-        targets: float32 `(n_tracks, n_parts, dim)` of `Targets.of_tracks`, to be matched
-            through a layer that serves training only; or None.
+        vectors: {name: float `(n, dim)`} of teachers that have heard the stored crops which
+            are trained on, to be matched side by side, standardised, through a layer that
+            serves training only; or None.
+        front_end: `FrontEnd` of the model; None means the authors'.
         strategy: `tf.distribute.Strategy`.
         dtype: "float32", "bfloat16" or "float16" (convolutions only).
     """
@@ -48,7 +52,8 @@ class Learner:
         n_artists,
         weights=None,
         teacher=None,
-        targets=None,
+        vectors=None,
+        front_end=None,
         strategy,
         dtype="float32",
     ):
@@ -56,34 +61,38 @@ class Learner:
         self._n_replicas = strategy.num_replicas_in_sync
         with strategy.scope():
             with precision(dtype):
-                self.model = models.backbone(name=kind)
+                self.model = models.backbone(front_end=front_end, name=kind)
             if weights is not None:
                 self.model.set_weights(weights)
             for layer in self.model.layers:
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = self._n_replicas > 1
             self._front = keras.Model(self.model.input, self.model.get_layer(_MEL).output)
-            self._student = _behind_mel(self.model)
-            self._teacher = _behind_mel(teacher) if teacher else None
-            self._targets = None if targets is None else tf.constant(targets, tf.float32)
+            self.student = _after(self.model, _LOG_MEL if vectors else _MEL)
+            self._teacher = _after(teacher, _MEL) if teacher else None
+            self._blocks = []
+            if vectors and teacher:
+                self._blocks = [_with_blocks(m) for m in (self.model, teacher)]
+            self._scales = _standardisation(vectors or {})
             self._heads = self._build_heads(n_artists, teacher)
             self.optimizer = _optimizer(recipe, dtype)
             self.optimizer.build(self._trainable)
         self._centres_hz = _mel_centres(front_end_of(self.model))
-        self._run = tf.function(self._distributed_step)
+        step = self._crops_step if vectors else self._audio_step
+        self._run = tf.function(lambda batch: self._distributed_step(step, batch))
 
     def _build_heads(self, n_artists, teacher):
         heads, dim = {}, self.model.output_shape[-1]
         if self._kind == "basic" and self._recipe.label_weight["basic"]:
             heads["artist"] = keras.layers.Dense(n_artists, dtype="float32", name="artist")
-        if teacher and teacher.output_shape[-1] != dim:
+        if teacher and not self._scales and teacher.output_shape[-1] != dim:
             # another size of embedding is matched through a layer that serves training only
             heads["teacher"] = keras.layers.Dense(
                 teacher.output_shape[-1], dtype="float32", name="teacher"
             )
-        if self._targets is not None:
-            size = self._targets.shape[-1]
-            heads["targets"] = keras.layers.Dense(size, dtype="float32", name="targets")
+        if self._scales:
+            size = sum(int(np.count_nonzero(scale)) for _, scale in self._scales)
+            heads["vectors"] = keras.layers.Dense(size, dtype="float32", name="vectors")
         for head in heads.values():
             head.build((None, dim))
         return heads
@@ -91,7 +100,7 @@ class Learner:
     @property
     def _trainable(self):
         heads = [v for head in self._heads.values() for v in head.trainable_variables]
-        return self._student.trainable_variables + heads
+        return self.student.trainable_variables + heads
 
     def variables(self):
         """Return {name: Keras variable} of all that a checkpoint must hold."""
@@ -108,17 +117,50 @@ class Learner:
 
         Returns:
             dict of floats: `loss`, `label` (per anchor), `cosine` (to the teacher, mean
-            over the batch) and `targets` (cosine to those, likewise).
+            over the batch; of stored crops to all teachers side by side).
         """
         self.optimizer.learning_rate.assign(learning_rate)
         return self._run(batch)
 
-    def _distributed_step(self, batch):
-        sums = self._strategy.run(self._replica_step, args=(batch,))
+    def _distributed_step(self, step, batch):
+        sums = self._strategy.run(step, args=(batch,))
         return {n: self._strategy.reduce(_REPLICA_SUM, v, axis=None) for n, v in sums.items()}
 
-    def _replica_step(self, batch):
-        crops, gain_db, eq_db, low_hz, high_hz, labels, tracks, position = batch
+    def _crops_step(self, batch):
+        log_mel, labels, *vectors = batch
+        log_mel = tf.cast(log_mel, tf.float32)
+        parts = []
+        for rows, (mean, scale) in zip(vectors, self._scales, strict=True):
+            part = (tf.cast(rows, tf.float32) - mean) * scale
+            parts.append(tf.boolean_mask(part, scale > 0, axis=1))
+        target = tf.concat(parts, axis=1)
+        with tf.GradientTape() as tape:
+            embeddings, blocks = self._embed_crops(log_mel, labels.shape[0])
+            label = self._label_loss(embeddings, labels)
+            match, cosine = self._vectors_loss(embeddings, target)
+            match += self._recipe.blocks_weight * self._blocks_loss(log_mel, blocks)
+            scaled = self._scaled(self._recipe.label_weight[self._kind] * label + match)
+        return self._learn(tape, scaled, label, cosine, labels.shape[0])
+
+    def _embed_crops(self, log_mel, n):
+        if not self._blocks:
+            return self._embed(log_mel, n), []
+        *blocks, embeddings = self._blocks[0](log_mel, training=True)
+        return embeddings, blocks
+
+    def _blocks_loss(self, log_mel, blocks):
+        """Return the error of the inner blocks, in units of the teacher's variance."""
+        if not self._blocks:
+            return 0.0
+        *wanted, _ = self._blocks[1](log_mel, training=False)
+        errors = [
+            tf.reduce_mean(tf.square(own - target)) / tf.math.reduce_variance(target)
+            for own, target in zip(blocks, wanted, strict=True)
+        ]
+        return tf.add_n(errors) / self._n_replicas
+
+    def _audio_step(self, batch):
+        crops, gain_db, eq_db, low_hz, high_hz, labels = batch
         waveform = tf.cast(crops, tf.float32) / 32767 * 10 ** (gain_db / 20)[:, None]
         clean = self._front(waveform[..., None], training=False)
         curve = augment.mel_curve(eq_db, clean.shape[-1])
@@ -132,14 +174,20 @@ class Learner:
             match, cosine = self._teacher_loss(embeddings, target)
             loss = self._recipe.label_weight[self._kind] * label
             loss += self._recipe.teacher_weight * match
-            match, likeness = self._targets_loss(embeddings, tracks, position)
-            loss += match
-            penalty = tf.add_n(self._student.losses) / self._n_replicas
-            total = loss + tf.cast(penalty, tf.float32)
-            scaled = total * self._loss_scale()
+            scaled = self._scaled(loss)
+        return self._learn(tape, scaled, label, cosine, n)
+
+    def _scaled(self, loss):
+        """Return (loss, loss with the penalty of the weights, scaled for float16)."""
+        penalty = tf.add_n(self.student.losses) / self._n_replicas
+        return loss, (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
+
+    def _learn(self, tape, losses, label, cosine, n):
+        """Update the weights; return what the step reports."""
+        loss, scaled = losses
         self._update(tape.gradient(scaled, self._trainable))
         per_anchor = label / (n * self._n_replicas) if self._sums and n else label
-        return {"loss": loss, "label": per_anchor, "cosine": cosine, "targets": likeness}
+        return {"loss": loss, "label": per_anchor, "cosine": cosine}
 
     @property
     def _sums(self):
@@ -148,13 +196,13 @@ class Learner:
 
     def _embed(self, mel, n):
         if not self._sums:
-            return self._student(mel, training=True)
+            return self.student(mel, training=True)
         # as the authors' towers: batch statistics of anchors, of positives, of each
         # column of negatives are kept apart (C `model.py`)
         towers = 2 + self._recipe.n_negatives
         parts = tf.split(mel, [n] * towers + [mel.shape[0] - n * towers])
         parts = [part for part in parts if part.shape[0]]
-        return tf.concat([self._student(part, training=True) for part in parts], 0)
+        return tf.concat([self.student(part, training=True) for part in parts], 0)
 
     def _label_loss(self, embeddings, labels):
         n = labels.shape[0]
@@ -185,21 +233,15 @@ class Learner:
         cosine = tf.reduce_sum(unit(embeddings) * unit(target)) / n_global
         return tf.reduce_sum(distillation(embeddings, target)) / n_global, cosine
 
-    def _targets_loss(self, embeddings, tracks, position):
-        if self._targets is None:
-            return tf.constant(0.0), tf.constant(0.0)
-        target = pick(self._targets, tracks, position)
+    def _vectors_loss(self, embeddings, target):
+        recipe, n_global = self._recipe, tf.shape(target)[0] * self._n_replicas
+        n_global = tf.cast(n_global, tf.float32)
         others, other_targets = self._gather(embeddings), self._gather(target)
-        known = tf.reduce_any(target != 0, axis=-1)
-        n_known = tf.reduce_sum(tf.cast(tf.reduce_any(other_targets != 0, axis=-1), tf.float32))
-        n_known = tf.maximum(n_known, 1.0)
-        apart = tf.reduce_sum(relation(embeddings, target, others, other_targets)) / n_known
-        found = self._heads["targets"](embeddings)
-        match = tf.where(known, distillation(found, target), 0.0)
-        cosine = tf.where(known, tf.reduce_sum(unit(found) * unit(target), axis=-1), 0.0)
-        recipe = self._recipe
-        loss = recipe.targets_weight * tf.reduce_sum(match) / n_known
-        return loss + recipe.relation_weight * apart, tf.reduce_sum(cosine) / n_known
+        apart = tf.reduce_sum(relation(embeddings, target, others, other_targets)) / n_global
+        found = self._heads["vectors"](embeddings)
+        match = tf.reduce_sum(distillation(found, target)) / n_global
+        cosine = tf.reduce_sum(unit(found) * unit(target)) / n_global
+        return recipe.vectors_weight * match + recipe.relation_weight * apart, cosine
 
     def _gather(self, values):
         if self._n_replicas == 1:
@@ -227,13 +269,42 @@ class Learner:
         gradients = [gradient / self._n_replicas for gradient in gradients]
         self.optimizer.apply(gradients, self._trainable)
 
+    def teach(self, waveforms):
+        """Return the teacher's embeddings of what the student hears, float32 `(n, dim)`."""
+        return np.asarray(self._teacher(self._front(tf.constant(waveforms)), training=False))
+
     def logits(self, embeddings):
         """Return the classifier's logits of embeddings, float32 `(n, n_artists)`."""
         return np.asarray(self._heads["artist"](tf.constant(embeddings)))
 
 
-def _behind_mel(model):
-    return keras.Model(model.get_layer(_MEL).output, model.output)
+def _after(model, layer):
+    return keras.Model(model.get_layer(layer).output, model.output)
+
+
+def _with_blocks(model):
+    """Return a model of the log-mel that gives every block but the last, and the embedding."""
+    pools = [layer for layer in model.layers if isinstance(layer, keras.layers.MaxPooling1D)]
+    blocks = [layer.output for layer in pools]
+    return keras.Model(model.get_layer(_LOG_MEL).output, [*blocks, model.output])
+
+
+def _standardisation(vectors):
+    """Return (mean, scale) `(dim,)` of each teacher; the scale of what does not vary is 0.
+
+    Scaled, all teachers have the same variance in all, and a number that of 1 on average.
+    """
+    found = []
+    for rows in vectors.values():
+        rows = np.asarray(rows[:_N_MOMENTS], np.float32)
+        deviation = rows.std(axis=0)
+        varies = deviation > _CONSTANT
+        found.append((rows.mean(axis=0), varies / np.where(varies, deviation, 1)))
+    counts = [np.count_nonzero(scale) for _, scale in found]
+    return [
+        (mean, (scale * np.sqrt(sum(counts) / len(counts) / count)).astype(np.float32))
+        for (mean, scale), count in zip(found, counts, strict=True)
+    ]
 
 
 def _optimizer(recipe, dtype):

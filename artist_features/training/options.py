@@ -21,7 +21,8 @@ class Options:
         seed, split_seed: of the draws, and of the division into splits; from 0.
         n_artists: how many artists carry labels, from 2; None means all.
         teacher, init: model name, folder or Hub id, or None.
-        targets: `.npz` with another model's vectors of the tracks (see `targets`), or None.
+        crops, check_crops: folders of distillation sets (see `crop_set`) to train on and to
+            choose the best step by, both or neither.
         cache: folder of prepared audio; None means `cache` in the run folder.
         strategy, device, dtype: see `strategy`.
         name: of the model; "" means that of the run folder.
@@ -36,7 +37,8 @@ class Options:
     n_artists: int | None = None
     teacher: str | None = None
     init: str | None = None
-    targets: str | None = None
+    crops: str | None = None
+    check_crops: str | None = None
     cache: str | None = None
     strategy: str = "none"
     device: str = "auto"
@@ -60,6 +62,13 @@ class Options:
         for name in ("seed", "split_seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed are numbers from 0.")
+        if bool(self.crops) != bool(self.check_crops):
+            raise ValueError("--crops and --check-crops belong together; give both or neither.")
+        if self.crops and self.teacher and not self.recipe.blocks_weight:
+            raise ValueError(
+                "--teacher beside --crops, whose teachers have heard them already, serves the "
+                "recipe's blocks_weight alone, which is 0; set it, or leave --teacher out."
+            )
         if self.n_artists is not None and self.n_artists < 2:
             raise ValueError(f"{self.n_artists} artists; needed are 2 or more.")
 

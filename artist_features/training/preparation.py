@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd, Network
 from artist_features.errors import ManifestError
-from artist_features.training import data, run_card, runfolder, targets
+from artist_features.training import data, run_card, runfolder
 from artist_features.training.batches import Batches
+from artist_features.training.crop_batches import CropBatches
+from artist_features.training.crop_set import CropSet
 from artist_features.training.learner import Learner
 from artist_features.training.sampling import Sampler
 from artist_features.training.validation import Validation
@@ -41,7 +43,9 @@ class Preparation:
         teacher_card, init_card: `ModelCard` or None.
         settings: `Settings`; complete after `load`.
         found: `TrainingSet`, after `load`.
-        learner, batches, validation, embed: after `build`.
+        learner, batches, validation, embed, embed_crops: after `build`.
+        crops: `CropSet` to train on, or None.
+        artists: names of the classes, after `build`.
 
     Raises:
         ManifestError, WeightsError: an input cannot be used.
@@ -51,13 +55,13 @@ class Preparation:
     def __init__(self, kind, manifests, options, path):
         self._kind, self._manifests, self._options = kind, manifests, options
         self._path, self._recipe = path, options.recipe
-        self.front_end = FrontEnd()
+        self.front_end = FrontEnd(level_db=self._recipe.level_db)
         self.teacher_card, self._teacher_weights = _read(options.teacher)
         self.init_card, self._init_weights = _read(options.init)
         run_card.card_texts(kind, options, path, self.teacher_card)
         self._check_teacher()
         self._check_init()
-        self._targets = targets.read(options.targets) if options.targets else None
+        self.crops, self._check_crops = self._open_crops()
         self.settings = runfolder.Settings(
             kind=kind,
             recipe_name=options.recipe_name,
@@ -69,16 +73,16 @@ class Preparation:
             audio_sha256="",
             teacher_sha256=_sha256(self.teacher_card),
             init_sha256=_sha256(self.init_card),
-            targets_sha256=targets.file_sha256(options.targets),
+            crops_sha256=self.crops.sha256 if self.crops else "",
             dtype=options.dtype,
         )
 
     def _check_teacher(self):
         card = self.teacher_card
         if card is None:
-            if not self._recipe.label_weight[self._kind] and not self._options.targets:
+            if not self._recipe.label_weight[self._kind] and not self._options.crops:
                 raise ValueError(
-                    "nothing to learn from: no teacher, no targets, and label_weight is 0."
+                    "nothing to learn from: no teacher, no crops, and label_weight is 0."
                 )
             return
         for name in _MEL_FIELDS:
@@ -99,6 +103,19 @@ class Preparation:
                 "models.backbone(); its weights would mean nothing there."
             )
 
+    def _open_crops(self):
+        sets = [self._options.crops, self._options.check_crops]
+        found = [CropSet(path) if path else None for path in sets]
+        for crops in filter(None, found):
+            level_db = crops.facts["level_db"]
+            if level_db != self._recipe.level_db:
+                text = (
+                    f"its crops have a level of {level_db} dB, the recipe says "
+                    f"{self._recipe.level_db}; add --set level_db={level_db}."
+                )
+                raise ManifestError(text, crops.path)
+        return found
+
     def load(self, say):
         """Decode the music and divide it; say what was found."""
         options = self._options
@@ -111,13 +128,12 @@ class Preparation:
         )
         audio = hashlib.sha256(found.cache.lengths.astype("<i8").tobytes()).hexdigest()
         self.settings = dataclasses.replace(self.settings, audio_sha256=audio)
-        if self._targets is not None:
-            self._targets = self._targets.of_tracks(found.tracks)
-            n_known = int(self._targets[found.free].any(axis=(1, 2)).sum())
-            say(f"targets for {n_known} of {len(found.free)} tracks to train on")
         for _, error in found.cache.failures:
             say(f"left out: {error}")
         checked = "held-out" if found.whole_artists else "trained"
+        if self.crops:
+            hours, n = self.crops.facts["hours"], len(self.crops.facts["tracks"])
+            say(f"{self.crops.n} stored crops of {n} tracks ({hours} h) to train on")
         say(
             f"{len(found.free)} tracks ({found.hours:.2f} h) to train on, "
             f"{sum(map(len, found.by_artist))} of them with the labels of {len(found.artists)} "
@@ -139,10 +155,11 @@ class Preparation:
         self.learner = Learner(
             self._kind,
             self._recipe,
-            n_artists=len(self.found.artists),
+            n_artists=len(self.artists),
             weights=self._start(),
             teacher=teacher,
-            targets=self._targets,
+            vectors=self.crops.teachers if self.crops else None,
+            front_end=self.front_end,
             strategy=strategy,
             dtype=self._options.dtype,
         )
@@ -151,9 +168,11 @@ class Preparation:
             self._kind,
             self._recipe,
             self.front_end.segment_samples,
-            _forward(teacher) if teacher else None,
+            teacher=self.learner.teach if teacher else None,
+            crops=self._check_crops,
         )
         self.embed = _forward(self.learner.model)
+        self.embed_crops = _forward(self.learner.student) if self.crops else None
         self._check_validation(say)
 
     def _check_validation(self, say):
@@ -163,8 +182,6 @@ class Preparation:
             "no tracks to validate with: needed are two artists with two tracks each in the split "
             "'valid' (some 20 artists if it is drawn by artist, or `manifest --split track`)"
         )
-        if not self._recipe.label_weight[self._kind] and self.teacher_card is None:
-            text = "targets alone give no validation loss: add a teacher or artist labels"
         if self._recipe.needs_check:
             raise ManifestError(
                 f"{text}; recipe {self._options.recipe_name!r} cannot do without.",
@@ -180,7 +197,7 @@ class Preparation:
 
     def _build_batches(self, n_replicas):
         recipe, found, seed = self._recipe, self.found, self._options.seed
-        taught = self.teacher_card is not None or self._targets is not None
+        taught = self.teacher_card is not None or self.crops is not None
         siamese = self._kind == "siamese"
         n_anchors = recipe.n_anchors[self._kind] if recipe.label_weight[self._kind] else 0
         n_free = recipe.n_free if taught else 0
@@ -192,6 +209,13 @@ class Preparation:
                     f"{count} {what} crops a step cannot be shared by {n_replicas} devices; "
                     "change the recipe's number or use another --strategy."
                 )
+        if self.crops:
+            batches = CropBatches(
+                self.crops, n_anchors=n_anchors, n_free=n_free, positives=siamese, seed=seed
+            )
+            self.artists = batches.artists
+            return batches
+        self.artists = found.artists
         sampler = Sampler(
             found.by_artist,
             found.free,
@@ -215,5 +239,5 @@ def _sha256(card):
 
 def _forward(model):
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    function = tf.function(lambda waveforms: model(waveforms, training=False), signature)
-    return lambda waveforms: np.asarray(function(tf.constant(waveforms)))
+    function = tf.function(lambda inputs: model(inputs, training=False), signature)
+    return lambda inputs: np.asarray(function(tf.constant(inputs)))

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
+from artist_features.config import LEVEL_DB
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -49,7 +51,7 @@ class Recipe:
             itself; "in_batch": the positives of the other anchors serve, encoded once.
         n_negatives: per anchor; in a batch the nearest ones.
         n_free: further crops a step from any training track, labelled or not, for the
-            terms of teacher and targets; none without either.
+            terms of teachers; none without.
         optimizer: "sgd" (Nesterov, `momentum`) or "adam".
         learning_rate: at its height.
         schedule: "plateau": times `plateau_factor` after `plateau_patience` checks
@@ -59,11 +61,15 @@ class Recipe:
         clip_norm: of all gradients together; 0 means none.
         label_weight: of the artist loss, by kind.
         teacher_weight: of the teacher's term.
-        targets_weight: of the term for another model's vectors of the tracks, matched
+        vectors_weight: of the term for the teachers' vectors of stored crops, matched
             through a layer.
-        relation_weight: of the term for the likeness between those vectors.
+        relation_weight: of the term for the similarities between those vectors.
+        blocks_weight: of the term for the inner blocks of a teacher of the same architecture,
+            beside stored crops.
         teacher_hears: "clean": the crop without equaliser and band limit, so that the
             student learns to ignore them; "same": what the student hears.
+        level_db: RMS in dB re full scale that the model brings every segment to; None leaves
+            the level as it is.
         check_every: steps between validations, and at most between checkpoints.
         stop_patience: checks without a better validation loss before the run ends; 0
             means that it never ends early.
@@ -86,9 +92,11 @@ class Recipe:
     clip_norm: float = 0.0
     label_weight: dict = field(default_factory=lambda: {"basic": 1.0, "siamese": 1.0})
     teacher_weight: float = 1.0
-    targets_weight: float = 1.0
-    relation_weight: float = 2.0
+    vectors_weight: float = 1.0
+    relation_weight: float = 4.0
+    blocks_weight: float = 0.0
     teacher_hears: str = "same"
+    level_db: float | None = None
     check_every: int = 200
     stop_patience: int = 0
     keep: str = "last"
@@ -136,8 +144,9 @@ _HIGHEST = {
     "plateau_factor": 1,
     "clip_norm": 1e6,
     "teacher_weight": 1e6,
-    "targets_weight": 1e6,
+    "vectors_weight": 1e6,
     "relation_weight": 1e6,
+    "blocks_weight": 1e6,
 }
 
 
@@ -197,6 +206,7 @@ DEFAULT = Recipe(
     clip_norm=1.0,
     label_weight={"basic": 0.5, "siamese": 0.5},
     teacher_hears="same",
+    level_db=LEVEL_DB,
     check_every=200,
     augmentation=Augmentation(
         gain_db=(-12.0, 6.0),

@@ -4,14 +4,28 @@ import datetime
 from pathlib import Path
 
 from artist_features.config import ModelCard
-from artist_features.training import runfolder, targets
+from artist_features.training import runfolder
 from artist_features.training.recipes import RECIPES
 from artist_features.zoo import devices
 
 _SENTENCES = {"basic": "Artist classifier", "siamese": "Siamese network"}
 
 
-def card_fields(kind, options, path, *, front_end, found, teacher, init, row, manifests, n_devices):
+def card_fields(
+    kind,
+    options,
+    path,
+    *,
+    front_end,
+    found,
+    crops,
+    artists,
+    teacher,
+    init,
+    row,
+    manifests,
+    n_devices,
+):
     """Return the keywords of a `ModelCard`, without the hash.
 
     Args:
@@ -20,6 +34,8 @@ def card_fields(kind, options, path, *, front_end, found, teacher, init, row, ma
         path: of the run folder.
         front_end: `FrontEnd`.
         found: `TrainingSet`.
+        crops: `CropSet` that was trained on instead of its tracks, or None.
+        artists: names of the classes.
         teacher, init: `ModelCard` or None.
         row: last row of the log.
         manifests: paths.
@@ -29,15 +45,15 @@ def card_fields(kind, options, path, *, front_end, found, teacher, init, row, ma
     training = {
         "data": options.data or ", ".join(Path(manifest).name for manifest in manifests),
         "data_sha256": found.sha256,
-        "hours": round(found.hours, 2),
-        "n_tracks": len(found.free),
-        "n_artists": len(found.artists),
+        "hours": crops.facts["hours"] if crops else round(found.hours, 2),
+        "n_tracks": len(crops.facts["tracks"]) if crops else len(found.free),
+        "n_artists": len(artists),
         "recipe": options.recipe_name,
         "recipe_changes": _changes(kind, options),
         "steps": row["step"],
         "teacher": _origin(teacher),
         "init": _origin(init),
-        "targets": _file(options.targets),
+        "crops": _crops(crops),
         "seed": options.seed,
         "split_seed": options.split_seed,
         "dtype": options.dtype,
@@ -88,6 +104,6 @@ def _origin(card):
     return f"{card.name}, sha256 {card.weights_sha256}" + (f", from {source}" if source else "")
 
 
-def _file(path):
-    """Name a file of vectors, and say which bytes it had."""
-    return f"{Path(path).name}, sha256 {targets.file_sha256(path)}" if path else "none"
+def _crops(crops):
+    """Say how many stored crops were trained on, and who taught."""
+    return f"{crops.n}; vectors of {', '.join(crops.teachers)}; {crops.sha256}" if crops else "none"

@@ -21,12 +21,16 @@ _COLUMNS = (
     "train_loss",
     "train_label",
     "train_cosine",
-    "train_targets",
     "valid_loss",
     "valid_label",
     "valid_map",
     "valid_accuracy",
     "valid_cosine",
+    "valid_both",
+    "valid_authors",
+    "valid_musicnn",
+    "valid_r2_authors",
+    "valid_r2_musicnn",
     "seconds",
 )
 _BEFORE_THE_FIRST_STEP = {"lock", "cache", "checkpoints"}
@@ -35,7 +39,7 @@ _IN_WORDS = {
     "audio_sha256": "set of readable audio",
     "teacher_sha256": "teacher",
     "init_sha256": "start model",
-    "targets_sha256": "file of targets",
+    "crops_sha256": "distillation set",
     "dtype": "precision",
 }
 _PACKAGES = ("tensorflow", "keras", "kapre", "numpy")
@@ -53,7 +57,7 @@ class Settings:
         data_sha256: of the manifests.
         audio_sha256: of the tracks' lengths, 0 for what cannot be read; "" before decoding.
         teacher_sha256, init_sha256: of the graph and weights of teacher and start, or "".
-        targets_sha256: of the file of another model's vectors, or "".
+        crops_sha256: of what decides the stored crops, or "".
         dtype: of the convolutions.
     """
 
@@ -67,7 +71,7 @@ class Settings:
     audio_sha256: str
     teacher_sha256: str
     init_sha256: str
-    targets_sha256: str
+    crops_sha256: str
     dtype: str
 
     def differences(self, other):
@@ -184,10 +188,10 @@ class Log:
         self._path = path
 
     def write(self, values):
-        """Append a row; columns without a value stay empty."""
+        """Append a row; columns without a value stay empty, others are TensorBoard's alone."""
         row = {n: f"{v:.6g}" if isinstance(v, float) else v for n, v in values.items()}
         with open(self._path, "a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, _COLUMNS).writerow(row)
+            csv.DictWriter(file, _COLUMNS, extrasaction="ignore").writerow(row)
 
 
 def versions():

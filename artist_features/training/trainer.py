@@ -65,6 +65,8 @@ def train(kind, manifests, out, options=None, *, say=print, whole=lambda functio
                 run.path,
                 front_end=ready.front_end,
                 found=ready.found,
+                crops=ready.crops,
+                artists=ready.artists,
                 teacher=ready.teacher_card,
                 init=ready.init_card,
                 row=row,
@@ -112,7 +114,9 @@ class _Loop:
             step = stop
             row = {"step": step, "learning_rate": self._schedule.rate(step - 1)}
             row |= {f"train_{name}": value for name, value in means.items()}
-            found = self._ready.validation.check(self._ready.embed, self._ready.learner.logits)
+            found = self._ready.validation.check(
+                self._ready.embed, self._ready.learner.logits, self._ready.embed_crops
+            )
             row |= {f"valid_{name}": value for name, value in found.items()}
             row["seconds"] = seconds + time.monotonic() - start
             better = "loss" in found and self._schedule.check(self._agreed(found["loss"]), step)

@@ -6,6 +6,7 @@ Bounded: at most 2,000 tracks of 8 crops, whatever the library.
 import numpy as np
 
 from artist_features import metrics
+from artist_features.metrics.agreement import agreement
 from artist_features.training.losses import MARGIN
 from artist_features.training.sampling import Sampler
 
@@ -30,13 +31,17 @@ class Validation:
         recipe: `Recipe`.
         n_samples: of a crop.
         teacher: function of waveforms like `embed` of `check`, or None.
+        crops: `CropSet` of other tracks than the training's; agreement with its teachers is
+            then what the schedule watches, and the classifier, whose artists are those of the
+            stored crops, is not checked.
     """
 
-    def __init__(self, data, kind, recipe, n_samples, teacher=None):
+    def __init__(self, data, kind, recipe, n_samples, teacher=None, crops=None):
         self._cache, self._kind, self._recipe = data.cache, kind, recipe
         self._n_samples = n_samples
+        self._crops = crops
         held = _some(data.held_out_labels)
-        known = _some(np.arange(len(data.known)))
+        known = _some(np.arange(len(data.known))) if crops is None else []
         self._held, self._held_labels = data.held_out[held], data.held_out_labels[held]
         self._known, self._known_labels = data.known[known], data.known_labels[known]
         self._targets = self._embed_all(teacher) if teacher else None
@@ -54,24 +59,28 @@ class Validation:
     @property
     def has_loss(self):
         """Whether a check gives a loss that a schedule can watch."""
+        if self._crops:
+            return True
         if self._recipe.label_weight[self._kind]:
             found = len(self._known) if self._kind == "basic" else self._sampler
-        else:  # vectors that are targets have no check: they may be of any tracks
+        else:
             found = self._targets is not None and len(self._held) + len(self._known)
         return bool(found)
 
-    def check(self, embed, logits):
+    def check(self, embed, logits, embed_crops=None):
         """Measure a model.
 
         Args:
             embed: function from waveforms float32 `(n, n_samples, 1)` to embeddings.
             logits: function from embeddings to the classifier's logits.
+            embed_crops: function from log-mel float32 `(n, n_frames, n_mels)` to embeddings.
 
         Returns:
             dict of floats: `map` (held-out artists), `label` (the kind's own loss),
             `accuracy` (classifier, per track), `cosine` (to the teacher); each only
-            where the data allow it. `loss` is what the schedule watches: the label
-            loss, or 1 - cosine where there is none.
+            where the data allow it; of stored crops those of `metrics.agreement`. `loss` is
+            what the schedule watches: 1 - agreement with all teachers, the label loss, or
+            1 - cosine, whichever there is first.
         """
         by_track = self._embed_all(embed)
         n_held = len(self._held)
@@ -88,11 +97,20 @@ class Validation:
                 found |= self._entropy(by_track[n_held:], logits)
             if self._kind == "siamese" and self._sampler:
                 found["label"] = self._hinge(by_track[:n_held])
-        if "label" in found:
+        if self._crops:
+            found |= self._agreement(embed_crops)
+            found["loss"] = 1 - found["both"]
+        elif "label" in found:
             found["loss"] = found["label"]
         elif "cosine" in found:
             found["loss"] = 1 - found["cosine"]
         return found
+
+    def _agreement(self, embed):
+        log_mel = self._crops.log_mel
+        starts = range(0, self._crops.n, _BATCH)
+        parts = [embed(log_mel[n : n + _BATCH].astype(np.float32)) for n in starts]
+        return agreement(np.concatenate(parts), self._crops.teachers)
 
     def _embed_all(self, embed):
         """Return one array `(n_crops, dim)` for each track, held-out ones first."""

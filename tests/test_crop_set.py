@@ -1,0 +1,226 @@
+"""Distillation sets: transformed crops, their folder, and training from it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from training_data import SPLITS, write_data_set
+
+from artist_features.cli.main import main
+from artist_features.errors import ManifestError, OutputError
+from artist_features.training.cache import AudioCache
+from artist_features.training.crop_batches import CropBatches
+from artist_features.training.crop_set import BLOCK, CropSet
+from artist_features.training.stress import StressCrops, track_weights
+from artist_features.zoo import folder as model_folder
+
+SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def cache():
+    """Three tracks of 30 s: a tone, noise, and a soft tone."""
+    t = np.arange(SECONDS * 22050) / 22050
+    noise = np.random.default_rng(0).standard_normal(len(t)) / 4
+    waves = [0.5 * np.sin(2 * np.pi * 440 * t), noise, 0.003 * np.sin(2 * np.pi * 3000 * t)]
+    samples = np.concatenate([np.clip(w, -1, 1) * 32767 for w in waves]).astype("<i2")
+    lengths = [len(t)] * 3
+    return AudioCache(samples, np.cumsum([0, *lengths[:-1]]), lengths, 22050)
+
+
+@pytest.fixture(scope="module")
+def source(cache):
+    return StressCrops(cache, np.arange(3), ["a", "b", "c"], seed=7)
+
+
+def test_a_crop_depends_on_seed_and_number_alone(cache, source):
+    again = StressCrops(cache, np.arange(3), ["a", "b", "c"], seed=7)
+    np.testing.assert_array_equal(source.crop(5).samples[22050], again.crop(5).samples[22050])
+    other = StressCrops(cache, np.arange(3), ["a", "b", "c"], seed=8)
+    assert not np.array_equal(source.crop(5).samples[22050], other.crop(5).samples[22050])
+    assert not np.array_equal(source.crop(5).samples[22050], source.crop(6).samples[22050])
+
+
+def test_every_crop_has_the_level_and_is_finite(source):
+    for number in range(60):
+        samples = source.crop(number).samples[22050]
+        assert samples.shape == (70560,)
+        assert samples.dtype == np.float32
+        assert 10 * np.log10(np.mean(samples**2)) == pytest.approx(-17, abs=0.05)
+
+
+def test_both_sample_rates_hold_the_same_sound(source):
+    crop = next(c for c in map(source.crop, range(99)) if c.low_pass_hz < 7000)
+    slow, fast = crop.samples[16000], crop.samples[22050]
+    assert len(slow) == 51200
+    bands = [np.abs(np.fft.rfft(x))[:16000] / len(x) for x in (slow, fast)]  # both 0.3125 Hz apart
+    np.testing.assert_allclose(bands[0], bands[1], atol=2e-4)
+
+
+def test_band_limits_silence_what_is_above(source):
+    crops = [source.crop(number) for number in range(120)]
+    limited = [crop for crop in crops if np.isfinite(crop.low_pass_hz)]
+    assert 20 < len(limited) < 60  # a third
+    assert 8 < sum(crop.low_pass_hz <= 4000 for crop in limited) < 35  # half of them
+    for crop in limited:
+        power = np.abs(np.fft.rfft(crop.samples[22050])) ** 2
+        edge = int(crop.low_pass_hz / 22050 * 70560) + 2
+        assert power[edge:].sum() < 1e-9 * power.sum()
+
+
+def test_speed_and_mixing_happen(source):
+    mixed = [source.crop(number).mix_db for number in range(100)]
+    assert 40 < np.isfinite(mixed).sum() < 70
+    assert max(mixed) <= 1
+
+
+def test_weights_of_tracks():
+    weights = track_weights(np.array([30.0, 90.0, 900.0]), ["a", "a", "b"])  # no 50 artists
+    np.testing.assert_allclose(weights, [1 / 8, 3 / 8, 1 / 2], rtol=1e-3)
+    artists = ["much"] * 60 + [f"artist {n}" for n in range(90)]
+    weights = track_weights(np.full(150, 60.0), artists)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[:60].sum() <= 0.0201
+    assert len(set(weights[60:].round(12))) == 1
+
+
+def test_no_tracks_are_refused(cache):
+    with pytest.raises(ValueError, match="0 tracks"):
+        StressCrops(cache, np.arange(0), [], seed=0)
+
+
+def write_set(path, n=300, n_tracks=8, seed=0, level_db=-17.0):
+    """Write a set of random crops: each track has a spectrum of its own."""
+    rng = np.random.default_rng(seed)
+    tracks = [
+        {"artist": f"Band {'ABCD'[n // 2]}", "title": f"{n}", "source": "", "domain": ""}
+        for n in range(n_tracks)
+    ]
+    facts = {"n_crops": n, "seed": seed, "level_db": level_db, "hours": 0.1, "tracks": tracks}
+    crops = CropSet.create(path, facts, (129, 128), {"one": 6, "two": 4})
+    shapes = np.random.default_rng(99).uniform(0, 1, (n_tracks, 128))
+    for block in crops.missing():
+        rows = len(crops.rows(block))
+        track = rng.integers(0, n_tracks, rows)
+        arrays = {
+            "log_mel": shapes[track][:, None] + 0.2 * rng.random((rows, 129, 128)),
+            "one": shapes[track][:, :6] + 0.05 * rng.random((rows, 6)),
+            "two": shapes[track][:, 50:54] + 0.05 * rng.random((rows, 4)),
+            "track": track,
+            "low_pass_hz": np.full(rows, np.inf),
+            "mix_db": np.where(rng.random(rows) < 0.3, 0.0, -np.inf),
+        }
+        crops.write(block, arrays)
+    return path
+
+
+def test_a_set_goes_on_where_it_was_killed(tmp_path):
+    path = write_set(tmp_path / "set")
+    lines = (path / "done.txt").read_text().splitlines()
+    assert len(lines) == -(-300 // BLOCK)
+    (path / "done.txt").write_text(lines[0] + "\n")  # the others were not noted
+    with pytest.raises(ManifestError, match="crops are missing; repeat"):
+        CropSet(path)
+    assert CropSet(path, "r+").missing() == [1, 2]
+    write_set(path)
+    assert len(CropSet(path).log_mel) == 300
+
+
+def test_a_set_of_something_else_is_refused(tmp_path):
+    path = write_set(tmp_path / "set")
+    with pytest.raises(OutputError, match="other music, teachers or seed"):
+        write_set(path, seed=1)
+    with pytest.raises(ManifestError, match="no distillation set"):
+        CropSet(tmp_path)
+    np.save(path / "one.npy", np.zeros((3, 6)))
+    with pytest.raises(ManifestError, match="has 3 rows, not 300"):
+        CropSet(path)
+
+
+def test_batches_hold_what_the_plan_says(tmp_path):
+    crops = CropSet(write_set(tmp_path / "set"))
+    batches = CropBatches(crops, n_anchors=4, n_free=6, positives=True, seed=1)
+    assert batches.artists == ["banda", "bandb", "bandc", "bandd"]
+    log_mel, labels, one, two = batches.read(3)
+    assert (log_mel.shape, one.shape, two.shape) == ((14, 129, 128), (14, 6), (14, 4))
+    assert log_mel.dtype == np.float16
+    # each anchor and its positive are two tracks of the labelled artist, not mixed with others
+    place = {crops.log_mel[n].tobytes(): n for n in range(crops.n)}
+    rows = [place[mel.tobytes()] for mel in log_mel]
+    tracks = crops.track[rows]
+    np.testing.assert_array_equal(tracks[:4] // 2, labels)
+    np.testing.assert_array_equal(tracks[4:8] // 2, labels)
+    assert (tracks[:4] != tracks[4:8]).all()
+    assert (crops.mix_db[rows[:8]] < -3).all()
+    np.testing.assert_array_equal(one, crops.teachers["one"][rows])
+    for again, first in zip(batches.read(3), (log_mel, labels, one, two), strict=True):
+        np.testing.assert_array_equal(again, first)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets")
+    write_set(folder / "train")
+    write_set(folder / "valid", n=64, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return write_data_set(tmp_path_factory.mktemp("music"), splits=SPLITS)
+
+
+SMALL = {"n_steps": 8, "check_every": 4, "n_warmup": 1, "n_free": 24, "n_anchors": 4}
+
+
+def train(kind, manifest, sets, out, *options, code=0, **changes):
+    words = ["train", kind, str(manifest), "--out", str(out), "--check-crops", str(sets / "valid")]
+    words += ["--crops", str(sets / "train"), "--cache", str(sets / "cache"), *options]
+    for name, value in (SMALL | changes).items():
+        words += ["--set", f"{name}={value}"]
+    assert main(words) == code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["basic", "siamese"])
+def test_training_from_a_set_learns_and_says_so(kind, manifest, sets, tmp_path):
+    train(kind, manifest, sets, tmp_path / "run", keep="best")
+    with open(tmp_path / "run" / "log.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    assert float(rows[-1]["valid_both"]) > 0.1  # untrained: about 0
+    assert float(rows[-1]["valid_loss"]) == pytest.approx(
+        1 - float(rows[-1]["valid_both"]), abs=1e-4
+    )
+    assert rows[-1]["valid_map"]
+    card = model_folder.read_card(tmp_path / "run")
+    assert card.front_end.level_db == -17
+    assert card.training["crops"].startswith("300; vectors of one, two; ")
+    assert (card.training["n_artists"], card.training["n_tracks"]) == (4, 8)
+    assert "label" not in card.scores["check_during_training"]
+
+
+@pytest.mark.slow
+def test_inner_blocks_come_nearer_to_those_of_a_teacher(manifest, sets, tmp_path):
+    teacher = tmp_path / "teacher"
+    train("siamese", manifest, sets, teacher, n_steps=1, check_every=1)
+    options = ("--teacher", str(teacher))
+    changes = {"label_weight": 0, "vectors_weight": 0, "relation_weight": 0, "n_steps": 30}
+    run = tmp_path / "run"
+    train("siamese", manifest, sets, run, *options, blocks_weight=1, check_every=10, **changes)
+    with open(run / "log.csv", encoding="utf-8", newline="") as file:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_wrong_uses_say_what_is_needed(manifest, sets, tmp_path, capsys):
+    words = ["train", "basic", str(manifest), "--out", str(tmp_path / "run")]
+    assert main([*words, "--crops", str(sets / "train")]) == 2
+    assert "--crops and --check-crops belong together" in capsys.readouterr().err
+    train("basic", manifest, sets, tmp_path / "run", "--teacher", "siamese", code=2)
+    assert "blocks_weight" in capsys.readouterr().err
+    train("basic", manifest, sets, tmp_path / "run", code=2, level_db=None)
+    assert "level of -17.0 dB, the recipe says None" in capsys.readouterr().err
+    assert json.loads((sets / "train" / "crops.json").read_text())["n_crops"] == 300
+    assert not (tmp_path / "run").exists()

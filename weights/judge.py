@@ -1,0 +1,200 @@
+"""Do weights hold where the shipped ones do? Agreement, retrieval, level, length; exit 1 if not.
+
+    python weights/judge.py CANDIDATE MANIFEST [MORE...] --crops SET --authors DIR \
+        --musicnn musicnn.whl [--shipped MODEL] --json OUT
+
+Measured on the tracks of artists that no run has heard (split `test` of the manifests):
+
+    agreement   with both teachers on the crops of SET, as a whole and per domain
+                (weights/agreement.py)
+    retrieval   MAP of finding an artist's other tracks, and of each domain's (domains.csv)
+    level       least cosine of a clip to itself from -20 to +6 dB
+    length      how often an excerpt of 0.6 to 2.8 s finds its own clip among 100, and nDCG@10
+                of finding the artist by 480 clips of 0.4 to 12 s of 20 artists
+    MFCC        the candidate's MAP less that of standardised MFCCs, with its interval
+
+Agreement, level and length must hold against the shipped weights; retrieval against the
+authors', as weights that learned what is special in our corpus score high on it and lower on
+other music (docs/training.md), and be 0.05 above MFCCs. A release replaces weights only if this
+exits with 0 (CONTRIBUTING.md).
+"""
+
+import argparse
+import datetime
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from agreement import embed, measure
+from make_crops import select
+
+from artist_features import Extractor, metrics
+from artist_features.config import FrontEnd
+from artist_features.evaluation.artists import evaluate_artists
+from artist_features.evaluation.baselines import mfcc_statistics, standardise
+from artist_features.signal.audio import Clip, read_file
+from artist_features.training.crop_set import CropSet
+from artist_features.zoo import devices
+
+LEVELS_DB = (-20, -12, -6, 6)
+TOLERANCE = {"agreement": 0.005, "retrieval": 0.01, "level": 0.002, "length": 0.02}
+LEAST_ABOVE_MFCC = 0.05
+RATE = FrontEnd().sample_rate
+N_CLIPS, N_LINES, N_LINE_ARTISTS = 100, 480, 20
+
+
+def main() -> None:
+    args = parse_args()
+    tracks, _, domains = select(args.manifests, "test")
+    music = load(tracks)
+    crops = CropSet(args.crops)
+    names = {"candidate": args.candidate, "shipped": args.shipped, "authors": args.authors}
+    scores = {}
+    for name, model in names.items():
+        extractor = Extractor(str(model))
+        scores[name] = {
+            "agreement": {k: v["both"] for k, v in measure(embed(model, crops), crops).items()},
+            "r2_musicnn": measure(embed(model, crops), crops)["all"]["r2_musicnn"],
+            "level": level(extractor, music),
+            "length": length(extractor, music, tracks),
+        }
+        scores[name]["vectors"] = extractor.extract(music, sample_rate=RATE)
+    scores["mfcc"] = {"vectors": standardise(np.stack([mfcc_statistics(t.path) for t in tracks]))}
+    scores["musicnn"] = {"vectors": musicnn_vectors(args.musicnn, tracks)}
+    retrieval(scores, tracks, domains)
+    failures = compare(scores["candidate"], scores["shipped"], scores["authors"])
+    record = {"date": str(datetime.date.today()), "device": devices.configure_devices()}
+    record |= {"n_tracks": len(tracks), "scores": scores, "failures": failures}
+    args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(scores, indent=1))
+    print("\n".join(failures) or "holds: agreement, retrieval, level and length")
+    sys.exit(bool(failures))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("candidate", metavar="CANDIDATE", help="model folder")
+    parser.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
+    parser.add_argument("--shipped", default="siamese", help="model that it is to replace")
+    parser.add_argument("--crops", type=Path, required=True, help="distillation set, split test")
+    parser.add_argument("--authors", type=Path, required=True, help="model folder")
+    parser.add_argument("--musicnn", type=Path, required=True, help="musicnn's wheel")
+    parser.add_argument("--json", type=Path, required=True, help="the numbers, to be written")
+    return parser.parse_args()
+
+
+def load(tracks: list) -> list[np.ndarray]:
+    """Return each track's samples float32 `(n,)` at 22,050 Hz."""
+    return [np.concatenate(list(read_file(t.path, Clip(), target_rate=RATE))) for t in tracks]
+
+
+def musicnn_vectors(wheel: Path, tracks: list) -> np.ndarray:
+    """Return the mean over ten patches of each track, float32 `(n, 753)`."""
+    import musicnn
+
+    network, rows = musicnn.Musicnn(wheel), []
+    for track in tracks:
+        blocks = read_file(track.path, Clip(), target_rate=musicnn.SAMPLE_RATE)
+        mel = musicnn.log_mel(np.concatenate(list(blocks)))
+        starts = np.linspace(0, len(mel) - musicnn.PATCH_FRAMES, 10).astype(int)
+        patches = np.stack([mel[start : start + musicnn.PATCH_FRAMES] for start in starts])
+        if not rows:
+            network.prune(patches)
+        rows.append(network(patches).mean(axis=0))
+    return np.stack(rows)
+
+
+def retrieval(scores: dict, tracks: list, domains: list[str]) -> None:
+    """Put "retrieval" into each model's scores, in place of its vectors."""
+    artists = np.array([track.artist for track in tracks])
+    counts = Counter(artists[artists != ""])
+    several = np.array([counts[artist] > 1 for artist in artists])
+    labels = np.array(domains)
+    parts = {"all": several}
+    for name in sorted(set(domains) - {""}):
+        rows = several & (labels == name)
+        if len(set(artists[rows])) > 1:
+            parts[name] = rows
+    vectors = {name: row.pop("vectors") for name, row in scores.items()}
+    for part, rows in parts.items():
+        found = evaluate_artists(
+            {name: v[rows] for name, v in vectors.items()}, artists[rows], standardise=True
+        )
+        by_name = {row.name: row for row in found}
+        for name, row in by_name.items():
+            own = vars(row.mean_average_precision)
+            scores[name].setdefault("retrieval", {})[part] = own["estimate"]
+            if part == "all":
+                scores[name]["map"] = own
+        if part == "all":
+            pair = {name: vectors[name][rows] for name in ("mfcc", "candidate")}
+            _, more = evaluate_artists(pair, artists[rows], standardise=True)
+            scores["candidate"]["map_less_mfcc"] = vars(more.difference)
+
+
+def level(extractor: Extractor, music: list[np.ndarray]) -> float:
+    """Return the least cosine of 100 clips to themselves, softer and louder, unclipped."""
+    clips = [samples[: 10 * RATE] for samples in music if np.abs(samples[: 10 * RATE]).max() > 0.01]
+    clips = [0.45 * clip / np.abs(clip).max() for clip in clips[:N_CLIPS]]
+    known = metrics.unit_vectors(extractor.extract(clips, sample_rate=RATE))
+    least = 1.0
+    for gain in LEVELS_DB:
+        changed = [clip * np.float32(10 ** (gain / 20)) for clip in clips]
+        found = metrics.unit_vectors(extractor.extract(changed, sample_rate=RATE))
+        least = min(least, float(np.min(np.sum(known * found, axis=1))))
+    return least
+
+
+def length(extractor: Extractor, music: list[np.ndarray], tracks: list) -> dict[str, float]:
+    """Measure short excerpts; see the module's text."""
+    rng = np.random.default_rng(0)
+    long = [samples for samples in music if len(samples) > 20 * RATE]
+    clips = [samples[: 20 * RATE] for samples in long[:: max(1, len(long) // N_CLIPS)][:N_CLIPS]]
+    parts = [cut(clip, rng.uniform(0.6, 2.8), rng) for clip in clips]
+    known = metrics.unit_vectors(extractor.extract(clips, sample_rate=RATE))
+    found = metrics.unit_vectors(extractor.extract(parts, sample_rate=RATE))
+    own = np.argmax(found @ known.T, axis=1) == np.arange(len(clips))
+    counts = Counter(track.artist for track in tracks if track.artist)
+    artists = [name for name, _ in counts.most_common(N_LINE_ARTISTS)]
+    lines, names = [], []
+    for artist in artists:
+        pieces = [m for m, t in zip(music, tracks, strict=True) if t.artist == artist]
+        for number in range(N_LINES // N_LINE_ARTISTS):
+            lines.append(cut(pieces[number % len(pieces)], rng.uniform(0.4, 12), rng))
+            names.append(artist)
+    rows = extractor.extract(lines, sample_rate=RATE)
+    ndcg = metrics.retrieval(rows, np.array(names)).mean_ndcg_at_k
+    return {"own clip found": float(own.mean()), "nDCG@10 of lines": float(ndcg)}
+
+
+def cut(samples: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    n = min(len(samples), int(seconds * RATE))
+    start = rng.integers(len(samples) - n + 1)
+    return samples[start : start + n]
+
+
+def compare(candidate: dict, shipped: dict, authors: dict) -> list[str]:
+    """Return in what the candidate is worse than it may be."""
+    failures = []
+    for measure_name, tolerance in TOLERANCE.items():
+        reference = authors if measure_name == "retrieval" else shipped
+        new, old = candidate[measure_name], reference[measure_name]
+        if not isinstance(new, dict):
+            new, old = {"": new}, {"": old}
+        for part, value in old.items():
+            if new[part] < value - tolerance:
+                failures.append(f"{measure_name} {part}: {new[part]:.3f}, needed {value:.3f}")
+    difference = candidate["map_less_mfcc"]
+    if difference["estimate"] < LEAST_ABOVE_MFCC or difference["low"] <= 0:
+        failures.append(
+            f"retrieval: MAP less that of MFCCs is {difference['estimate']:.3f} "
+            f"({difference['low']:.3f} to {difference['high']:.3f}); needed is "
+            f"{LEAST_ABOVE_MFCC}, with an interval above 0"
+        )
+    return failures
+
+
+if __name__ == "__main__":
+    main()
