@@ -49,6 +49,9 @@ class _CodedError(ArtistFeaturesError):
         prefix = "" if path is None else f"{display_path(path)}: "
         super().__init__(f"{prefix}{message}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.message, self.path), vars(self)
+
 
 class AudioError(_CodedError):
     """A recording that gives no trustworthy embedding.
@@ -104,8 +107,12 @@ class ManifestError(ArtistFeaturesError):
     def __init__(self, message: str, path: AnyPath, line: int | None = None) -> None:
         self.path = path
         self.line = line
+        self.message = message
         where = display_path(path) + ("" if line is None else f" line {line}")
         super().__init__(f"{where}: {message}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.path, self.line), vars(self)
 
 
 class AudioWarning(UserWarning):
@@ -119,8 +126,12 @@ class AudioWarning(UserWarning):
     def __init__(self, code: str, message: str, path: AnyPath | None = None) -> None:
         self.code = code
         self.path = path
+        self.message = message
         prefix = "" if path is None else f"{display_path(path)}: "
         super().__init__(f"{prefix}{message}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.message, self.path), vars(self)
 
 
 def display_path(path: AnyPath) -> str:

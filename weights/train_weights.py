@@ -8,7 +8,8 @@ manifests are those with the artists that are held out. Every stage is a command
 folder of RUNS, so that the whole goes on where it was stopped:
 
     blocks      the inner blocks of the authors' network and both teachers, from random weights
-    distilled   both teachers, from there on
+                (with --blocks-steps)
+    distilled   both teachers, from there on, or from random weights
     basic       from there on, gently, with the softmax over artists
     siamese     likewise, with the hinge over artists
     *_trial     short runs from random weights: what each part contributes, and the noise
@@ -82,10 +83,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--cache", type=Path, help="prepared audio (default: RUNS/cache)")
     parser.add_argument("--data", default="open music corpus", help="for the cards")
-    parser.add_argument("--blocks-steps", type=int, default=600)
+    parser.add_argument("--blocks-steps", type=int, default=0, help="0: no such stage")
     parser.add_argument("--steps", type=int, default=10000, help="of distilled")
     parser.add_argument("--label-steps", type=int, default=1000, help="of siamese and basic")
-    parser.add_argument("--trial-steps", type=int, default=1000, help="of each trial")
+    parser.add_argument("--trial-steps", type=int, default=1000, help="of each; 0: no trials")
     parser.add_argument("--shipped", help="model to be replaced (default: the bundled ones)")
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "training.md")
@@ -95,12 +96,15 @@ def parse_args() -> argparse.Namespace:
 def train_all(args: argparse.Namespace) -> None:
     """Run all stages of training, or go on with them."""
     teacher = ["--teacher", args.authors]
-    train(args, "blocks", "siamese", args.blocks_steps, *teacher, label_weight=0, blocks_weight=1)
-    train(args, "distilled", "siamese", args.steps, init="blocks", label_weight=0)
+    first = None
+    if args.blocks_steps:
+        first, changes = "blocks", {"label_weight": 0, "blocks_weight": 1}
+        train(args, first, "siamese", args.blocks_steps, *teacher, **changes)
+    train(args, "distilled", "siamese", args.steps, init=first, label_weight=0)
     for kind in KINDS:
         gentle = {"learning_rate": 0.0005, "label_weight": LABELS[kind]}
         train(args, kind, kind, args.label_steps, init="distilled", **gentle)
-    for name, (_, changes) in TRIALS.items():
+    for name, (_, changes) in TRIALS.items() if args.trial_steps else ():
         words = teacher if "blocks_weight" in changes else []
         train(args, name, "siamese", args.trial_steps, *words, label_weight=0, **changes)
 
@@ -109,7 +113,8 @@ def train(args, name, kind, steps, *words, init=None, seed=0, **changes) -> None
     """Run one stage, or go on with it."""
     if init:
         words = [*words, "--init", args.runs / init]
-    for field, value in ({"n_steps": steps, "keep": "best"} | changes).items():
+    changes = {"n_steps": steps, "keep": "best", "check_every": min(500, steps)} | changes
+    for field, value in changes.items():
         words = [*words, "--set", f"{field}={value}"]
     words = [*words, "--seed", seed, "--crops", args.crops / "train"]
     words += ["--check-crops", args.crops / "valid", "--name", name, "--license", "MIT"]
@@ -169,7 +174,7 @@ def interval(value: dict) -> str:
 def report(args: argparse.Namespace) -> str:
     """Return the text of docs/training.md."""
     crops = CropSet(args.crops / "test")
-    stages = {"blocks": "the authors' blocks", "distilled": "both teachers, from blocks on"}
+    stages = {"blocks": "the authors' blocks", "distilled": "both teachers"}
     stages |= {kind: f"{kind}: artist labels, from distilled on (shipped)" for kind in KINDS}
     stages |= {name: f"{args.trial_steps} steps: {text}" for name, (text, _) in TRIALS.items()}
     scores = {"the authors' Siamese-10000": crops.teachers["authors"]}
@@ -179,6 +184,7 @@ def report(args: argparse.Namespace) -> str:
             args.runs / name, crops
         )
         for name, text in stages.items()
+        if (args.runs / name / model_folder.CARD_FILE).exists()
     }
     measured = {name: agreement.measure(rows, crops) for name, rows in scores.items()}
     judged = {

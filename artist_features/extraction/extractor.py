@@ -78,6 +78,7 @@ class Extractor:
         on_loaded: Callable[[str], object] | None = None,
         dedicated: bool = False,
     ) -> None:
+        self._made_of = (model, batch_size, n_workers, isolated, decoder, on_loaded, dedicated)
         n_workers = usable_cores() if n_workers is None else n_workers
         self.batch_size, self.n_workers = check_options(batch_size, n_workers, decoder)
         self.isolated = isolated
@@ -87,6 +88,9 @@ class Extractor:
         self._dedicated = dedicated
         self.timing: dict[str, float] = cast("dict[str, float]", Counter())
         self.device = "not loaded"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, self._made_of
 
     @functools.cached_property
     def model(self) -> "keras.Model":
@@ -406,6 +410,12 @@ def check_options(batch_size: int, n_workers: int, decoder: Decoder) -> tuple[in
             "decoder 'av' needs PyAV; install it with `pip install 'artist-features[av]'`."
         )
     return batch_size, n_workers
+
+
+def _remade(model: Model, *options: Any) -> Extractor:
+    """Make an extractor from what another was made of: pickled by name and options."""
+    names = ("batch_size", "n_workers", "isolated", "decoder", "on_loaded", "dedicated")
+    return Extractor(model, **dict(zip(names, options, strict=True)))
 
 
 def _prepare(model: Model) -> tuple[ModelCard | None, FrontEnd, Callable[[], "keras.Model"]]:

@@ -18,6 +18,7 @@ from artist_features.extraction.remote import is_uri
 from artist_features.extraction.tables import WITH_VECTOR, Row
 
 NO_FILE = (-1, -1)
+_LAST_NS = (1 << 63) - 1  # of tables; in April 2262, and some disks have later dates
 
 
 @dataclass
@@ -224,4 +225,4 @@ def _named(item):
         status = os.stat(item)
     except (OSError, ValueError):
         return item, NO_FILE
-    return item, (status.st_size, status.st_mtime_ns)
+    return item, (status.st_size, max(-_LAST_NS, min(status.st_mtime_ns, _LAST_NS)))

@@ -14,6 +14,29 @@ import keras
 from artist_features.config import FrontEnd
 
 
+def _import_mel_filters() -> None:
+    """Import librosa's mel filters, from which Kapre makes its own, also without a cache folder.
+
+    librosa asks numba to keep what it compiles. Where neither the installation nor the home
+    can be written, numba refuses to define those functions; none of them makes a mel filter.
+    """
+    try:
+        import librosa.filters
+    except RuntimeError as error:
+        if "cannot cache function" not in str(error):
+            raise
+        import numba
+
+        before, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, 1
+        try:
+            import librosa.filters  # noqa: F401
+        finally:
+            numba.config.DISABLE_JIT = before
+
+
+_import_mel_filters()
+
+
 @keras.saving.register_keras_serializable(package="artist_features")
 class LevelNormalisation(keras.layers.Layer):
     """Bring each waveform of a batch to one RMS level; same shape out.

@@ -55,7 +55,7 @@ class CropSet:
             raise ManifestError(text, path)
 
     def _open(self, name: str, mode: str) -> np.ndarray:
-        array = np.load(self.path / f"{name}.npy", mmap_mode=mode)
+        array = np.load(self.path / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
         if len(array) != self.n:
             raise ValueError(f"{name}.npy has {len(array)} rows, not {self.n}")
         return array
