@@ -10,7 +10,7 @@ that plain `keras.saving.load_model` finds them.
 """
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
@@ -20,6 +20,7 @@ from artist_features.errors import (
     AudioWarning,
     ClusterError,
     ManifestError,
+    ModelError,
     OutputError,
     PublishError,
     SearchIndexError,
@@ -49,6 +50,7 @@ __all__ = [
     "ClusterError",
     "Extractor",
     "ManifestError",
+    "ModelError",
     "OutputError",
     "PublishError",
     "SearchIndexError",
@@ -61,8 +63,9 @@ __all__ = [
 
 
 @wrapt.when_imported("keras")
-def _register_layers(_: object) -> None:
-    importlib.import_module("artist_features.signal.frontend")
+def _register_layers(keras: Any) -> None:
+    if keras.config.backend() == "tensorflow":  # with another one Kapre cannot be imported
+        importlib.import_module("artist_features.signal.frontend")
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours

@@ -70,6 +70,10 @@ class WeightsError(_CodedError):
     codes = WEIGHTS_CODES
 
 
+class ModelError(ArtistFeaturesError):
+    """A verified model that cannot be built here: a fault of the installation or its settings."""
+
+
 class PublishError(_CodedError):
     """A model folder that the Hub does not take (`PUBLISH_CODES`)."""
 

@@ -1,5 +1,6 @@
 """Faults that users reported of other packages, and that this one had."""
 
+import json
 import os
 import subprocess
 import sys
@@ -105,3 +106,138 @@ def test_a_loop_of_calls_keeps_neither_memory_nor_descriptors(kind, tiny_folder,
     # from_generator kept 0.7 MB a call of this length, ten times this limit for a list
     assert megabytes < 20, megabytes
     assert descriptors <= 0
+
+
+SETTINGS = """
+import json, os, sys
+home = sys.argv[1]
+with open(os.path.join(home, "keras.json"), "w") as file:
+    json.dump(json.loads(sys.argv[2]), file)
+os.environ["KERAS_HOME"] = home
+os.environ.pop("KERAS_BACKEND", None)
+"""
+USE = """
+import numpy as np
+import artist_features as af
+import keras
+if len(sys.argv) > 4:
+    keras.config.set_dtype_policy(sys.argv[4])
+wave = np.sin(np.arange(22050 * 4) / 9).astype("float32") / 2
+row = af.extract(wave, sample_rate=22050, model=sys.argv[3])
+assert row.dtype == np.float32
+np.save(os.path.join(home, "row.npy"), row)
+backbone = af.models.backbone()
+assert backbone.count_params() == 265984 and backbone.output_shape == (None, 256)
+if len(sys.argv) > 4:
+    assert af.load_model(sys.argv[3]).get_layer("block1_conv").compute_dtype == "float16"
+    assert af.load_model(sys.argv[3]).get_layer("stft").compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == sys.argv[4]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "policy"),
+    [
+        ({"image_data_format": "channels_first"}, []),
+        ({"floatx": "float64"}, []),
+        ({"floatx": "float16"}, []),
+        ({}, ["mixed_float16"]),
+    ],
+    ids=["channels_first", "float64", "float16", "mixed policy"],
+)
+def test_settings_of_the_users_keras_change_no_vector(settings, policy, tiny_folder, tmp_path):
+    from artist_features import extract
+
+    wave = np.sin(np.arange(22050 * 4) / 9).astype("float32") / 2
+    expected = extract(wave, sample_rate=22050, model=tiny_folder)
+    words = [sys.executable, "-c", SETTINGS + USE, str(tmp_path), json.dumps(settings)]
+    done = subprocess.run([*words, str(tiny_folder), *policy], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "row.npy"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("by", ["variable", "file"])
+def test_another_backend_is_named_at_once(by, tmp_path):
+    env = {**os.environ, "KERAS_HOME": str(tmp_path)}
+    env.pop("KERAS_BACKEND", None)
+    if by == "file":
+        (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+        named = "keras.json says backend 'jax'"
+    else:
+        env["KERAS_BACKEND"] = "torch"
+        named = "the variable KERAS_BACKEND says backend 'torch'"
+    words = [sys.executable, "-m", "artist_features.cli.main", "extract", "a.wav"]
+    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert named in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "Set KERAS_BACKEND=tensorflow" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_forked_child_is_refused(tiny_folder):
+    code = """
+import os, sys, numpy as np, artist_features as af
+wave = np.zeros(22050 * 4, "float32")
+extractor = af.Extractor(sys.argv[1])
+extractor.extract(wave, sample_rate=22050)
+child = os.fork()
+if not child:
+    try:
+        extractor.extract(wave, sample_rate=22050)
+    except RuntimeError as error:
+        os.write(1, str(error).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_folder)], capture_output=True, text=True, timeout=120
+    )
+    assert "was forked from" in done.stdout, done.stderr
+    assert "spawn" in done.stdout
+
+
+@pytest.mark.parametrize("out", ["o.npz", "o.parquet", "folder"])
+def test_a_model_that_cannot_be_built_writes_nothing(
+    out, tiny_folder, tmp_path, monkeypatch, capsys
+):
+    from artist_features.zoo import folder
+
+    def broken(card, weights):
+        raise MemoryError("no more of it")
+
+    monkeypatch.setattr(folder, "build", broken)
+    monkeypatch.setattr("artist_features.extraction.extractor._BUILT", {})
+    path = write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
+    words = ["extract", str(path), "-o", str(tmp_path / out), "--model", str(tiny_folder)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "cannot be built by this TensorFlow and Keras (MemoryError: no more of it)" in said
+    assert "embedded" not in said
+    assert not [
+        p for p in tmp_path.rglob("*") if p.is_file() and "lock" not in p.name and p != path
+    ]
+
+
+def test_companions_of_desktops_are_passed_over_and_counted(tiny_folder, tmp_path, capsys):
+    lib = tmp_path / "lib"
+    for name in ("", ".AppleDouble", "@eaDir/a.wav", ".Trash-1000", "$RECYCLE.BIN", "album"):
+        (lib / name).mkdir(parents=True, exist_ok=True)
+    song = write_audio(tmp_path / "song.wav", music(4, 22050, 1), 22050).read_bytes()
+    for name in ("a.wav", "._a.wav", "album/b.wav", ".AppleDouble/a.wav", "@eaDir/a.wav/x.mp3"):
+        (lib / name).write_bytes(song)
+    for name in (".Trash-1000/c.wav", "$RECYCLE.BIN/d.wav", "Thumbs.db", "c.ape", "d.APE", "e.mkv"):
+        (lib / name).write_bytes(song)
+    words = ["--model", str(tiny_folder), "-o", str(tmp_path / "o.npz")]
+    assert main(["extract", str(lib), *words]) == 0
+    said = capsys.readouterr().err
+    assert "passed over: 2 .ape, 1 .mkv, 5 companion files and folders of the system" in said
+    with np.load(tmp_path / "o.npz") as table:
+        names = [os.path.relpath(path, lib) for path in table["paths"].tolist()]
+    assert names == ["a.wav", "album/b.wav"]
+    # named by hand they are read
+    words = ["--model", str(tiny_folder), "-o", str(tmp_path / "named.npz")]
+    assert main(["extract", str(lib / "._a.wav"), str(lib / ".Trash-1000"), *words]) == 0
+    with np.load(tmp_path / "named.npz") as table:
+        assert len(table["paths"]) == 2

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import artist_features
@@ -11,7 +12,7 @@ from artist_features.cli import job_report
 from artist_features.cli.json_lines import JsonLines
 from artist_features.cli.progress import Progress, write_line
 from artist_features.cli.stopping import OrderlyStop, Stopped
-from artist_features.errors import OutputError, display_path
+from artist_features.errors import ModelError, OutputError, display_path
 from artist_features.files import output_error
 
 
@@ -148,17 +149,24 @@ def _run_job(args, stop):
     if not any(True for _ in _find(args)):
         return _tell_nothing_found(args)
     writer = _open_writer(args, extractor)
-    tally, surveyed = job.Tally(), False
+    tally, surveyed, model_failed = job.Tally(), False, False
     try:
         for path in writer.damaged:
             write_line(f"{display_path(path)}: damaged, moved aside; its files are read again")
-        tally = job.survey(_find(args), writer, retry_failed=args.retry_failed)
+        passed = Counter()
+        tally = job.survey(_find(args, passed), writer, retry_failed=args.retry_failed)
+        tally.passed = passed
         surveyed = True
         writer.write = stop.whole(writer.write)
         _extract(args, extractor, writer, tally)
+    except ModelError:
+        model_failed = not tally.made  # nothing is written, nothing told
+        raise
     finally:
-        stop.whole(writer.close, at_the_end=True)(complete=surveyed)  # what is finished is kept
-        job_report.tell(tally, args.output, args.report)
+        # what is finished is kept
+        stop.whole(writer.close, at_the_end=True)(complete=surveyed and not model_failed)
+        if not model_failed:
+            job_report.tell(tally, args.output, args.report)
     return int(tally.n_failed > 0)
 
 
@@ -207,12 +215,12 @@ def _check_options(args):
         job_report.check_place(args.report, args.output)
 
 
-def _find(args):
+def _find(args, passed=None):
     """Return an iterator over the files of the command line."""
     from artist_features.extraction.inputs import find_audio
     from artist_features.extraction.job import part_of
 
-    found = find_audio(args.paths)
+    found = find_audio(args.paths, passed)
     return part_of(found, *args.shard) if args.shard else found
 
 

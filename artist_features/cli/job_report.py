@@ -57,6 +57,10 @@ def tell(tally, output=None, report=None):
     statuses = {name: n for name, n in sorted(tally.made.items()) if name != "ok"}
     if statuses:
         write_line("  " + ", ".join(f"{name}: {n}" for name, n in statuses.items()))
+    if tally.passed:
+        write_line(
+            "  passed over: " + ", ".join(f"{n} {w}" for w, n in sorted(tally.passed.items()))
+        )
     if wall_s := tally.seconds["wall"]:
         _write_times(tally, wall_s)
     if report:

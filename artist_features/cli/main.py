@@ -34,6 +34,7 @@ from artist_features.errors import (
     ClusterError,
     DecoderError,
     ManifestError,
+    ModelError,
     OutputError,
     SearchIndexError,
 )
@@ -61,7 +62,9 @@ def build_parser():
 
 
 # what concerns the whole job, not some recordings
-_OF_THE_JOB = (ClusterError, DecoderError, ManifestError, OutputError, SearchIndexError)
+_OF_THE_JOB = (
+    *(ClusterError, DecoderError, ManifestError, ModelError, OutputError, SearchIndexError),
+)
 
 
 def main(argv=None):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import numpy as np
 
 from artist_features.config import FrontEnd, ModelCard
-from artist_features.errors import AudioError, AudioWarning, display_path
+from artist_features.errors import AudioError, AudioWarning, ModelError, display_path
 from artist_features.extraction.arguments import (
     Decoder,
     Embedding,
@@ -28,7 +28,12 @@ from artist_features.extraction.remote import is_uri, require_fsspec
 from artist_features.extraction.workers import DecodePool
 from artist_features.signal.audio import DECODERS, check_array
 from artist_features.signal.decoders import Span, av_installed
-from artist_features.zoo.devices import calls_at_once, configure_devices, usable_cores
+from artist_features.zoo.devices import (
+    calls_at_once,
+    configure_devices,
+    refuse_fork,
+    usable_cores,
+)
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras
@@ -100,7 +105,15 @@ class Extractor:
         """
         started = time.perf_counter()
         self.device = configure_devices(self._dedicated)
-        model = self._load()
+        try:
+            model = self._load()
+        except Exception as error:
+            name = self.card.name if self.card else "of your own"
+            text = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
+            raise ModelError(
+                f"model {name} cannot be built by this TensorFlow and Keras ({text}). Check their "
+                "settings and versions, and the memory that is free."
+            ) from error
         self.timing["load_s"] += time.perf_counter() - started
         if self._on_loaded is not None:
             self._on_loaded(self.device)
@@ -123,6 +136,7 @@ class Extractor:
         """
         if pool not in ("mean", None):
             raise ValueError(f"pool {pool!r}; allowed are 'mean' and None.")
+        refuse_fork()
         isolated = self.isolated
         if isolated is None:
             isolated = n_sources is None or n_sources >= ISOLATE_FROM
@@ -432,13 +446,15 @@ def _prepare(model: Model) -> tuple[ModelCard | None, FrontEnd, Callable[[], "ke
 
 def _built(card: ModelCard, weights: dict[str, Any]) -> "keras.Model":
     """Build a verified model, or take the equal one that was built before."""
+    from artist_features.signal.frontend import float32_defaults
     from artist_features.zoo import folder
 
     key = card.weights_sha256, card.graph_sha256
     if key not in _BUILT:
         while len(_BUILT) >= _MODELS_KEPT:
             del _BUILT[next(iter(_BUILT))]
-        _BUILT[key] = folder.build(card, weights)
+        with float32_defaults():  # whatever policy the user's own models have
+            _BUILT[key] = folder.build(card, weights)
     return _BUILT[key]
 
 

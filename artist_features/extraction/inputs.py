@@ -9,14 +9,15 @@ from artist_features.extraction.remote_search import needs_search, search_uri
 from artist_features.signal.folders import search_folder
 
 
-def find_audio(arguments):
+def find_audio(arguments, passed=None):
     """Yield the paths that the arguments name, in order, folders searched and sorted.
 
     A file that is named is yielded as it is, whatever its ending. A folder gives every
     file in it with an audio ending, links followed, each real folder once; a linked file
     inside the same folder is not given twice. A URI (`s3://bucket/a.mp3`) is yielded as it
     is; one that ends in "/" or has a "*" is searched. `@list.txt` gives one path or URI per
-    line, relative to the working directory.
+    line, relative to the working directory. `passed` counts what folders hold besides, see
+    `search_folder`.
 
     Yields:
         paths as `str` (any file name survives in `os.fsdecode` form), or an `AudioError`
@@ -30,16 +31,16 @@ def find_audio(arguments):
         argument = os.fsdecode(argument)
         if argument.startswith("@") and not os.path.lexists(argument):
             for path in _read_list(argument[1:]):
-                yield from _files_of(path)
+                yield from _files_of(path, passed)
         else:
-            yield from _files_of(argument)
+            yield from _files_of(argument, passed)
 
 
-def _files_of(path):
+def _files_of(path, passed=None):
     if is_uri(path):
         require_fsspec(path)
         return search_uri(path) if needs_search(path) else [path]
-    return search_folder(path) if os.path.isdir(path) else [path]
+    return search_folder(path, passed) if os.path.isdir(path) else [path]
 
 
 def spooled(arguments, folder):

@@ -29,6 +29,7 @@ class Tally:
         n_listed: files named or found, in this shard of the list.
         n_repeated: times that a file was named again, where it has one row all the same.
         n_changed: files whose row was older than they are.
+        passed: {what: files in folders that were passed over}, see `search_folder`.
         kept: {status: rows that were there already and stay}.
         made: {status: rows of this run}.
         formats: {container: {"files", "audio_s", "decode_s", "resample_s"}} of this run.
@@ -40,6 +41,7 @@ class Tally:
     n_listed: int = 0
     n_repeated: int = 0
     n_changed: int = 0
+    passed: Counter = field(default_factory=Counter)
     kept: Counter = field(default_factory=Counter)
     made: Counter = field(default_factory=Counter)
     formats: dict = field(default_factory=dict)

@@ -1,8 +1,11 @@
 """Folders: which files in them are audio by their names, in an order that stays."""
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from artist_features.errors import AudioError
+from artist_features.errors import AnyPath, AudioError
 
 AUDIO_ENDINGS = (
     *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff"),
@@ -10,18 +13,37 @@ AUDIO_ENDINGS = (
     *(".wma", ".asf", ".mka", ".webm"),
 )
 
+# audio and video whose names are not searched for; told at the end, so that nobody misses them
+OTHER_ENDINGS = (
+    *(".ape", ".wv", ".dsf", ".dff", ".tta", ".tak", ".mpc", ".shn", ".ra", ".amr", ".ac3"),
+    *(".mkv", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv"),
+)
+# what desktops, servers and archivers lay beside files; their `._song.mp3` is no song
+_COMPANION_FOLDERS = {
+    *(".appledouble", "__macosx", "@eadir", "#recycle", "$recycle.bin", ".trashes", ".trash"),
+    *("system volume information", "lost+found", ".spotlight-v100", ".fseventsd"),
+}
+COMPANIONS = "companion files and folders of the system"
 
-def search_folder(folder):
+
+def search_folder(folder: AnyPath, passed: Counter[str] | None = None) -> Iterator[Any]:
     """Walk a folder in sorted order; end in spite of links that lead in circles.
 
     Links are followed, each real folder is searched once, and a link to a file that the
-    search finds by itself is left out.
+    search finds by itself is left out. So are companion files of desktops (`._song.mp3`,
+    `.AppleDouble`, `@eaDir`, trash), unless the folder itself is named.
+
+    Args:
+        folder: path.
+        passed: counts of what was passed over are added: `COMPANIONS`, or one of
+            `OTHER_ENDINGS`.
 
     Yields:
         paths of files with one of `AUDIO_ENDINGS`, or an `AudioError` for a folder that
         may not be read.
     """
     root = os.path.realpath(folder)
+    passed = Counter() if passed is None else passed
     seen = set()
     pending = [folder]
     while pending:
@@ -32,7 +54,7 @@ def search_folder(folder):
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(current) as entries:
-                files, folders = _names(entries, root)  # an entry itself takes 0.7 kB
+                files, folders = _names(entries, root, passed)  # an entry itself takes 0.7 kB
         except OSError as error:
             text = f"folder cannot be searched ({error.strerror}); change its mode or owner."
             yield AudioError("no_permission", text, current)
@@ -42,17 +64,30 @@ def search_folder(folder):
         pending += [os.path.join(current, name) for name in reversed(folders)]
 
 
-def _names(entries, root):
+def _names(
+    entries: Iterable["os.DirEntry[str]"], root: str, passed: Counter[str]
+) -> tuple[list[str], list[str]]:
     """Return the names of audio files and of folders, each sorted."""
     files, folders = [], []
     for entry in entries:
+        ending = os.path.splitext(entry.name)[1].lower()
         if _is_folder(entry):
-            folders.append(entry.name)
-        elif os.path.splitext(entry.name)[1].lower() in AUDIO_ENDINGS and not (
-            entry.is_symlink() and _is_within(os.path.realpath(entry.path), root)
-        ):
-            files.append(entry.name)
+            if _is_companion_folder(entry.name):
+                passed[COMPANIONS] += 1
+            else:
+                folders.append(entry.name)
+        elif ending in AUDIO_ENDINGS:
+            if entry.name.startswith("._"):
+                passed[COMPANIONS] += 1
+            elif not (entry.is_symlink() and _is_within(os.path.realpath(entry.path), root)):
+                files.append(entry.name)
+        elif ending in OTHER_ENDINGS:
+            passed[ending] += 1
     return sorted(files), sorted(folders)
+
+
+def _is_companion_folder(name: str) -> bool:
+    return name.lower() in _COMPANION_FOLDERS or name.lower().startswith(".trash-")
 
 
 def _is_folder(entry):

@@ -5,7 +5,9 @@ of our own. All of them
 compute in float32 whatever the global dtype policy: in float16 a log-mel overflows.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import kapre
@@ -118,6 +120,25 @@ def log_mel(waveform, front_end):
     Returns:
         float32 `(batch, n_frames, n_mels)`, standardised log-mel.
     """
+    with float32_defaults():
+        return _log_mel(waveform, front_end)
+
+
+@contextlib.contextmanager
+def float32_defaults() -> Iterator[None]:
+    """Context in which Keras' float type and dtype policy are float32."""
+    config = keras.config
+    floatx, policy = config.floatx(), config.dtype_policy()
+    config.set_floatx("float32")
+    config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        config.set_floatx(floatx)
+        config.set_dtype_policy(policy)
+
+
+def _log_mel(waveform: Any, front_end: FrontEnd) -> Any:
     if front_end.level_db is not None:
         waveform = LevelNormalisation(
             front_end.level_db, front_end.level_floor_db, dtype="float32", name="level"

@@ -1,10 +1,15 @@
 """The device a model runs on."""
 
 import contextlib
+import json
 import os
+import sys
+
+from artist_features.errors import ModelError
 
 _CALL_ROWS = 16  # segments in one of several calls at once (benchmarks/README.md)
 _MOST_CALLS = 4  # as many as a batch of 64 has; of more cores several share an operation
+_used_by = None  # process id of the process that has used a model
 _side_by_side = False  # whether `configure_devices` chose the threads of an operation
 
 
@@ -16,7 +21,9 @@ def configure_devices(dedicated=False):
             GPU, and nobody has set its threads, an operation then gets one (more on more
             than four cores), and `calls_at_once` keep the other cores busy.
     """
-    global _side_by_side
+    global _side_by_side, _used_by
+    refuse_fork()
+    _used_by = os.getpid()
     import tensorflow as tf
 
     gpus = tf.config.get_visible_devices("GPU")
@@ -35,6 +42,46 @@ def configure_devices(dedicated=False):
             threads.set_intra_op_parallelism_threads(-(-usable_cores() // _MOST_CALLS))
             _side_by_side = True
     return f"CPU ({usable_cores()} cores)"
+
+
+def refuse_fork() -> None:
+    """Raise in a forked child of a process that has used a model: TensorFlow would hang there.
+
+    Raises:
+        RuntimeError: with what to do.
+    """
+    if _used_by not in (None, os.getpid()):
+        raise RuntimeError(
+            f"process {os.getpid()} was forked from {_used_by}, which has used a model; TensorFlow "
+            "hangs in such a child. Start processes by 'spawn': "
+            "multiprocessing.get_context('spawn')."
+        )
+
+
+def require_tensorflow_backend() -> None:
+    """Raise unless Keras' backend is TensorFlow, before Keras is imported.
+
+    Raises:
+        ModelError: names the variable or file that says otherwise.
+    """
+    keras = sys.modules.get("keras")
+    if keras is not None and hasattr(keras, "config"):
+        backend, where = keras.config.backend(), "Keras, which is imported already"
+    elif "KERAS_BACKEND" in os.environ:
+        backend, where = os.environ["KERAS_BACKEND"], "the variable KERAS_BACKEND"
+    else:
+        home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
+        where = os.path.join(home, "keras.json")
+        try:
+            with open(where, encoding="utf-8") as file:
+                backend = json.load(file).get("backend", "tensorflow")
+        except (OSError, ValueError, AttributeError):
+            return  # Keras has its own word on a file that it cannot read
+    if backend and backend != "tensorflow":
+        raise ModelError(
+            f"{where} says backend {str(backend)[:40]!r}; these models need 'tensorflow'. Set "
+            "KERAS_BACKEND=tensorflow before Keras is imported."
+        )
 
 
 def calls_at_once(batch_size):

@@ -46,16 +46,21 @@ def backbone(
             filters,
             kernel_size,
             padding="same",
+            data_format="channels_last",  # whatever keras.json says
             kernel_initializer="he_uniform",
             kernel_regularizer=keras.regularizers.L2(network.l2),
             name=f"block{number}_conv",
         )(x)
-        x = keras.layers.BatchNormalization(name=f"block{number}_norm")(x)
+        x = keras.layers.BatchNormalization(axis=-1, name=f"block{number}_norm")(x)
         x = keras.layers.ReLU(name=f"block{number}")(x)
         if pool_size > 1:
-            x = keras.layers.MaxPooling1D(pool_size, name=f"block{number}_pool")(x)
+            x = keras.layers.MaxPooling1D(
+                pool_size, data_format="channels_last", name=f"block{number}_pool"
+            )(x)
     # float32 under any dtype policy: distances between embeddings need the digits
-    x = keras.layers.GlobalAveragePooling1D(dtype="float32", name="embedding")(x)
+    x = keras.layers.GlobalAveragePooling1D(
+        data_format="channels_last", dtype="float32", name="embedding"
+    )(x)
     return keras.Model(waveform, x, name=name)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from artist_features.config import ModelCard, shown
 from artist_features.errors import WeightsError
+from artist_features.zoo import devices, hub
 from artist_features.zoo import folder as model_folder
-from artist_features.zoo import hub
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras
@@ -54,6 +54,7 @@ def read_model(spec: ModelSpec) -> tuple[ModelCard, dict[str, Any]]:
         ValueError: neither a name nor a path nor a Hub id.
         WeightsError: the model cannot be fetched, verified or read.
     """
+    devices.require_tensorflow_backend()
     if isinstance(spec, str) and spec.startswith("hf://"):
         return hub.load_verified(spec)
     path = _folder_of(spec)
