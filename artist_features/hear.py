@@ -80,7 +80,7 @@ class HearModel(tf.Module):  # type: ignore[misc]
         """
         front_end = self.front_end
         if front_end.level_db is not None:
-            power = max(np.mean(np.square(samples)), 10 ** (front_end.level_floor_db / 10))
+            power = max(float(np.mean(np.square(samples))), 10 ** (front_end.level_floor_db / 10))
             samples = samples * np.float32(10 ** (front_end.level_db / 20) / np.sqrt(power))
         n_frames = len(samples) // front_end.hop_length + 1
         padded = np.pad(samples, front_end.pad_samples, mode="reflect")
