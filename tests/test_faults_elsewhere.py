@@ -10,6 +10,8 @@ import pytest
 from conftest import music, write_audio
 
 from artist_features.cli.main import main
+from artist_features.signal.audio import Clip, read_file
+from artist_features.signal.decoders import Span
 
 NO_CACHE = """
 import numba.core.caching as caching
@@ -241,3 +243,98 @@ def test_companions_of_desktops_are_passed_over_and_counted(tiny_folder, tmp_pat
     assert main(["extract", str(lib / "._a.wav"), str(lib / ".Trash-1000"), *words]) == 0
     with np.load(tmp_path / "named.npz") as table:
         assert len(table["paths"]) == 2
+
+
+def durations(path):
+    """Return (seconds decoded, flaws) of a file."""
+    clip = Clip()
+    n = sum(len(block) for block in read_file(path, clip, target_rate=22050))
+    return n / 22050, [code for code, _ in clip.flaws]
+
+
+def mp3_bytes(tmp_path, seconds, seed, name="x.mp3"):
+    return write_audio(tmp_path / name, music(seconds, 44100, 2, seed=seed), 44100).read_bytes()
+
+
+def cover(n):
+    """An ID3 tag with a picture of n bytes."""
+    size = bytes((n >> shift & 0x7F) for shift in (21, 14, 7, 0))
+    picture = np.random.default_rng(0).integers(0, 255, n, np.uint8).tobytes()
+    return b"ID3\x03\x00\x00" + size + picture
+
+
+@pytest.mark.parametrize("n_junk", [100_000, 600_000, 3_000_000])
+def test_mp3s_joined_with_covers_between_are_read_to_the_end(tmp_path, n_junk):
+    first, second = (mp3_bytes(tmp_path, 6, seed) for seed in (1, 2))
+    path = tmp_path / "joined.mp3"
+    path.write_bytes(cover(n_junk) + first + cover(n_junk) + second)
+    assert durations(path) == (pytest.approx(12, abs=0.3), [])
+
+
+def test_an_mp3_with_a_block_that_never_arrived_says_so_or_goes_on(tmp_path):
+    data = mp3_bytes(tmp_path, 60, 1)
+    path = tmp_path / "hole.mp3"
+    hole = len(data) // 3 + 777
+    path.write_bytes(data[:hole] + bytes(400_000) + data[hole:])
+    assert durations(path) == (pytest.approx(60, abs=0.5), ["truncated"])
+    path.write_bytes(data[:hole] + bytes(400_000))  # nothing comes after it
+    assert "truncated" in durations(path)[1]
+
+
+def test_a_tag_after_the_last_frame_is_no_damage(tmp_path):
+    data = mp3_bytes(tmp_path, 6, 1)
+    path = tmp_path / "tagged.mp3"
+    path.write_bytes(data + b"APETAGEX" + bytes(400_000))
+    assert durations(path) == (pytest.approx(6, abs=0.2), [])
+
+
+@pytest.mark.parametrize("stated_s", [0.5, 3.0])
+@pytest.mark.parametrize("after", [b"", b"LIST\x04\x00\x00\x00INFO"])
+def test_a_wav_whose_header_states_too_little_is_read_whole(tmp_path, stated_s, after):
+    path = write_audio(tmp_path / "a.wav", music(8, 44100, 2), 44100)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    whole = data[at:]
+    data[at : at + 4] = int(stated_s * 44100 * 4).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert durations(path) == (pytest.approx(8, abs=0.01), [])
+    # a chunk after the samples is none of them
+    data[at:] = whole
+    path.write_bytes(bytes(data) + after)
+    assert durations(path) == (pytest.approx(8, abs=0.001), [])
+
+
+def test_a_wav_over_4_gib_whose_size_wrapped(tmp_path):
+    """Six hours of a file with holes: only the header and the last second are on the disk."""
+    path = tmp_path / "long.wav"
+    n_samples = (1 << 32) // 4 + 44100 * 10
+    size = n_samples * 4
+    head = b"RIFF" + ((36 + size) % (1 << 32)).to_bytes(4, "little") + b"WAVEfmt "
+    head += bytes.fromhex("10000000 01000200 44ac0000 10b10200 0400 1000")
+    head += b"data" + (size % (1 << 32)).to_bytes(4, "little")
+    with open(path, "wb") as file:
+        file.write(head)
+        file.truncate(44 + size)
+        file.seek(44 + size - 44100 * 4)
+        file.write(np.full(44100 * 2, 9000, "<i2").tobytes())
+    if os.stat(path).st_blocks * 512 > 1 << 30:
+        pytest.skip("this file system keeps no holes")
+    clip = Clip()
+    span = Span(24346.0, None)  # libsndfile ends after 2^32 bytes, at 24347.9 s
+    n = sum(len(block) for block in read_file(path, clip, target_rate=44100, span=span))
+    assert n == pytest.approx(1.9 * 44100, abs=4410)
+    assert f"of {44 + size} bytes were not read" in dict(clip.flaws)["truncated"]
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize("stated", [1, 44100, 5 * 44100 + 7])
+def test_a_flac_whose_header_states_too_little_is_read_whole(tmp_path, stated, n_channels):
+    path = write_audio(tmp_path / "a.flac", music(8, 44100, n_channels), 44100)
+    data = bytearray(path.read_bytes())
+    for total in (stated, (8 * 44100)):
+        data[21] &= 0xF0
+        data[22:26] = total.to_bytes(4, "big")
+        path.write_bytes(data)
+        assert durations(path) == (pytest.approx(8, abs=0.001), [])
+    path.write_bytes(bytes(data) + b"TAG" + bytes(125))  # a tag at the end is no frame
+    assert durations(path) == (pytest.approx(8, abs=0.001), [])

@@ -181,10 +181,11 @@ def test_hostile_file_does_not_keep_the_count_busy(junk, opened):
     assert time.process_time() - started < 10
 
 
-def test_count_gives_up_where_junk_is_everywhere(opened):
+def test_count_goes_on_where_junk_is_everywhere(opened):
     data = (good_files().mp3[:6000] + bytes(100)) * 1000
     found = survey(opened, data)
-    assert found.end == len(data)
+    assert found.end > 0.99 * len(data)
+    assert not found.gaps  # 100 bytes stop no decoder
 
 
 # ---- finding the first frame ----

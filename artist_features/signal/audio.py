@@ -268,6 +268,13 @@ def note_damage(fd, size, container, clip, span):
     """Tell a recording whose end is missing from a whole one, which decoders do not."""
     if span.duration_s is not None and clip.duration_s >= span.duration_s - _CODEC_SLACK_S:
         return  # the end was not asked for
+    if container.n_unread:
+        text = (
+            f"{container.n_unread} of {size} bytes were not read as audio; "
+            f"{clip.duration_s:.2f} s were decoded"
+        )
+        clip.flaws.append(("truncated", text))
+        return
     first_only = clip.decoder == "soundfile"  # of Ogg streams in a chain; FFmpeg reads all
     if found := containers.find_damage(fd, size, container.kind, first_only):
         code, text = found

@@ -10,8 +10,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from artist_features.errors import AudioError
-from artist_features.signal import mp3
+from artist_features.errors import AnyPath, AudioError
+from artist_features.signal import flac, mp3
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
 _STREAMED_BITS = 0x7FFF0000  # set in the sizes that writers to a pipe put
@@ -57,6 +57,9 @@ class Container:
             where a decoder may read the file as it is.
         patch: (position, bytes) that a decoder must see in place of the file's, or None.
         declared_s: length in seconds that the header promises, if worth believing.
+        n_unread: bytes at the end in which no audio was found, and that are no tag, or that
+            are beyond what the decoder can reach.
+        gaps: (first byte, byte after the last) of what a decoder must not see.
     """
 
     kind: str
@@ -64,6 +67,8 @@ class Container:
     end: int | None = None
     patch: tuple | None = None
     declared_s: float | None = None
+    n_unread: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()
 
 
 def identify(fd, size, path):
@@ -87,7 +92,10 @@ def identify(fd, size, path):
     for offset, magic, kind in _AUDIO_MAGIC:
         if head[offset : offset + len(magic)] == magic:
             if kind == "wav":
-                _check_wav(fd, size, path)
+                return _wav(fd, size, path)
+            if kind == "flac":
+                patch = flac.length_patch(fd, size)
+                return Container("flac", 0, size, patch) if patch else Container("flac")
             return Container(kind)
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return Container("aac")
@@ -154,6 +162,37 @@ def _chunks(fd, kind):
         if not 0 <= size < 2**62:  # up to the end of the file, or nonsense
             return
         position += size + -size % alignment
+
+
+def _wav(fd: int, size: int, path: AnyPath) -> Container:
+    """Refuse what no decoder reads; mend a size of the samples that is too small.
+
+    A writer that was killed, or one that wrote more than 4 GiB, leaves such a size. Samples go on
+    after it where no chunk begins.
+    """
+    _check_wav(fd, size, path)
+    if os.pread(fd, 4, 0) not in (b"RIFF", b"RIFX"):
+        return Container("wav")  # RF64 has 64 bits for it
+    end = None
+    for name, position, length in _chunks(fd, "wav"):
+        if name == b"data" and end is None:
+            place, end = position - 4, position + length
+        elif end is not None and _is_chunk(name, position, length, size):
+            return Container("wav")
+        elif end is not None:
+            break
+    rest = 0 if end is None else size - end
+    if rest < max(HEADER_BYTES, 0.01 * size) or os.pread(fd, 8, end).startswith(mp3.TAGS):
+        return Container("wav")
+    # up to the end of the file, or as far as 32 bits reach
+    beyond = max(0, size - place - 4 - 0xFFFFFFFF)
+    return Container("wav", 0, size, (place, b"\xff" * 4), n_unread=beyond)
+
+
+def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
+    """Whether this may be the head of a chunk that lies in the file."""
+    letters = name.strip(b" \0").replace(b"_", b"").replace(b"-", b"")
+    return letters.isalnum() and position + length <= size + 1
 
 
 def _check_wav(fd, size, path):
@@ -233,9 +272,12 @@ def _mp3(fd, size, start, path):
             "Split them.",
             path,
         )
+    patch, end = found.patch, found.end
     if found.trusted:
-        return Container("mp3", start, declared_s=found.declared_s)
-    return Container("mp3", start, found.end, found.patch, found.declared_s)
+        hidden = found.gaps or found.n_unread  # which a decoder would stop at
+        patch, end = ((0, b""), end) if hidden else (None, None)
+    facts = (found.declared_s, found.n_unread, found.gaps)
+    return Container("mp3", start, end, patch, *facts)
 
 
 def _behind_id3(fd, size, path, head):

@@ -95,7 +95,7 @@ def _opened(fd, container, path):
     """Open a file with libsndfile, its format checked."""
     file = fd
     if container.end is not None:
-        file = CorrectedFile(fd, container.start, container.end, container.patch)
+        file = CorrectedFile(fd, container.start, container.end, container.patch, container.gaps)
     os.lseek(fd, container.start, os.SEEK_SET)
     try:
         sound = _SequentialSoundFile(file, closefd=False)

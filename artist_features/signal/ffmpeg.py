@@ -73,7 +73,7 @@ def _from_start(fd, container):
         os.lseek(fd, 0, os.SEEK_SET)
         return open(os.dup(fd), "rb")
     end = container.end or os.fstat(fd).st_size
-    return CorrectedFile(fd, container.start, end, container.patch or (0, b""))
+    return CorrectedFile(fd, container.start, end, container.patch or (0, b""), container.gaps)
 
 
 def _blocks(source, track, span, exact_seek, path, failed):

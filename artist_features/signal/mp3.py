@@ -11,10 +11,13 @@ import os
 import struct
 from dataclasses import dataclass
 
-_SEARCH_BYTES = 1 << 18  # junk allowed before, or between, frames
+_SEARCH_BYTES = 1 << 18  # junk allowed before the first frame, and searched at a time
 _CHAIN = 3  # consecutive frame headers that are no coincidence
 _CHUNK_BYTES = 1 << 20
-_JUNK_BYTES = 1 << 22  # junk in all, and 8 kB for each place: more is not worth the search
+_MOST_SYNC = 1 << 19  # bytes 0xFF in junk, and 32 for each place: more is not worth the search
+_RESYNC_BYTES = 1000  # mpg123 gives up 1,024 bytes after the last frame
+_LARGEST_TAG = 1 << 18  # what may follow the last frame: a tag without a known mark
+TAGS = (b"TAG", b"ID3", b"3DI", b"APETAGEX", b"LYRICS")  # marks of what follows the last frame
 _ABSURD = 200  # a declared length so many times the real one is no download cut short
 
 _BITRATES = {  # kbit/s; key: (MPEG-1?, layer); ISO 11172-3 and 13818-3
@@ -56,6 +59,8 @@ class Survey:
         trusted: True if a decoder may rely on the length in the file's header.
         patch: (position, four bytes) that put the length in the header right, or None.
         changes_at_s: seconds at which the audio format changes, or None.
+        n_unread: bytes between frames and after `end` that hold no frame and are no tag.
+        gaps: (first byte, byte after the last) of what lies between frames and stops a decoder.
     """
 
     declared_s: float
@@ -63,6 +68,8 @@ class Survey:
     trusted: bool
     patch: tuple | None = None
     changes_at_s: float | None = None
+    n_unread: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()
 
 
 def parse_frame(head):
@@ -115,18 +122,25 @@ def survey(fd, size, start):
     frame = parse_frame(head)
     stated = _stated_length(head, frame)
     first = start + frame.n_bytes if stated else start
-    n_frames, end, change = _count(fd, size, first, head, frame)
+    n_frames, end, change, gaps = _count(fd, size, first, head, frame)
+    found = {"changes_at_s": None, "gaps": tuple(gaps), "n_unread": _unread(fd, size, end, gaps)}
     seconds = frame.n_samples / frame.sample_rate
-    changes_at_s = n_frames * seconds if change else None
+    found["changes_at_s"] = n_frames * seconds if change else None
     if stated is None:
-        return Survey(n_frames * seconds, end, False, None, changes_at_s)
+        return Survey(n_frames * seconds, end, False, **found)
     at, stated_frames, stated_bytes = stated
     tolerance = max(2, 0.01 * n_frames)
     cut = stated_bytes > 1.01 * (size - start) or stated_frames < _ABSURD * n_frames
     if abs(stated_frames - n_frames) <= tolerance or (stated_frames > n_frames and cut):
-        return Survey(stated_frames * seconds, end, True, None, changes_at_s)
+        return Survey(stated_frames * seconds, end, True, **found)
     patch = start + at, struct.pack(">I", n_frames)
-    return Survey(n_frames * seconds, end, False, patch, changes_at_s)
+    return Survey(n_frames * seconds, end, False, patch, **found)
+
+
+def _unread(fd: int, size: int, end: int, gaps: list[tuple[int, int]]) -> int:
+    """Return how many bytes between and after the frames are no tag, nor too few to matter."""
+    places = [*gaps, *([(end, size)] if size - end > _LARGEST_TAG else [])]
+    return sum(b - a for a, b in places if not os.pread(fd, 8, a).startswith(TAGS))
 
 
 def _stated_length(head, frame):
@@ -169,10 +183,10 @@ def _frame_sizes(second, sample_rate):
 
 
 def _count(fd, size, position, head, frame):
-    """Return (whole frames, byte behind them, whether another format follows)."""
+    """Return (whole frames, byte after them, whether another format follows, gaps)."""
     follows = _Follower(head, frame)
-    n_frames, end, junk = 0, position, 0
-    while junk < _JUNK_BYTES:
+    n_frames, end, n_sync, gaps = 0, position, 0, []
+    while n_sync < _MOST_SYNC:
         data, at = os.pread(fd, _CHUNK_BYTES, position), 0
         while (n_bytes := follows.n_bytes(data, at)) and position + at + n_bytes <= size:
             at += n_bytes
@@ -180,13 +194,27 @@ def _count(fd, size, position, head, frame):
         if at:
             end = position = position + at
             continue
-        position = find_frames(fd, position + 1)
+        position, searched = _next_frames(fd, size, position + 1, _MOST_SYNC - n_sync)
         if position is None:
-            return n_frames, end, False
-        junk += position - end + 8192
+            return n_frames, end, False, gaps
+        n_sync += searched + 32
         if not follows.n_bytes(os.pread(fd, 4, position), 0):
-            return n_frames, end, True
-    return n_frames, size, False
+            return n_frames, end, True, gaps
+        if position - end > _RESYNC_BYTES:
+            gaps.append((end, position))
+    return n_frames, end, False, gaps
+
+
+def _next_frames(fd: int, size: int, position: int, most: int) -> tuple[int | None, int]:
+    """Return (where frames go on, or None, how many bytes 0xFF were looked at)."""
+    n_sync = 0
+    for start in range(position, size, _SEARCH_BYTES):
+        if (found := find_frames(fd, start)) is not None:
+            return found, n_sync
+        n_sync += os.pread(fd, _SEARCH_BYTES, start).count(b"\xff")
+        if n_sync > most:
+            break
+    return None, n_sync
 
 
 class CorrectedFile(io.RawIOBase):
@@ -199,17 +227,20 @@ class CorrectedFile(io.RawIOBase):
         fd: file descriptor, open for reading; its own position is left alone.
         start, end: the bytes to show.
         patch: (position in the real file, bytes to show there), or None.
+        gaps: see `Survey`; they are not shown.
     """
 
     _ENDLESS = 1 << 40
 
-    def __init__(self, fd, start, end, patch):
+    def __init__(self, fd, start, end, patch, gaps=()):
         super().__init__()
         self._fd, self._start, self._end, self._patch = fd, start, end, patch
+        self._gaps = gaps
         self._position = 0
 
     def seek(self, offset, whence=os.SEEK_SET):
-        size = self._end - self._start if self._patch else self._ENDLESS
+        size = self._end - self._start - sum(b - a for a, b in self._gaps)
+        size = size if self._patch else self._ENDLESS
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: size}[whence]
         self._position = origin + offset
         return self._position
@@ -224,11 +255,11 @@ class CorrectedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer):
-        at = self._start + self._position
+        at, end = self._real()
         if self._position > self._ENDLESS // 2:  # a look for tags at the end: there are none
             data = bytes(len(buffer))
         else:
-            n_bytes = max(0, min(len(buffer), self._end - at))
+            n_bytes = max(0, min(len(buffer), end - at))
             data = bytearray(os.pread(self._fd, n_bytes, at))
             position, new = self._patch or (0, b"")
             for offset, byte in enumerate(new, start=position - at):
@@ -237,3 +268,12 @@ class CorrectedFile(io.RawIOBase):
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+    def _real(self) -> tuple[int, int]:
+        """Return (byte of the real file at the position, byte up to which it goes on)."""
+        at = self._start + self._position
+        for first, after in self._gaps:
+            if at < first:
+                return at, first
+            at += after - first
+        return at, self._end
