@@ -338,3 +338,62 @@ def test_a_flac_whose_header_states_too_little_is_read_whole(tmp_path, stated, n
         assert durations(path) == (pytest.approx(8, abs=0.001), [])
     path.write_bytes(bytes(data) + b"TAG" + bytes(125))  # a tag at the end is no frame
     assert durations(path) == (pytest.approx(8, abs=0.001), [])
+
+
+def test_a_typo_is_told_before_tensorflow_is_loaded(tmp_path):
+    code = """
+import sys, artist_features as af
+from artist_features.cli.main import main
+for name, hint in (("no.mp3", "no such file"), ("~/no.mp3", "'~'"), ("no*.mp3", "pattern")):
+    assert main(["extract", name, "-o", "o.npz"]) == 2
+    try:
+        af.extract(name)
+    except af.AudioError as error:
+        assert error.code == "not_found"
+assert "tensorflow" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    for hint in ("no such file or folder", "has not replaced '~'", "this pattern"):
+        assert hint in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_music_is_no_output(tiny_folder, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
+    words = ["extract", str(tmp_path), "-o", str(tmp_path), "--model", str(tiny_folder)]
+    assert main(words) == 2
+    assert "holds audio (a.wav); choose a folder of its own" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    out = tmp_path / "out"
+    words[3] = str(out)
+    assert main(words) == 0
+    write_audio(out / "b.wav", music(4, 22050, 1), 22050)
+    assert main(words) == 0  # it is ours already
+
+
+def test_python_runs_the_package():
+    words = [sys.executable, "-m", "artist_features", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout[:2]) == (0, "0.")
+
+
+def test_sample_rate_may_come_second(tiny_folder):
+    from artist_features import extract
+
+    wave = np.sin(np.arange(44100 * 4) / 9).astype("float32") / 2
+    expected = extract(wave, sample_rate=44100, model=tiny_folder)
+    np.testing.assert_array_equal(extract(wave, 44100, model=tiny_folder), expected)
+
+
+@pytest.mark.slow
+def test_nothing_but_ours_is_said(tiny_folder, tmp_path):
+    path = write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
+    code = "import sys, artist_features as af; af.extract(sys.argv[1], model=sys.argv[2])"
+    env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    words = [sys.executable, "-c", code, str(path), str(tiny_folder)]
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -12,7 +13,7 @@ from artist_features.cli import job_report
 from artist_features.cli.json_lines import JsonLines
 from artist_features.cli.progress import Progress, write_line
 from artist_features.cli.stopping import OrderlyStop, Stopped
-from artist_features.errors import ModelError, OutputError, display_path
+from artist_features.errors import ManifestError, ModelError, OutputError, display_path
 from artist_features.files import output_error
 
 
@@ -145,6 +146,7 @@ def run(args):
 def _run_job(args, stop):
     from artist_features.extraction import job
 
+    _check_names(args.paths)
     extractor = _make_extractor(args)
     if not any(True for _ in _find(args)):
         return _tell_nothing_found(args)
@@ -168,6 +170,23 @@ def _run_job(args, stop):
         if not model_failed:
             job_report.tell(tally, args.output, args.report)
     return int(tally.n_failed > 0)
+
+
+def _check_names(paths: list[str]) -> None:
+    """Refuse names of which none is there, before TensorFlow is loaded.
+
+    Beside others that are there, one that is not is a row of the table.
+    """
+    from artist_features.extraction.remote import is_uri
+
+    if any(path.startswith("@") or is_uri(path) or os.path.lexists(path) for path in paths):
+        return
+    hint = ""
+    if paths[0].startswith("~"):
+        hint = " The shell has not replaced '~': leave out the quotes."
+    elif set(paths[0]) & set("*?["):
+        hint = " Nothing has this pattern, or it was in quotes, where the shell leaves it alone."
+    raise ManifestError(f"no such file or folder.{hint}", paths[0])
 
 
 def _make_extractor(args):

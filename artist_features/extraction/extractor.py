@@ -26,7 +26,7 @@ from artist_features.extraction.decode import Source
 from artist_features.extraction.pipeline import Result, embed_events, inference_function
 from artist_features.extraction.remote import is_uri, require_fsspec
 from artist_features.extraction.workers import DecodePool
-from artist_features.signal.audio import DECODERS, check_array
+from artist_features.signal.audio import DECODERS, check_array, opened
 from artist_features.signal.decoders import Span, av_installed
 from artist_features.zoo.devices import (
     calls_at_once,
@@ -190,8 +190,8 @@ class Extractor:
     def extract(
         self,
         audio: Recording,
-        *,
         sample_rate: int | None = ...,
+        *,
         pool: Pool = ...,
         offset: float = ...,
         duration: float | None = ...,
@@ -203,8 +203,8 @@ class Extractor:
     def extract(
         self,
         audio: Recordings,
-        *,
         sample_rate: int | None = ...,
+        *,
         pool: Literal["mean"] = ...,
         offset: float = ...,
         duration: float | None = ...,
@@ -216,8 +216,8 @@ class Extractor:
     def extract(
         self,
         audio: Recordings,
-        *,
         sample_rate: int | None = ...,
+        *,
         pool: None,
         offset: float = ...,
         duration: float | None = ...,
@@ -228,8 +228,8 @@ class Extractor:
     def extract(
         self,
         audio: Recording | Recordings,
-        *,
         sample_rate: int | None = None,
+        *,
         pool: Pool = "mean",
         offset: float = 0.0,
         duration: float | None = None,
@@ -246,6 +246,9 @@ class Extractor:
                 raise ValueError("n_segments spreads over whole files; leave offset and duration.")
         if not isinstance(audio, (list, tuple)):
             source = self._source(audio, sample_rate, span, n_segments)
+            if isinstance(audio, _PATH) and not is_uri(audio):
+                with opened(source.path):  # a typo is known before TensorFlow is loaded
+                    pass
             (result,) = self.results([source], pool=pool, n_sources=1)
             if result.error is not None:
                 raise result.error
@@ -296,8 +299,8 @@ class Extractor:
 @overload
 def extract(
     audio: Recording,
-    *,
     sample_rate: int | None = ...,
+    *,
     model: Model = ...,
     pool: Pool = ...,
     offset: float = ...,
@@ -312,8 +315,8 @@ def extract(
 @overload
 def extract(
     audio: Recordings,
-    *,
     sample_rate: int | None = ...,
+    *,
     model: Model = ...,
     pool: Literal["mean"] = ...,
     offset: float = ...,
@@ -328,8 +331,8 @@ def extract(
 @overload
 def extract(
     audio: Recordings,
-    *,
     sample_rate: int | None = ...,
+    *,
     model: Model = ...,
     pool: None,
     offset: float = ...,
@@ -343,8 +346,8 @@ def extract(
 
 def extract(
     audio: Recording | Recordings,
-    *,
     sample_rate: int | None = None,
+    *,
     model: Model = "siamese",
     pool: Pool = "mean",
     offset: float = 0.0,

@@ -10,11 +10,12 @@ import os
 import secrets
 from pathlib import Path
 
-from artist_features.errors import OutputError
+from artist_features.errors import OutputError, display_path
 from artist_features.extraction import tables
 from artist_features.extraction.lock import acquire_lock
 from artist_features.extraction.shards import ShardFolder
 from artist_features.files import write_atomically
+from artist_features.signal.folders import AUDIO_ENDINGS
 
 _NAMES_ONLY = ("model",)  # say where the numbers come from, do not decide them
 
@@ -61,8 +62,19 @@ def open_output(path, *, dim, made_with, force=False):
     if not path.exists():
         _check_folder(path.parent)
         path.mkdir()
+    _refuse_music(path)
     _check_folder(path)
     return ShardFolder(path, dim, made_with, check_same)
+
+
+def _refuse_music(folder: Path) -> None:
+    """Refuse a folder that holds audio and no shards: it is somebody's music."""
+    names = os.listdir(folder)
+    ours = any(name.startswith(("part-", ".journal", ".lock")) for name in names)
+    audio = sorted(n for n in names if os.path.splitext(n)[1].lower() in AUDIO_ENDINGS)
+    if audio and not ours:
+        text = f"holds audio ({display_path(audio[0])}); choose a folder of its own for vectors."
+        raise OutputError("mismatch", text, folder)
 
 
 class _TableFile:

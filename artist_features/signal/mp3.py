@@ -209,11 +209,11 @@ def _next_frames(fd: int, size: int, position: int, most: int) -> tuple[int | No
     """Return (where frames go on, or None, how many bytes 0xFF were looked at)."""
     n_sync = 0
     for start in range(position, size, _SEARCH_BYTES):
-        if (found := find_frames(fd, start)) is not None:
+        found = find_frames(fd, start)
+        searched = _SEARCH_BYTES if found is None else found - start
+        n_sync += os.pread(fd, searched, start).count(b"\xff")
+        if found is not None or n_sync > most:
             return found, n_sync
-        n_sync += os.pread(fd, _SEARCH_BYTES, start).count(b"\xff")
-        if n_sync > most:
-            break
     return None, n_sync
 
 

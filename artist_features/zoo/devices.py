@@ -58,6 +58,12 @@ def refuse_fork() -> None:
         )
 
 
+def quieten_tensorflow() -> None:
+    """Hide TensorFlow's start-up lines unless the user has set its log level."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 def require_tensorflow_backend() -> None:
     """Raise unless Keras' backend is TensorFlow, before Keras is imported.
 

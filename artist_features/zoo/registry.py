@@ -55,6 +55,7 @@ def read_model(spec: ModelSpec) -> tuple[ModelCard, dict[str, Any]]:
         WeightsError: the model cannot be fetched, verified or read.
     """
     devices.require_tensorflow_backend()
+    devices.quieten_tensorflow()
     if isinstance(spec, str) and spec.startswith("hf://"):
         return hub.load_verified(spec)
     path = _folder_of(spec)
