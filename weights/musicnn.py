@@ -22,7 +22,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 SAMPLE_RATE, N_FFT, HOP, N_MELS = 16000, 512, 256, 96
 PATCH_FRAMES = 187  # 3 s
-DIM = 753
 _MODEL = "musicnn/MSD_musicnn/"
 _EPSILON = 1e-3  # of batch normalisation; TensorFlow's default, which musicnn keeps
 _FRONT = (0, 1, 2, 3, 4)  # convolutions: two over time and frequency, three over time
@@ -106,7 +105,7 @@ class Musicnn:
         given = helper.make_tensor_value_info(
             "mel", TensorProto.FLOAT, ["n", 1, N_MELS, PATCH_FRAMES]
         )
-        made = helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", DIM])
+        made = helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", "dim"])
         graph = helper.make_graph(self._nodes, "musicnn", [given], [made], self._constants)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
