@@ -177,7 +177,7 @@ def test_a_listener_isolated_gives_the_vector_that_extract_gives(found, aba, tin
     again = listener.Listener(tiny_folder).listen(aba, isolated=True)
     vector = af.extract(aba, model=tiny_folder)
     np.testing.assert_allclose(again.embeddings.mean(axis=0), vector, rtol=1e-5)
-    np.testing.assert_array_equal(again.log_mel, found.log_mel)
+    np.testing.assert_allclose(again.log_mel, found.log_mel, atol=1e-6)  # other batches
 
 
 def test_what_came_before_a_crash_does_not_count(found, aba, tiny_folder, monkeypatch):
