@@ -292,7 +292,7 @@ def _with_blocks(model):
 def _standardisation(vectors):
     """Return (mean, scale) `(dim,)` of each teacher; the scale of what does not vary is 0.
 
-    Scaled, all teachers have the same variance in all, and a number that of 1 on average.
+    Teachers weigh as in `metrics.agreement`, and a number has a variance of about 1.
     """
     found = []
     for rows in vectors.values():
@@ -300,7 +300,7 @@ def _standardisation(vectors):
         deviation = rows.std(axis=0)
         varies = deviation > _CONSTANT
         found.append((rows.mean(axis=0), varies / np.where(varies, deviation, 1)))
-    counts = [np.count_nonzero(scale) for _, scale in found]
+    counts = [len(scale) for _, scale in found]
     return [
         (mean, (scale * np.sqrt(sum(counts) / len(counts) / count)).astype(np.float32))
         for (mean, scale), count in zip(found, counts, strict=True)
