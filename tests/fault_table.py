@@ -256,7 +256,7 @@ def _name_rows():
         half = len(good.mp3) // 2
         return good.mp3[:half] + noise(16_384) + good.mp3[half:]
 
-    yield Fault(34, "junk-between", ".mp3", between, "damaged")
+    yield Fault(34, "junk-between", ".mp3", between, "truncated")
     m3u = b"#EXTM3U\n#EXTINF:8,x\nsecret.mp3\n"
     yield Fault(35, "m3u", ".mp3", _constant(m3u), "unsupported", (r"an M3U playlist",))
     concat = b"ffconcat version 1.0\nfile 'secret.mp3'\n"

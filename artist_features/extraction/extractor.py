@@ -239,6 +239,8 @@ class Extractor:
         """Extract embeddings; see the function `extract` for arguments and results."""
         if on_error not in ("raise", "skip", "nan"):
             raise ValueError(f"on_error {on_error!r}; allowed are 'raise', 'skip' and 'nan'.")
+        if pool not in ("mean", None):
+            raise ValueError(f"pool {pool!r}; allowed are 'mean' and None.")
         span = Span(offset, duration)
         if n_segments is not None:
             _positive("n_segments", n_segments)
