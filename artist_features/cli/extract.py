@@ -162,7 +162,7 @@ def _run_job(args, stop):
         writer.write = stop.whole(writer.write)
         _extract(args, extractor, writer, tally)
     except ModelError:
-        model_failed = not tally.made  # nothing is written, nothing told
+        model_failed = not tally.made  # then no output and no report
         raise
     finally:
         # what is finished is kept

@@ -190,7 +190,7 @@ def _wav(fd: int, size: int, path: AnyPath) -> Container:
 
 
 def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
-    """Whether this may be the head of a chunk that lies in the file."""
+    """Return True for a plausible chunk header whose body lies inside the file."""
     letters = name.strip(b" \0").replace(b"_", b"").replace(b"-", b"")
     return letters.isalnum() and position + length <= size + 1
 

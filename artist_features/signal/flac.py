@@ -21,7 +21,7 @@ def length_patch(fd: int, size: int) -> tuple[int, bytes] | None:
 
     Returns:
         (position, bytes) that put the total right, or None where it is right, unknown (0), or
-        cannot be told.
+        cannot be determined.
     """
     head = os.pread(fd, 26, 0)
     if len(head) < 26 or head[4] & 0x7F:  # the first block is no STREAMINFO

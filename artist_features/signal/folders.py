@@ -13,7 +13,7 @@ AUDIO_ENDINGS = (
     *(".wma", ".asf", ".mka", ".webm"),
 )
 
-# audio and video whose names are not searched for; told at the end, so that nobody misses them
+# endings of audio and video that a folder search passes over and counts
 OTHER_ENDINGS = (
     *(".ape", ".wv", ".dsf", ".dff", ".tta", ".tak", ".mpc", ".shn", ".ra", ".amr", ".ac3"),
     *(".mkv", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv"),
