@@ -201,25 +201,12 @@ def test_training_from_a_set_learns_and_says_so(kind, manifest, sets, tmp_path):
     assert "label" not in card.scores["check_during_training"]
 
 
-@pytest.mark.slow
-def test_inner_blocks_come_nearer_to_those_of_a_teacher(manifest, sets, tmp_path):
-    teacher = tmp_path / "teacher"
-    train("siamese", manifest, sets, teacher, n_steps=1, check_every=1)
-    options = ("--teacher", str(teacher))
-    changes = {"label_weight": 0, "vectors_weight": 0, "relation_weight": 0, "n_steps": 30}
-    run = tmp_path / "run"
-    train("siamese", manifest, sets, run, *options, blocks_weight=1, check_every=10, **changes)
-    with open(run / "log.csv", encoding="utf-8", newline="") as file:
-        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
-    assert losses[-1] < 0.8 * losses[0]
-
-
 def test_wrong_uses_say_what_is_needed(manifest, sets, tmp_path, capsys):
     words = ["train", "basic", str(manifest), "--out", str(tmp_path / "run")]
     assert main([*words, "--crops", str(sets / "train")]) == 2
     assert "--crops and --check-crops belong together" in capsys.readouterr().err
     train("basic", manifest, sets, tmp_path / "run", "--teacher", "siamese", code=2)
-    assert "blocks_weight" in capsys.readouterr().err
+    assert "--teacher beside --crops" in capsys.readouterr().err
     train("basic", manifest, sets, tmp_path / "run", code=2, level_db=None)
     assert "level of -17.0 dB, the recipe says None" in capsys.readouterr().err
     assert json.loads((sets / "train" / "crops.json").read_text())["n_crops"] == 300

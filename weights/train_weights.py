@@ -7,9 +7,7 @@ CROPS holds the distillation sets `train`, `valid` and `test` of weights/make_cr
 manifests are those with the artists that are held out. Every stage is a command of its own in a
 folder of RUNS, so that the whole goes on where it was stopped:
 
-    blocks      the inner blocks of the authors' network and both teachers, from random weights
-                (with --blocks-steps)
-    distilled   both teachers, from there on, or from random weights
+    distilled   both teachers, from random weights
     basic       from there on, gently, with the softmax over artists
     siamese     likewise, with the hinge over artists
     *_trial     short runs from random weights: what each part contributes, and the noise
@@ -55,7 +53,6 @@ LABELS = {"siamese": 0.02, "basic": 0.02}
 TRIALS = {
     "random_trial": ("both teachers", {}),
     "seed_trial": ("the same, another seed", {"seed": 1}),
-    "blocks_trial": ("and the authors' inner blocks", {"blocks_weight": 1}),
     "head_trial": ("without the similarities", {"relation_weight": 0}),
     "relation_trial": ("the similarities alone", {"vectors_weight": 0}),
 }
@@ -83,7 +80,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--cache", type=Path, help="prepared audio (default: RUNS/cache)")
     parser.add_argument("--data", default="open music corpus", help="for the cards")
-    parser.add_argument("--blocks-steps", type=int, default=0, help="0: no such stage")
     parser.add_argument("--steps", type=int, default=10000, help="of distilled")
     parser.add_argument("--label-steps", type=int, default=1000, help="of siamese and basic")
     parser.add_argument("--trial-steps", type=int, default=1000, help="of each; 0: no trials")
@@ -95,25 +91,18 @@ def parse_args() -> argparse.Namespace:
 
 def train_all(args: argparse.Namespace) -> None:
     """Run all stages of training, or go on with them."""
-    teacher = ["--teacher", args.authors]
-    first = None
-    if args.blocks_steps:
-        first, changes = "blocks", {"label_weight": 0, "blocks_weight": 1}
-        train(args, first, "siamese", args.blocks_steps, *teacher, **changes)
-    train(args, "distilled", "siamese", args.steps, init=first, label_weight=0)
+    train(args, "distilled", "siamese", args.steps, label_weight=0)
     for kind in KINDS:
         gentle = {"learning_rate": 0.0005, "label_weight": LABELS[kind]}
         train(args, kind, kind, args.label_steps, init="distilled", **gentle)
     for name, (_, changes) in TRIALS.items() if args.trial_steps else ():
-        words = teacher if "blocks_weight" in changes else []
-        train(args, name, "siamese", args.trial_steps, *words, label_weight=0, **changes)
+        train(args, name, "siamese", args.trial_steps, label_weight=0, **changes)
 
 
-def train(args, name, kind, steps, *words, init=None, seed=0, **changes) -> None:
+def train(args, name, kind, steps, init=None, seed=0, **changes) -> None:
     """Run one stage, or go on with it."""
-    if init:
-        words = [*words, "--init", args.runs / init]
-    changes = {"n_steps": steps, "keep": "best", "check_every": min(500, steps)} | changes
+    words = ["--init", args.runs / init] if init else []
+    changes = {"n_steps": steps, "keep": "best", "check_every": min(1000, steps)} | changes
     for field, value in changes.items():
         words = [*words, "--set", f"{field}={value}"]
     words = [*words, "--seed", seed, "--crops", args.crops / "train"]
@@ -174,7 +163,7 @@ def interval(value: dict) -> str:
 def report(args: argparse.Namespace) -> str:
     """Return the text of docs/training.md."""
     crops = CropSet(args.crops / "test")
-    stages = {"blocks": "the authors' blocks", "distilled": "both teachers"}
+    stages = {"distilled": "both teachers"}
     stages |= {kind: f"{kind}: artist labels, from distilled on (shipped)" for kind in KINDS}
     stages |= {name: f"{args.trial_steps} steps: {text}" for name, (text, _) in TRIALS.items()}
     scores = {"the authors' Siamese-10000": crops.teachers["authors"]}

@@ -70,9 +70,6 @@ class Learner:
             self._front = keras.Model(self.model.input, self.model.get_layer(_MEL).output)
             self.student = _after(self.model, _LOG_MEL if vectors else _MEL)
             self._teacher = _after(teacher, _MEL) if teacher else None
-            self._blocks = []
-            if vectors and teacher:
-                self._blocks = [_with_blocks(m) for m in (self.model, teacher)]
             self._scales = _standardisation(vectors or {})
             self._heads = self._build_heads(n_artists, teacher)
             self.optimizer = _optimizer(recipe, dtype)
@@ -85,7 +82,7 @@ class Learner:
         heads, dim = {}, self.model.output_shape[-1]
         if self._kind == "basic" and self._recipe.label_weight["basic"]:
             heads["artist"] = keras.layers.Dense(n_artists, dtype="float32", name="artist")
-        if teacher and not self._scales and teacher.output_shape[-1] != dim:
+        if teacher and teacher.output_shape[-1] != dim:
             # another size of embedding is matched through a layer that serves training only
             heads["teacher"] = keras.layers.Dense(
                 teacher.output_shape[-1], dtype="float32", name="teacher"
@@ -135,29 +132,11 @@ class Learner:
             parts.append(tf.boolean_mask(part, scale > 0, axis=1))
         target = tf.concat(parts, axis=1)
         with tf.GradientTape() as tape:
-            embeddings, blocks = self._embed_crops(log_mel, labels.shape[0])
+            embeddings = self._embed(log_mel, labels.shape[0])
             label = self._label_loss(embeddings, labels)
             match, cosine = self._vectors_loss(embeddings, target)
-            match += self._recipe.blocks_weight * self._blocks_loss(log_mel, blocks)
             scaled = self._scaled(self._recipe.label_weight[self._kind] * label + match)
         return self._learn(tape, scaled, label, cosine, labels.shape[0])
-
-    def _embed_crops(self, log_mel, n):
-        if not self._blocks:
-            return self._embed(log_mel, n), []
-        *blocks, embeddings = self._blocks[0](log_mel, training=True)
-        return embeddings, blocks
-
-    def _blocks_loss(self, log_mel, blocks):
-        """Return the error of the inner blocks, in units of the teacher's variance."""
-        if not self._blocks:
-            return 0.0
-        *wanted, _ = self._blocks[1](log_mel, training=False)
-        errors = [
-            tf.reduce_mean(tf.square(own - target)) / tf.math.reduce_variance(target)
-            for own, target in zip(blocks, wanted, strict=True)
-        ]
-        return tf.add_n(errors) / self._n_replicas
 
     def _audio_step(self, batch):
         crops, gain_db, eq_db, low_hz, high_hz, labels = batch
@@ -280,13 +259,6 @@ class Learner:
 
 def _after(model, layer):
     return keras.Model(model.get_layer(layer).output, model.output)
-
-
-def _with_blocks(model):
-    """Return a model of the log-mel that gives every block but the last, and the embedding."""
-    pools = [layer for layer in model.layers if isinstance(layer, keras.layers.MaxPooling1D)]
-    blocks = [layer.output for layer in pools]
-    return keras.Model(model.get_layer(_LOG_MEL).output, [*blocks, model.output])
 
 
 def _standardisation(vectors):

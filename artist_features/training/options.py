@@ -64,10 +64,10 @@ class Options:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed are numbers from 0.")
         if bool(self.crops) != bool(self.check_crops):
             raise ValueError("--crops and --check-crops belong together; give both or neither.")
-        if self.crops and self.teacher and not self.recipe.blocks_weight:
+        if self.crops and self.teacher:
             raise ValueError(
-                "--teacher beside --crops, whose teachers have heard them already, serves the "
-                "recipe's blocks_weight alone, which is 0; set it, or leave --teacher out."
+                "--teacher beside --crops, which hold the vectors of their own teachers; leave "
+                "one of them out."
             )
         if self.n_artists is not None and self.n_artists < 2:
             raise ValueError(f"{self.n_artists} artists; needed are 2 or more.")

@@ -64,8 +64,6 @@ class Recipe:
         vectors_weight: of the term for the teachers' vectors of stored crops, matched
             through a layer.
         relation_weight: of the term for the similarities between those vectors.
-        blocks_weight: of the term for the inner blocks of a teacher of the same architecture,
-            beside stored crops.
         teacher_hears: "clean": the crop without equaliser and band limit, so that the
             student learns to ignore them; "same": what the student hears.
         level_db: RMS in dB re full scale that the model brings every segment to; None leaves
@@ -94,7 +92,6 @@ class Recipe:
     teacher_weight: float = 1.0
     vectors_weight: float = 1.0
     relation_weight: float = 4.0
-    blocks_weight: float = 0.0
     teacher_hears: str = "same"
     level_db: float | None = None
     check_every: int = 200
@@ -146,7 +143,6 @@ _HIGHEST = {
     "teacher_weight": 1e6,
     "vectors_weight": 1e6,
     "relation_weight": 1e6,
-    "blocks_weight": 1e6,
 }
 
 
