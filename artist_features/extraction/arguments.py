@@ -1,11 +1,11 @@
 """What `extract` takes and gives, in names for type checkers."""
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+import os
+from collections.abc import Generator, Mapping, Set
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from artist_features.errors import AnyPath
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras
@@ -19,8 +19,9 @@ class Array(Protocol):
     def __array__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
-Recording: TypeAlias = AnyPath | Array
-Recordings: TypeAlias = list[Any] | tuple[Any, ...]  # of `Recording`
+AudioFile: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+Recording: TypeAlias = AudioFile | Array | tuple[Array, float] | Mapping[str, Any]
+Recordings: TypeAlias = list[Any] | tuple[Recording, ...] | Set[Any] | Generator[Any, Any, Any]
 Model: TypeAlias = "ModelSpec | keras.Model"
 Pool: TypeAlias = Literal["mean"] | None
 OnError: TypeAlias = Literal["raise", "skip", "nan"]

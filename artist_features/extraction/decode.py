@@ -1,8 +1,9 @@
 """One source to waveform segments: what a decode thread or process does. No TensorFlow."""
 
 import hashlib
+import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -14,11 +15,25 @@ from artist_features.signal.spread import read_segments
 
 
 @dataclass(frozen=True)
+class EncodedAudio:
+    """An audio file in memory; decoders get it as a private file.
+
+    Attributes:
+        data: the file's bytes.
+        name: for messages, or None.
+    """
+
+    data: bytes = field(repr=False)
+    name: str | os.PathLike | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """What to decode.
 
     Attributes:
-        audio: path of a file, or array `(n_samples,)` or `(n_samples, n_channels)`.
+        audio: path of a file, `EncodedAudio`, or array `(n_samples,)` or
+            `(n_samples, n_channels)`.
         sample_rate: of an array in Hz; None for a file.
         span: part to read.
         decoder: "auto", "soundfile", "av" or "tfio".
@@ -35,7 +50,9 @@ class Source:
 
     @property
     def path(self):
-        """The file as the caller named it, or None for an array."""
+        """The file as the caller named it, or None where it has no name."""
+        if isinstance(self.audio, EncodedAudio):
+            return self.audio.name
         return None if self.sample_rate is not None else self.audio
 
 

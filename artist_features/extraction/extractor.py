@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import time
 import warnings
 from collections import Counter
@@ -10,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.config import FrontEnd, ModelCard
-from artist_features.errors import AudioError, AudioWarning, ModelError, display_path
+from artist_features.errors import AudioError, AudioWarning, ModelError
 from artist_features.extraction.arguments import (
     Decoder,
     Embedding,
@@ -24,9 +24,9 @@ from artist_features.extraction.arguments import (
 )
 from artist_features.extraction.decode import Source
 from artist_features.extraction.pipeline import Result, embed_events, inference_function
-from artist_features.extraction.remote import is_uri, require_fsspec
+from artist_features.extraction.recordings import check_there, several, to_source
 from artist_features.extraction.workers import DecodePool
-from artist_features.signal.audio import DECODERS, check_array, opened
+from artist_features.signal.audio import DECODERS
 from artist_features.signal.decoders import Span, av_installed
 from artist_features.zoo.devices import (
     calls_at_once,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras
 
 ALL_DECODERS = (*DECODERS, "tfio")
-_PATH = (str, bytes, os.PathLike)
 ISOLATE_FROM = 8  # files in a list from which processes pay for their start
 COMPILE_FROM = 64  # files from which compiling with XLA pays for itself (benchmarks/README.md)
 _MAX_BATCH = 4096  # segments; one takes 0.27 MB as samples and some 4 MB in the network
@@ -197,6 +196,8 @@ class Extractor:
         duration: float | None = ...,
         n_segments: int | None = ...,
         on_error: OnError = ...,
+        progress: bool = ...,
+        return_times: Literal[False] = ...,
     ) -> Embedding: ...
 
     @overload
@@ -210,6 +211,8 @@ class Extractor:
         duration: float | None = ...,
         n_segments: int | None = ...,
         on_error: OnError = ...,
+        progress: bool = ...,
+        return_times: Literal[False] = ...,
     ) -> Embedding: ...
 
     @overload
@@ -223,7 +226,23 @@ class Extractor:
         duration: float | None = ...,
         n_segments: int | None = ...,
         on_error: OnError = ...,
+        progress: bool = ...,
+        return_times: Literal[False] = ...,
     ) -> list[Embedding]: ...
+
+    @overload
+    def extract(
+        self,
+        audio: Recording | Recordings,
+        sample_rate: int | None = ...,
+        *,
+        pool: None,
+        offset: float = ...,
+        duration: float | None = ...,
+        on_error: OnError = ...,
+        progress: bool = ...,
+        return_times: Literal[True],
+    ) -> tuple[Any, Any]: ...
 
     def extract(
         self,
@@ -235,7 +254,9 @@ class Extractor:
         duration: float | None = None,
         n_segments: int | None = None,
         on_error: OnError = "raise",
-    ) -> Embedding | list[Embedding]:
+        progress: bool = False,
+        return_times: bool = False,
+    ) -> Embedding | list[Embedding] | tuple[Any, Any]:
         """Extract embeddings; see the function `extract` for arguments and results."""
         if on_error not in ("raise", "skip", "nan"):
             raise ValueError(f"on_error {on_error!r}; allowed are 'raise', 'skip' and 'nan'.")
@@ -246,22 +267,29 @@ class Extractor:
             _positive("n_segments", n_segments)
             if not span.whole:
                 raise ValueError("n_segments spreads over whole files; leave offset and duration.")
-        if not isinstance(audio, (list, tuple)):
-            source = self._source(audio, sample_rate, span, n_segments)
-            if isinstance(audio, _PATH) and not is_uri(audio):
-                with opened(source.path):  # a typo is known before TensorFlow is loaded
-                    pass
+        if return_times and (pool is not None or n_segments is not None):
+            raise ValueError("return_times needs pool=None, and no n_segments.")
+        rows: list[Any]
+        items = several(audio)
+        if items is None:
+            source = to_source(audio, sample_rate, span, self.decoder, n_segments)
+            check_there(source)  # a typo is known before TensorFlow is loaded
             (result,) = self.results([source], pool=pool, n_sources=1)
             if result.error is not None:
                 raise result.error
             _warn_of_flaws(result)
-            return result.embedding
-        paths = [isinstance(item, _PATH) for item in audio]  # beside arrays, the rate is theirs
-        rates = [None if is_path and not all(paths) else sample_rate for is_path in paths]
-        pairs = zip(audio, rates, strict=True)
-        sources = [self._source(*pair, span, n_segments) for pair in pairs]
-        rows: list[Any] = [None] * len(sources)
-        for result in self.results(sources, pool=pool, n_sources=len(sources)):
+            row = result.embedding
+            return (row, self._times(row, span)) if return_times else row
+        # beside arrays, the rate is that of the arrays
+        arrays = [hasattr(item, "__array__") for item in items]
+        rates = [sample_rate if is_array or not any(arrays) else None for is_array in arrays]
+        sources = [
+            to_source(item, rate, span, self.decoder, n_segments)
+            for item, rate in zip(items, rates, strict=True)
+        ]
+        rows = [None] * len(sources)
+        found = self.results(sources, pool=pool, n_sources=len(sources))
+        for result in self._shown(found, len(sources)) if progress else found:
             if result.error is not None:
                 if on_error == "raise":
                     raise result.error
@@ -273,29 +301,33 @@ class Extractor:
                 _warn_of_flaws(result)
                 rows[result.index] = result.embedding
         rows = [row for row in rows if row is not None]
+        if return_times:
+            return rows, [self._times(row, span) for row in rows]
         if pool is None:
             return rows
         return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
 
-    def _source(
-        self, audio: Recording, sample_rate: int | None, span: Span, n_sampled: int | None
-    ) -> Source:
-        if isinstance(audio, _PATH):
-            if sample_rate is not None:
-                raise ValueError(
-                    f"{display_path(audio)}: sample_rate is for arrays; a file states its own. "
-                    "Leave it out."
-                )
-            if is_uri(audio):
-                require_fsspec(audio)
-            return Source(os.fspath(audio), None, span, self.decoder, n_sampled=n_sampled)
-        if not hasattr(audio, "__array__"):
-            raise TypeError(
-                f"audio is {type(audio).__name__} {repr(audio)[:80]}; allowed are a path, an "
-                "array of samples, or a list of those."
-            )
-        samples = check_array(audio, sample_rate)  # which refuses a rate of None
-        return Source(samples, int(sample_rate), span)  # type: ignore[arg-type]
+    def _times(self, rows: Embedding, span: Span) -> npt.NDArray[np.float64]:
+        """Return where each segment begins in its recording, in seconds, float64 `(n,)`."""
+        n, hop_s = len(rows), self.front_end.segment_hop_s
+        return np.array([span.offset_s + k * hop_s for k in range(n)], np.float64)
+
+    def _shown(self, results: Iterator[Result], n: int) -> Iterator[Result]:
+        """Pass results on beside a bar, which starts once the model is there."""
+        from tqdm.auto import tqdm
+
+        bar, audio_s = None, 0.0
+        try:
+            for result in results:
+                bar = bar or tqdm(total=n, unit="file")
+                audio_s += result.facts.duration_s if result.facts else 0.0
+                speed = audio_s / max(bar.format_dict["elapsed"], 1e-3)
+                bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
+                bar.update()
+                yield result
+        finally:
+            if bar is not None:
+                bar.close()
 
 
 @overload
@@ -311,6 +343,8 @@ def extract(
     batch_size: int = ...,
     on_error: OnError = ...,
     decoder: Decoder = ...,
+    progress: bool = ...,
+    return_times: Literal[False] = ...,
 ) -> Embedding: ...
 
 
@@ -327,6 +361,8 @@ def extract(
     batch_size: int = ...,
     on_error: OnError = ...,
     decoder: Decoder = ...,
+    progress: bool = ...,
+    return_times: Literal[False] = ...,
 ) -> Embedding: ...
 
 
@@ -343,7 +379,26 @@ def extract(
     batch_size: int = ...,
     on_error: OnError = ...,
     decoder: Decoder = ...,
+    progress: bool = ...,
+    return_times: Literal[False] = ...,
 ) -> list[Embedding]: ...
+
+
+@overload
+def extract(
+    audio: Recording | Recordings,
+    sample_rate: int | None = ...,
+    *,
+    model: Model = ...,
+    pool: None,
+    offset: float = ...,
+    duration: float | None = ...,
+    batch_size: int = ...,
+    on_error: OnError = ...,
+    decoder: Decoder = ...,
+    progress: bool = ...,
+    return_times: Literal[True],
+) -> tuple[Any, Any]: ...
 
 
 def extract(
@@ -358,15 +413,21 @@ def extract(
     batch_size: int = 64,
     on_error: OnError = "raise",
     decoder: Decoder = "auto",
-) -> Embedding | list[Embedding]:
+    progress: bool = False,
+    return_times: bool = False,
+) -> Embedding | list[Embedding] | tuple[Any, Any]:
     """Extract embeddings from recordings.
 
     Args:
-        audio: path of a file (`str`, `bytes`, `Path`), a URI as "s3://bucket/song.mp3" (extra
-            `[remote]`), an array `(n_samples,)` or `(n_samples, n_channels)`, or a list of
-            those. Channels are averaged. Float
-            arrays lie in [-1, 1]; int16, int32 and uint8 are divided by full scale.
-        sample_rate: of the arrays, in Hz, 4000 to 384000; required for them, and only them.
+        audio: one recording or several. One is
+            a path (`str`, `Path`) or a URI as "s3://bucket/song.mp3" (extra `[remote]`);
+            an audio file in memory: `bytes`, or an open binary file, read from where it stands;
+            samples: an array or tensor `(n_samples,)` or `(n_samples, n_channels)`,
+            `(samples, sample_rate)`, or a row of Hugging Face's `datasets.Audio`, decoded or
+            not. Channels are averaged; floats lie in [-1, 1]; int16, int32 and uint8 are
+            divided by full scale. Several are a list or any iterable of those, a pandas or
+            NumPy array of paths, or a folder, searched in sorted order.
+        sample_rate: of arrays, in Hz, 4000 to 384000; required for them, and only for them.
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
             `keras.Model`. A loaded model saves the loading in a loop.
         pool: "mean" for one vector per recording, None for one row per segment of
@@ -380,10 +441,13 @@ def extract(
         on_error: for a list: "raise" at the first unreadable recording, "skip" it, or
             put a row of "nan". A single recording always raises.
         decoder: "auto", "soundfile", "av" or "tfio"; see `Extractor`.
+        progress: show a bar (tqdm) over several recordings.
+        return_times: with `pool=None`, also return where each segment begins.
 
     Returns:
-        float32 `(256,)` for one recording, `(n, 256)` for a list, in its order. With
-        `pool=None`: `(n_segments, 256)`, or a list of those.
+        float32 `(256,)` for one recording, `(n, 256)` for several, in their order. With
+        `pool=None`: `(n_segments, 256)`, or a list of those; with `return_times` a pair of
+        that and the times in seconds, float64 `(n_segments,)`, or a list of those.
 
     Raises:
         AudioError: a recording gives no trustworthy embedding; `.code` says why.
@@ -403,13 +467,15 @@ def extract(
     """
     extractor = Extractor(model, batch_size=batch_size, decoder=decoder)
     return extractor.extract(
-        audio,
+        cast(Any, audio),
         sample_rate=sample_rate,
         pool=pool,
         offset=offset,
         duration=duration,
         n_segments=n_segments,
         on_error=on_error,
+        progress=progress,
+        return_times=cast(Any, return_times),
     )
 
 

@@ -13,8 +13,10 @@ import re
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Iterator
 
 from artist_features.errors import AudioError, OutputError, without_secrets
+from artist_features.extraction.decode import EncodedAudio
 
 BLOCK_BYTES = 1 << 20  # of one read
 MAX_BYTES = 8 << 30  # of one recording: a stream without an end must not fill the disk
@@ -77,7 +79,7 @@ def _require_scheme(scheme):
 
 @contextlib.contextmanager
 def fetched(source, is_stopped=None):
-    """Give a source that the decoders can open: of a URI, one of a local copy.
+    """Give a source that decoders can open: of a URI or of bytes, one of a private file.
 
     Args:
         source: `Source`.
@@ -86,16 +88,22 @@ def fetched(source, is_stopped=None):
     Raises:
         AudioError: as `local_copy`.
     """
-    if not is_uri(source.path):
+    if isinstance(source.audio, EncodedAudio):
+        if not source.audio.data:
+            text = "0 bytes; an open file is read from where it stands, seek(0) goes to its start."
+            raise AudioError("empty", text, source.path)
+        copy = _private_file([source.audio.data])
+    elif is_uri(source.path):
+        copy = local_copy(source.path, is_stopped)
+    else:
         yield source
         return
-    with local_copy(source.path, is_stopped) as path:
+    with copy as path:
         yield dataclasses.replace(source, audio=path)
 
 
-@contextlib.contextmanager
 def local_copy(uri, is_stopped=None):
-    """Copy what a URI names into a private file; yield its path, and remove it afterwards.
+    """Return a context manager: a private copy of what a URI names; it yields the path.
 
     Memory stays below some 20 MB whatever the size.
 
@@ -108,6 +116,19 @@ def local_copy(uri, is_stopped=None):
         AudioError: `not_found`, `not_a_file`, `no_permission`, `too_long`, or `unavailable`
             for everything else: network, time out, a missing package.
     """
+
+    def blocks():
+        for block in _blocks(uri):
+            if is_stopped is not None and is_stopped():
+                raise AudioError("unavailable", "stopped while it was fetched.", uri)
+            yield block
+
+    return _private_file(blocks())
+
+
+@contextlib.contextmanager
+def _private_file(blocks: Iterable[bytes]) -> Iterator[str]:
+    """Write a file, yield its path, and remove it afterwards."""
     path = None
     try:
         try:
@@ -119,9 +140,7 @@ def local_copy(uri, is_stopped=None):
             if os.path.exists(place):  # Linux: without a name, nothing is left after a kill
                 os.unlink(path)
                 path = None
-            for block in _blocks(uri):
-                if is_stopped is not None and is_stopped():
-                    raise AudioError("unavailable", "stopped while it was fetched.", uri)
+            for block in blocks:
                 _write(block, copy)
             yield path or place
     finally:

@@ -43,7 +43,7 @@ def scan_folder(folder):
         file or folder that is left out, which is damaged or may not be read.
 
     Raises:
-        ImportError: mutagen, the extra `[train]`, is not installed.
+        ImportError: mutagen, the extra `[tags]`, is not installed.
     """
     mutagen = require_mutagen()
     tracks, problems = [], []
@@ -66,7 +66,7 @@ def require_mutagen():
         import mutagen
     except ImportError:
         raise ImportError(
-            "reading tags needs mutagen; install it with `pip install 'artist-features[train]'`, "
+            "reading tags needs mutagen; install it with `pip install 'artist-features[tags]'`, "
             "or write the manifest by hand."
         ) from None
     return mutagen

@@ -1,0 +1,152 @@
+"""The argument of `extract` to decoding sources: paths, audio files in memory, arrays, lists."""
+
+import os
+import reprlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from artist_features.errors import AudioError, display_path
+from artist_features.extraction.decode import EncodedAudio, Source
+from artist_features.extraction.remote import is_uri, require_fsspec
+from artist_features.signal.audio import check_array, opened
+from artist_features.signal.decoders import Span
+from artist_features.signal.folders import search_folder
+
+_BYTES = (bytes, bytearray, memoryview)
+_ALLOWED = (
+    "allowed are a path, an open binary file, bytes, an array of samples, (samples, sample_rate), "
+    "a dict of Hugging Face's datasets, or several of those"
+)
+
+
+def several(audio: Any) -> list[Any] | None:
+    """Return the recordings in a list, another iterable, an array of paths or a folder.
+
+    Returns:
+        list, or None where `audio` is one recording.
+
+    Raises:
+        AudioError: `no_permission` or `not_found`: a folder that cannot be searched, or
+            without audio.
+    """
+    if isinstance(audio, (str, os.PathLike)):
+        return _in_folder(audio) if os.path.isdir(audio) else None
+    if isinstance(audio, (*_BYTES, Mapping)) or hasattr(audio, "read") or _is_pair(audio):
+        return None
+    if hasattr(audio, "__array__"):
+        kind = getattr(getattr(audio, "dtype", None), "kind", "")
+        return np.asarray(audio).ravel().tolist() if kind in ("O", "U", "T") else None
+    return list(audio) if isinstance(audio, Iterable) else None
+
+
+def _in_folder(folder: Any) -> list[Any]:
+    found = list(search_folder(folder))
+    for item in found:
+        if isinstance(item, AudioError):
+            raise item
+    if not found:
+        raise AudioError("not_found", "no audio in this folder; check the path.", folder)
+    return found
+
+
+def _is_pair(audio: Any) -> bool:
+    """Return whether `audio` is `(samples, sample_rate)`."""
+    if not isinstance(audio, tuple) or len(audio) != 2:
+        return False
+    rate = audio[1]
+    return isinstance(rate, (int, float, np.number)) and not isinstance(audio[0], (str, *_BYTES))
+
+
+def to_source(
+    audio: Any, sample_rate: int | None, span: Span, decoder: str, n_sampled: int | None
+) -> Source:
+    """Return the `Source` of one recording.
+
+    Args:
+        audio: see `extract`.
+        sample_rate: of an array, in Hz; None for what states its own.
+        span: part to read.
+        decoder: see `Extractor`.
+        n_sampled: segments to read of a file, spread over it; None means all.
+
+    Raises:
+        TypeError, ValueError: no recording, or an array without a valid sample rate.
+    """
+    if isinstance(audio, Mapping):
+        audio, sample_rate = _of_datasets(audio, sample_rate)
+    elif _is_pair(audio):
+        audio, sample_rate = audio[0], _only_rate(audio, sample_rate, audio[1])
+    if isinstance(audio, _BYTES) or hasattr(audio, "read"):
+        audio = _encoded(audio)
+    if isinstance(audio, (str, os.PathLike, EncodedAudio)):
+        source = Source(audio, None, span, decoder, n_sampled=n_sampled)
+        if sample_rate is not None:
+            name = "audio in memory" if source.path is None else display_path(source.path)
+            raise ValueError(
+                f"{name}: sample_rate is for arrays; a file states its own. Leave it out."
+            )
+        if not isinstance(audio, EncodedAudio) and is_uri(audio):
+            require_fsspec(audio)
+        return source
+    if not hasattr(audio, "__array__"):
+        raise TypeError(f"audio is {type(audio).__name__} {reprlib.repr(audio)[:80]}; {_ALLOWED}.")
+    samples = check_array(_samples(audio), sample_rate)  # which refuses a rate of None
+    return Source(samples, int(sample_rate), span)  # type: ignore[arg-type]
+
+
+def _of_datasets(audio: Mapping[str, Any], sample_rate: int | None) -> tuple[Any, int | None]:
+    """Return (audio, sample rate or None) of a row of Hugging Face's `datasets.Audio`."""
+    if "array" in audio and "sampling_rate" in audio:
+        samples = audio["array"]
+        samples = np.asarray(samples) if isinstance(samples, list) else samples
+        return samples, _only_rate(audio, sample_rate, audio["sampling_rate"])
+    if audio.get("bytes") is not None:
+        name = audio.get("path")
+        return EncodedAudio(bytes(audio["bytes"]), name), sample_rate
+    if audio.get("path") is not None:
+        return os.fspath(audio["path"]), sample_rate
+    raise TypeError(
+        f"audio is a dict with the keys {reprlib.repr(list(audio))[:80]}; allowed are "
+        "{'array', 'sampling_rate'} and {'bytes', 'path'}, as Hugging Face's datasets give them."
+    )
+
+
+def _only_rate(audio: Any, given: int | None, own: Any) -> Any:
+    if given is not None:
+        raise ValueError(
+            f"sample_rate is {given}, and the {type(audio).__name__} states {own} itself; leave "
+            "sample_rate out."
+        )
+    return own
+
+
+def _encoded(audio: Any) -> EncodedAudio:
+    """Read bytes or an open file from where it stands."""
+    if isinstance(audio, _BYTES):
+        return EncodedAudio(bytes(audio))
+    name = getattr(audio, "name", None)
+    name = name if isinstance(name, (str, os.PathLike)) else None
+    data = audio.read()
+    if not isinstance(data, _BYTES):
+        raise TypeError(
+            f"audio is a {type(audio).__name__} that reads {type(data).__name__}; open the file "
+            "in binary mode, 'rb'."
+        )
+    return EncodedAudio(bytes(data), name)
+
+
+def _samples(audio: Any) -> Any:
+    """Return an array for NumPy: a tensor of PyTorch leaves its device and its gradient."""
+    if hasattr(audio, "detach") and hasattr(audio, "cpu"):
+        audio = audio.detach().cpu()
+    return np.asarray(audio)
+
+
+def check_there(source: Source) -> None:
+    """Raise `AudioError` if a local file cannot be opened."""
+    path = source.path
+    if path is not None and not isinstance(source.audio, EncodedAudio) and not is_uri(path):
+        with opened(path):
+            pass
