@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import artist_features
@@ -99,6 +100,11 @@ def add_parser(commands):
         "--content-hash", action="store_true", help="note the sha256 of each file's bytes"
     )
     parser.add_argument("--report", metavar="OUT.json", help="write what was done, and how fast")
+    loud = parser.add_mutually_exclusive_group()
+    text = "times and formats at the end, also of fewer than 20 files"
+    loud.add_argument("-v", "--verbose", action="store_true", help=text)
+    text = "on standard error only what fails"
+    loud.add_argument("-q", "--quiet", action="store_true", help=text)
     parser.set_defaults(command=run)
 
 
@@ -168,7 +174,7 @@ def _run_job(args, stop):
         # what is finished is kept
         stop.whole(writer.close, at_the_end=True)(complete=surveyed and not model_failed)
         if not model_failed:
-            job_report.tell(tally, args.output, args.report)
+            job_report.tell(tally, args.output, args.report, verbose=args.verbose, quiet=args.quiet)
     return int(tally.n_failed > 0)
 
 
@@ -194,7 +200,7 @@ def _make_extractor(args):
         "batch_size": args.batch_size,
         "n_workers": args.workers,
         "decoder": args.decoder,
-        "on_loaded": lambda device: write_line(f"model {args.model} on {device}"),
+        "on_loaded": _tell_loaded(args),
     }
     if args.ray is not None:
         from artist_features.extraction.cluster import ClusterExtractor
@@ -203,6 +209,17 @@ def _make_extractor(args):
     from artist_features.extraction.extractor import Extractor
 
     return Extractor(args.model, isolated=True, dedicated=True, **options)
+
+
+def _tell_loaded(args: argparse.Namespace) -> Callable[[str], None]:
+    """Return a function that says where the model runs, unless one file is all there is."""
+    one = len(args.paths) == 1 and os.path.isfile(args.paths[0])
+
+    def tell(device: str) -> None:
+        if args.verbose or not (args.quiet or one):
+            write_line(f"model {args.model} on {device}")
+
+    return tell
 
 
 def _tell_nothing_found(args):
@@ -278,7 +295,7 @@ def _extract(args, extractor, writer, tally):
     def make_source(path):
         return Source(path, None, span, extractor.decoder, args.content_hash, args.segments)
 
-    with Progress(tally) as progress:
+    with Progress(tally, args.quiet) as progress:
         job.run(
             _find(args),
             writer,

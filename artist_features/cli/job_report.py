@@ -3,11 +3,13 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from artist_features.cli.progress import write_line
 from artist_features.errors import OutputError, display_path
 from artist_features.files import write_atomically
 
+_TABLE_FROM = 20  # files
 _REPORT_BEGIN = '{\n  "report_of": "artist-features extract"'
 
 
@@ -35,14 +37,34 @@ def _is_report(path):
         return False
 
 
-def tell(tally, output=None, report=None):
-    """Say what was done and where the time went; write it to a file if asked to.
+def tell(
+    tally: Any,
+    output: str | None = None,
+    report: str | None = None,
+    *,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Report what was done and where the time went; write it to a file if asked to.
+
+    A line for one file; what was passed over and the statuses for several; times and formats
+    from 20 files on.
 
     Args:
         tally: `Tally` of the job.
         output: where the rows went, to be named.
         report: path of a JSON file to write, checked by `check_place` before.
+        verbose: times and formats for fewer files, too.
+        quiet: nothing on standard error.
     """
+    if not quiet:
+        _write_lines(tally, output, verbose)
+    if report:
+        text = json.dumps({"report_of": "artist-features extract", **tally.record()}, indent=2)
+        write_atomically(Path(report), f"{text}\n".encode())
+
+
+def _write_lines(tally: Any, output: str | None, verbose: bool) -> None:
     from artist_features.extraction.tables import WITH_VECTOR
 
     failed = sum(n for status, n in tally.made.items() if status not in WITH_VECTOR)
@@ -55,20 +77,18 @@ def tell(tally, output=None, report=None):
     line += f", {tally.n_repeated} named twice" if tally.n_repeated else ""
     write_line(line + (f"; written to {display_path(output)}" if output else ""))
     statuses = {name: n for name, n in sorted(tally.made.items()) if name != "ok"}
-    if statuses:
+    if statuses and tally.n_listed > 1:
         write_line("  " + ", ".join(f"{name}: {n}" for name, n in statuses.items()))
     if tally.passed:
         write_line(
             "  passed over: " + ", ".join(f"{n} {w}" for w, n in sorted(tally.passed.items()))
         )
-    if wall_s := tally.seconds["wall"]:
+    wall_s = tally.seconds["wall"]
+    if wall_s and (verbose or tally.made.total() >= _TABLE_FROM):
         _write_times(tally, wall_s)
-    if report:
-        text = json.dumps({"report_of": "artist-features extract", **tally.record()}, indent=2)
-        write_atomically(Path(report), f"{text}\n".encode())
 
 
-def _write_times(tally, wall_s):
+def _write_times(tally: Any, wall_s: float) -> None:
     seconds = tally.seconds
     # of all decoders together, as the columns of decoding below
     fetching = f"fetching {seconds['fetch']:.1f} s, " if seconds["fetch"] >= 0.05 else ""

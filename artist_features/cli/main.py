@@ -48,13 +48,26 @@ _COMMANDS = (
 _STOPPED = (130, 143)  # by a signal
 
 
+class _Version(argparse.Action):
+    """Print the version, and which weights are bundled: the same name may have had others."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from artist_features.zoo.registry import list_models
+
+        print(artist_features.__version__)
+        for name, card in list_models().items():
+            print(f"{name} {card.weights_sha256[:12]}")
+        parser.exit()
+
+
 def build_parser():
     """Return the argument parser with all commands."""
     parser = argparse.ArgumentParser(
         prog="artist-features",
         description="Music embeddings from CNNs trained to recognise artists (ISMIR 2018).",
     )
-    parser.add_argument("--version", action="version", version=artist_features.__version__)
+    text = "the version, and the sha256 of the bundled weights"
+    parser.add_argument("--version", nargs=0, action=_Version, help=text)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in _COMMANDS:
         module.add_parser(commands)

@@ -20,7 +20,7 @@ def run(args):
 
     if args.name is not None:
         card, _ = registry.read_model(args.name)
-        sys.stdout.write(card_text.model_card(card))
+        sys.stdout.write(card_text.card_summary(card))
         return 0
     print(card_text.models_table(registry.list_models().values()))
     return 0

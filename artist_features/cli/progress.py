@@ -1,12 +1,16 @@
-"""What a running job says on standard error: a bar, and lines that do not break it."""
+"""Progress of a job on standard error: a bar in a terminal, a line now and then in a file."""
 
 import contextlib
 import sys
+import time
+from typing import Any
 
 from artist_features.errors import display_path
 
+LINE_EVERY_S = 30.0  # where standard error is no terminal
 
-def write_line(text):
+
+def write_line(text: str) -> None:
     """Print a line on standard error, above a progress bar if there is one."""
     from tqdm import tqdm
 
@@ -16,29 +20,61 @@ def write_line(text):
 
 
 class Progress:
-    """A bar with files/s and the time left; a line for each file that is not just fine."""
+    """Progress of a job, and a line for each file that is not just fine.
 
-    def __init__(self, tally):
-        from tqdm import tqdm
+    It counts from the first file that is finished, so that loading a model and starting
+    decoders are no part of the time left.
 
-        self._tally = tally
-        self._bar = tqdm(
-            total=tally.n_missing, unit="file", disable=None, file=sys.stderr, smoothing=0.05
-        )
+    Args:
+        tally: `Tally` of the job.
+        quiet: only lines of files that fail.
+    """
 
-    def __enter__(self):
+    def __init__(self, tally: Any, quiet: bool = False) -> None:
+        self._tally, self._quiet = tally, quiet
+        self._bar: Any = None
+        self._n_done = 0
+        self._started = self._last_line = 0.0
+        self._audio_s_before = 0.0
+
+    def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *_):
-        self._bar.close()
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
-    def update(self, row):
+    def update(self, row: Any) -> None:
         """Count a row; say what is wrong with it."""
-        if row.status != "ok":
+        if row.failed or (row.status != "ok" and not self._quiet):
             write_line(f"{display_path(row.path)}: {row.status}: {row.error}")
+        if self._quiet:
+            return
+        if self._bar is None:
+            self._start()
+        self._n_done += 1
         if not self._bar.disable:
-            speed = self._tally.audio_s / max(self._bar.format_dict["elapsed"], 1e-3)
-            self._bar.set_postfix_str(
-                f"{speed:.0f} h of audio/h, {self._tally.n_failed} failed", refresh=False
-            )
-        self._bar.update()
+            self._bar.set_postfix_str(self._speed(), refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._last_line >= LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            write_line(self._line())
+
+    def _start(self) -> None:
+        from tqdm import tqdm
+
+        self._started = self._last_line = time.monotonic()
+        self._audio_s_before = self._tally.audio_s  # of the first file, which took no time here
+        n = self._tally.n_missing
+        self._bar = tqdm(total=n, unit="file", disable=None, file=sys.stderr, smoothing=0.05)
+
+    def _speed(self) -> str:
+        passed_s = max(time.monotonic() - self._started, 1e-3)
+        speed = (self._tally.audio_s - self._audio_s_before) / passed_s
+        return f"{speed:.0f} x real time, {self._tally.n_failed} failed"
+
+    def _line(self) -> str:
+        n, done = self._tally.n_missing, self._n_done
+        left_s = (time.monotonic() - self._started) / max(1, done - 1) * (n - done)
+        left = f"{left_s / 3600:.1f} h" if left_s >= 5400 else f"{left_s / 60:.0f} min"
+        return f"  {done} of {n} files, {self._speed()}, {left} left"

@@ -24,7 +24,9 @@ def add_parser(commands):
     )
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="CSV: file,artist,title")
-    parser.add_argument("--out", required=True, metavar="RUN", help="run folder")
+    parser.add_argument(
+        "-o", "--output", dest="out", required=True, metavar="RUN", help="run folder"
+    )
     parser.add_argument("--recipe", default="default", choices=tuple(RECIPES))
     parser.add_argument(
         "--set",

@@ -19,7 +19,9 @@ def add_parser(commands):
     )
     parser.add_argument("model", metavar="MODEL", help="name, folder or hf://owner/name")
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="CSV: file,artist,title")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the new model")
+    parser.add_argument(
+        "-o", "--output", dest="out", required=True, metavar="DIR", help="folder of the new model"
+    )
     parser.add_argument("--name", default="", help="of the new model (default: that of the folder)")
     parser.add_argument("--cache", metavar="DIR", help="prepared audio (default: DIR/cache)")
     parser.add_argument(

@@ -165,12 +165,15 @@ def _check_folder(folder):
 def _check_same(theirs, ours, path):
     """Refuse rows made in another way, naming the first option that differs."""
     theirs, ours = json.loads(theirs), json.loads(ours)
+    models = ["", ""]  # named first: a hash says little
+    if theirs.get("model") != ours.get("model"):
+        models = [f"model {record.get('model')} and " for record in (theirs, ours)]
     for name in sorted((theirs.keys() | ours.keys()) - set(_NAMES_ONLY)):
         if theirs.get(name) != ours.get(name):
             raise OutputError(
                 "mismatch",
-                f"made with {name} = {str(theirs.get(name))[:16]}, this run has "
-                f"{str(ours.get(name))[:16]}; write to another place (--force starts a single "
-                "file anew).",
+                f"made with {models[0]}{name} = {str(theirs.get(name))[:16]}, this run has "
+                f"{models[1]}{str(ours.get(name))[:16]}; write to another place (--force starts a "
+                "single file anew).",
                 path,
             )

@@ -148,12 +148,15 @@ class Index:
             return np.empty(0, np.int64)
         return np.flatnonzero(self._c.artist_of.all() == number)
 
-    def check_model(self, weights_sha256: str, graph_sha256: str | None = None) -> None:
+    def check_model(
+        self, weights_sha256: str, graph_sha256: str | None = None, model: str | None = None
+    ) -> None:
         """Refuse the vectors of another model.
 
         Args:
             weights_sha256: of the model whose vectors are to be compared.
             graph_sha256: of its graph; None if unknown.
+            model: its name, for the message.
 
         Raises:
             SearchIndexError: `mismatch`.
@@ -163,10 +166,11 @@ class Index:
         if weights_sha256 != self.made_with["weights_sha256"] or not same_graph:
             raise SearchIndexError(
                 "mismatch",
-                f"holds vectors of model {self.made_with['model']!r} (weights sha256 "
-                f"{self.made_with['weights_sha256'][:12]}), the query is of another (sha256 "
-                f"{str(weights_sha256)[:12]}); vectors of two models cannot be compared. Name "
-                "the index's own model, or build an index with the other.",
+                f"holds vectors of model {self.made_with['model']!r}, the query is of "
+                f"{repr(model) if model else 'another'}; vectors of two models cannot be "
+                "compared. Name the index's own model, or build an index with the other. "
+                "(Weights' sha256: "
+                f"{self.made_with['weights_sha256'][:12]} and {str(weights_sha256)[:12]}.)",
                 self._c.path,
             )
 

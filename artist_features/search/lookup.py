@@ -57,7 +57,7 @@ def find_query(index, path, *, model=None, on_loaded=None):
     """
     if model is not None:
         card, _ = registry.read_model(model)
-        index.check_model(card.weights_sha256, card.graph_sha256)
+        index.check_model(card.weights_sha256, card.graph_sha256, card.name)
     row = index.row_of(absolute(path))
     if row is None and not is_uri(os.fsdecode(path)):
         row = index.row_of(os.path.realpath(os.fsdecode(path)))
@@ -67,7 +67,9 @@ def find_query(index, path, *, model=None, on_loaded=None):
         with opened(path):  # what is no readable file is told before the model is loaded
             pass
     extractor = Extractor(_spec(index, model), n_workers=1, isolated=True, on_loaded=on_loaded)
-    index.check_model(extractor.card.weights_sha256, extractor.card.graph_sha256)
+    index.check_model(
+        extractor.card.weights_sha256, extractor.card.graph_sha256, extractor.card.name
+    )
     return _extracted(index, path, extractor)
 
 

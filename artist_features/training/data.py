@@ -142,6 +142,29 @@ def _numbered(labels, training):
     return names, [np.array(tracks, int) for tracks in rows.values()]
 
 
+def require_artists(manifests: Sequence[str | Path], n_least: int, split_seed: int = 0) -> None:
+    """Check manifests before anything is made: readable, and enough artists to train on.
+
+    Args:
+        manifests: paths of CSV files.
+        n_least: artists with two or more tracks in the split `train`.
+        split_seed: of the division.
+
+    Raises:
+        ManifestError: a manifest or a file in it cannot be used, or there are too few.
+    """
+    tracks, splits = read_splits(manifests, split_seed)
+    training = (splits == "train").tolist()
+    counts = Counter(t.artist for t, is_used in zip(tracks, training, strict=True) if is_used)
+    n = sum(count > 1 for artist, count in counts.items() if artist)
+    if not any(training) or n < n_least:
+        raise ManifestError(
+            f"{n} artists to train on; needed are {max(1, n_least)} or more artists with two or "
+            "more readable tracks each in the split 'train'.",
+            manifests[0],
+        )
+
+
 def manifests_sha256(manifests):
     """Return the hash of the manifests' bytes.
 

@@ -202,6 +202,12 @@ def _inside(name, path, line):
 def _read_text(path):
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
+    except IsADirectoryError:
+        raise ManifestError(
+            "is a folder; a manifest is needed, which "
+            "`artist-features manifest FOLDER -o FOLDER/manifest.csv` writes.",
+            path,
+        ) from None
     except OSError as error:
         raise ManifestError(f"cannot be read ({error.strerror}).", path) from None
     except UnicodeDecodeError as error:

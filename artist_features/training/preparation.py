@@ -62,6 +62,9 @@ class Preparation:
         self._check_teacher()
         self._check_init()
         self.crops, self._check_crops = self._open_crops()
+        data.require_artists(
+            manifests, 2 if self._recipe.label_weight[kind] else 0, options.split_seed
+        )
         self.settings = runfolder.Settings(
             kind=kind,
             recipe_name=options.recipe_name,

@@ -1,10 +1,13 @@
 """The README.md of a model folder: the model card with the Hub's metadata."""
 
 import json
+import textwrap
 
+from artist_features.config import ModelCard
 from artist_features.errors import display_path
 from artist_features.zoo import card_metadata
 
+_SUMMARISED = ("data", "hours", "n_tracks", "n_artists", "limits", "date")  # of the training
 _PAPER = "https://arxiv.org/abs/1710.06648"
 
 
@@ -51,6 +54,37 @@ def model_card(card):
     ]
     # a card from the Hub is printed too: no control characters reach the terminal
     return "\n".join(display_path(line) for line in lines)
+
+
+def card_summary(card: ModelCard) -> str:
+    """Return a `ModelCard` as text for a terminal; the whole card is in the folder's README.md."""
+    front_end, training = card.front_end, card.training
+    facts = {
+        "kind": card.kind,
+        "embedding": f"{card.embedding_dim} numbers, the {card.pooling} over segments of "
+        f"{front_end.segment_hop_s:.2f} s at {front_end.sample_rate} Hz",
+        "level": "as it is" if front_end.level_db is None else f"RMS {front_end.level_db:g} dB",
+        **{_words(name): training[name] for name in _SUMMARISED if name in training},
+        **{_words(name): value for name, value in card.scores.items()},
+        "licence": card.license,
+        "credit": card.credit,
+        "weights": f"sha256 {card.weights_sha256}",
+    }
+    width = max(map(len, facts)) + 2
+    lines = [f"{card.name}: {card.description}", ""]
+    for name, value in facts.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        lines += textwrap.wrap(
+            display_path(str(text)),
+            100,
+            initial_indent=f"{name:<{width}}",
+            subsequent_indent=" " * width,
+        )
+    return "\n".join(display_path(line) for line in lines) + "\n"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def models_table(cards):
