@@ -1,5 +1,6 @@
 """Faults that users reported of other packages, and that this one had."""
 
+import io
 import json
 import os
 import subprocess
@@ -7,8 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import music, write_audio
 
+from artist_features import AudioError
 from artist_features.cli.main import main
 from artist_features.signal.audio import Clip, read_file
 from artist_features.signal.decoders import Span
@@ -343,6 +346,7 @@ def test_a_flac_whose_header_states_too_little_is_read_whole(tmp_path, stated, n
 def test_a_typo_is_told_before_tensorflow_is_loaded(tmp_path):
     code = """
 import sys, artist_features as af
+from artist_features import AudioError
 from artist_features.cli.main import main
 for name, hint in (("no.mp3", "no such file"), ("~/no.mp3", "'~'"), ("no*.mp3", "pattern")):
     assert main(["extract", name, "-o", "o.npz"]) == 2
@@ -397,3 +401,103 @@ def test_nothing_but_ours_is_said(tiny_folder, tmp_path):
     words = [sys.executable, "-c", code, str(path), str(tiny_folder)]
     done = subprocess.run(words, capture_output=True, text=True, env=env)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def id3(n_bytes, padding=0):
+    length = bytes((n_bytes >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x04\0\0" + length + b"\x01" * n_bytes + bytes(padding)
+
+
+def encoded(samples, file_format, codec):
+    """Return the bytes of a recording as FFmpeg writes it."""
+    av = pytest.importorskip("av")
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=file_format) as container:
+        stream = container.add_stream(codec, rate=22050, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = 22050
+        resampler = av.AudioResampler(stream.format, "mono", 22050)
+        for resampled in resampler.resample(frame):
+            container.mux(stream.encode(resampled))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def behind_tags():
+    """{name: (bytes with something in front, the same without)}."""
+    samples = music(8, 22050, 1)[:, 0]
+    aac = encoded(samples, "adts", "aac")
+    halves = [encoded(part, "adts", "aac") for part in np.split(samples, 2)]
+    found = {"aac": (id3(300) + aac, aac)}
+    found["aac of a stream, from the middle of a frame"] = (aac[900:], aac)
+    found["aac in pieces, each with a tag"] = (
+        b"".join(id3(60) + half for half in halves),
+        b"".join(halves),
+    )
+    for name in ("flac", "wav", "ogg", "mp3", "aiff"):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, samples, 22050, format=name.upper())
+        data = buffer.getvalue()
+        found[name] = (id3(300, padding=5000) + data, data)
+        found[f"{name}, two tags"] = (id3(10) + id3(700, padding=3) + data, data)
+    return found
+
+
+NAMES = ("flac", "wav", "ogg", "mp3", "aiff")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *NAMES,
+        *(f"{name}, two tags" for name in NAMES),
+        "aac",
+        "aac in pieces, each with a tag",
+        "aac of a stream, from the middle of a frame",
+    ],
+)
+def test_row_100_tags_in_front_of_any_container(name, behind_tags, tmp_path):
+    tagged, plain = behind_tags[name]
+    clips = []
+    for number, data in enumerate((tagged, plain)):
+        path = tmp_path / f"{number}.mp3"
+        path.write_bytes(data)
+        clip = Clip()
+        samples = np.concatenate(list(read_file(path, clip, target_rate=22050)))
+        clips.append((samples, clip))
+    (found, clip), (wanted, _) = clips
+    assert clip.container == name.split(",")[0].split()[0]
+    assert not clip.flaws
+    if "middle" in name:
+        assert len(wanted) - 3 * 1024 <= len(found) < len(wanted)
+    else:
+        np.testing.assert_allclose(found, wanted, atol=2e-4)
+
+
+def test_row_100_an_mp4_may_begin_with_any_box(tmp_path):
+    data = encoded(music(4, 22050, 1)[:, 0], "mp4", "aac")
+    size = int.from_bytes(data[:4], "big")
+    assert data[4:8] == b"ftyp"
+    for first in (b"free", b"skip", b"wide"):
+        path = tmp_path / "a.m4a"
+        # in the place of ftyp, so that the offsets in moov stay true
+        path.write_bytes(data[:4] + first + bytes(size - 8) + data[size:])
+        clip = Clip()
+        samples = np.concatenate(list(read_file(path, clip, target_rate=22050)))
+        assert clip.container == "mp4"
+        assert len(samples) / 22050 == pytest.approx(4, abs=0.2)
+
+
+def test_row_100_damage_is_seen_after_a_tag(behind_tags, tmp_path):
+    for name, n_lost in (("wav", 40_000), ("aiff", 40_000), ("ogg", 2000)):
+        tagged, _ = behind_tags[name]
+        path = tmp_path / name
+        path.write_bytes(tagged[:-n_lost])
+        clip = Clip()
+        for _ in read_file(path, clip, target_rate=22050):
+            pass
+        assert [code for code, _ in clip.flaws] == ["truncated"], name
+    path.write_bytes(id3(20, padding=9000))
+    with pytest.raises(AudioError, match="an ID3 tag and no audio"):
+        list(read_file(path, Clip(), target_rate=22050))

@@ -276,7 +276,7 @@ def note_damage(fd, size, container, clip, span):
         clip.flaws.append(("truncated", text))
         return
     first_only = clip.decoder == "soundfile"  # of Ogg streams in a chain; FFmpeg reads all
-    if found := containers.find_damage(fd, size, container.kind, first_only):
+    if found := containers.find_damage(fd, size, container.kind, first_only, container.start):
         code, text = found
         if code == "damaged":
             raise AudioError(code, f"{text}; audio is missing. Restore the file.", clip.path)

@@ -14,6 +14,7 @@ from artist_features.errors import AnyPath, AudioError
 from artist_features.signal import flac, mp3
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
+_STREAM_HEAD = 1 << 16  # bytes in which the first whole frame of a stream begins
 _STREAMED_BITS = 0x7FFF0000  # set in the sizes that writers to a pipe put
 
 # (offset, magic bytes, kind)
@@ -26,7 +27,7 @@ _AUDIO_MAGIC = (
     (0, b"caff", "caf"),
     (0, b".snd", "au"),
     (0, b"riff", "w64"),
-    (4, b"ftyp", "mp4"),
+    *((4, box, "mp4") for box in (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free")),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
 )
@@ -86,30 +87,32 @@ def identify(fd, size, path):
         AudioError: `empty`, `unsupported`, `out_of_range` or `damaged`, where the
             header alone proves it.
     """
-    head = os.pread(fd, 64, 0)
-    if head.startswith(b"ID3") and size >= 10:
-        return _behind_id3(fd, size, path, head)
+    start = _after_tags(fd, size, path)
+    head = os.pread(fd, 64, start)
+    whole = (start, size, (0, b"")) if start else ()  # decoders do not see the tag
     for offset, magic, kind in _AUDIO_MAGIC:
         if head[offset : offset + len(magic)] == magic:
-            if kind == "wav":
+            if kind == "wav" and not start:
                 return _wav(fd, size, path)
-            if kind == "flac":
-                patch = flac.length_patch(fd, size)
-                return Container("flac", 0, size, patch) if patch else Container("flac")
-            return Container(kind)
-    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
-        return Container("aac")
+            if kind == "flac" and (patch := flac.length_patch(fd, size, start)):
+                return Container("flac", start, size, patch)
+            return Container(kind, *whole)
+    if _adts_bytes(head):
+        return Container("aac", *whole)
     if mp3.parse_frame(head):
-        return _mp3(fd, size, 0, path)
+        return _mp3(fd, size, start, path)
     for magic, name in _OTHER_MAGIC:
         if head.lstrip()[: len(magic)].lower() == magic.lower():
             raise AudioError(
                 "unsupported", f"the file starts like {name}; an audio file is needed.", path
             )
-    start = mp3.find_frames(fd)
-    if start is not None:
-        return _mp3(fd, size, start, path)
-    return Container("unknown")
+    frames = mp3.find_frames(fd, start)
+    if frames is not None:
+        return _mp3(fd, size, frames, path)
+    frames = _find_adts(fd, start)
+    if frames is not None:
+        return Container("aac", frames, size, (0, b""))
+    return Container("mp3" if start else "unknown")
 
 
 def describe_head(fd):
@@ -118,20 +121,21 @@ def describe_head(fd):
     return "only zero bytes" if not head.strip(b"\0") else repr(head)[1:]
 
 
-def find_damage(fd, size, kind, first_only=False):
+def find_damage(fd, size, kind, first_only=False, start=0):
     """Look for missing or altered bytes that decoders do not report.
 
     Args:
         first_only: the decoder reads only the first of Ogg streams in a chain.
+        start: byte at which the container begins.
 
     Returns:
         None, or `(code, text)`: code "truncated" where the end is missing, "damaged"
         where bytes before the end are wrong.
     """
     if kind == "ogg":
-        return _ogg_damage(fd, first_only)
+        return _ogg_damage(fd, first_only, start)
     if kind in _LAYOUTS or kind == "au":
-        return _chunk_damage(fd, size, kind)
+        return _chunk_damage(fd, size, kind, start)
     return None
 
 
@@ -147,10 +151,11 @@ _LAYOUTS = {
 }
 
 
-def _chunks(fd, kind):
+def _chunks(fd, kind, start=0):
     """Yield (id, position of the body, declared size) of each chunk."""
     position, layout, counted, alignment, _ = _LAYOUTS[kind]
-    head = struct.Struct(">4sI" if os.pread(fd, 4, 0) == b"RIFX" else layout)
+    position += start
+    head = struct.Struct(">4sI" if os.pread(fd, 4, start) == b"RIFX" else layout)
     for _ in range(256):
         data = os.pread(fd, head.size, position)
         if len(data) < head.size:
@@ -227,15 +232,15 @@ def _check_wav(fd, size, path):
         raise AudioError("damaged", "WAV file without a format chunk.", path)
 
 
-def _chunk_damage(fd, size, kind):
-    if os.pread(fd, 4, 0) == b"RF64":
+def _chunk_damage(fd, size, kind, start):
+    if os.pread(fd, 4, start) == b"RF64":
         return None
     if kind == "au":
-        head = os.pread(fd, 8, 4)
+        head = os.pread(fd, 8, start + 4)
         sizes = [struct.unpack(">II", head)] if len(head) == 8 else []
     else:
         samples = _LAYOUTS[kind][-1]
-        sizes = [chunk[1:] for chunk in _chunks(fd, kind) if chunk[0] == samples]
+        sizes = [chunk[1:] for chunk in _chunks(fd, kind, start) if chunk[0] == samples]
     for position, length in sizes:
         if position + length > size and length & _STREAMED_BITS != _STREAMED_BITS:
             return "truncated", (
@@ -280,16 +285,35 @@ def _mp3(fd, size, start, path):
     return Container("mp3", start, end, patch, *facts)
 
 
-def _behind_id3(fd, size, path, head):
-    flags, tag_size = head[5], head[6:10]
-    length = 0
-    for byte in tag_size:
+# ---- tags before the audio, AAC ----
+
+
+def _after_tags(fd: int, size: int, path: AnyPath) -> int:
+    """Return where the audio begins: after ID3 tags, and the zeros that pad them."""
+    start = 0
+    while (head := os.pread(fd, 10, start)).startswith(b"ID3") and len(head) == 10:
+        start = _id3_end(head, start, size, path)
+        while start < size and not (zeros := os.pread(fd, 4096, start)).lstrip(b"\0"):
+            start += len(zeros)
+        if start < size:
+            start += len(zeros) - len(zeros.lstrip(b"\0"))
+    if start == size:
+        raise _only_a_tag(size, path)
+    return start
+
+
+def _only_a_tag(size: int, path: AnyPath) -> AudioError:
+    text = f"{size} bytes hold an ID3 tag and no audio; the file is incomplete."
+    return AudioError("empty", text, path)
+
+
+def _id3_end(head: bytes, start: int, size: int, path: AnyPath) -> int:
+    flags, length = head[5], 0
+    for byte in head[6:10]:
         length = length << 7 | byte & 0x7F
-    end = 10 + length + (10 if flags & 0x10 else 0)
+    end = start + 10 + length + (10 if flags & 0x10 else 0)
     if end == size or size <= HEADER_BYTES < end:
-        raise AudioError(
-            "empty", f"{size} bytes hold an ID3 tag and no audio; the file is incomplete.", path
-        )
+        raise _only_a_tag(size, path)
     if end > size:
         raise AudioError(
             "damaged",
@@ -297,11 +321,31 @@ def _behind_id3(fd, size, path, head):
             "Rewrite or remove the tag.",
             path,
         )
-    behind = os.pread(fd, 4, end)
-    if behind == b"fLaC":
-        return Container("flac")
-    start = end if mp3.parse_frame(behind) else mp3.find_frames(fd, end)
-    return Container("mp3") if start is None else _mp3(fd, size, start, path)
+    return end
+
+
+def _adts_bytes(head: bytes) -> int:
+    """Return the length of the AAC frame whose ADTS header these bytes begin with, or 0."""
+    if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
+        return 0
+    return (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+
+
+def _find_adts(fd: int, position: int) -> int | None:
+    """Return where three ADTS frames follow each other, as in a recording of a stream; or None."""
+    data = os.pread(fd, _STREAM_HEAD, position)
+    at = data.find(b"\xff")
+    while at >= 0:
+        follows = at
+        for _ in range(3):
+            n_bytes = _adts_bytes(data[follows : follows + 7])
+            if n_bytes < 7:
+                break
+            follows += n_bytes
+        else:
+            return position + at
+        at = data.find(b"\xff", at + 1)
+    return None
 
 
 # ---- Ogg: pages with checksums ----
@@ -315,11 +359,11 @@ def _ogg_crc(data):
     return int(f"{state:032b}"[::-1], 2)
 
 
-def _ogg_damage(fd, first_only):
+def _ogg_damage(fd, first_only, start):
     ended, next_number = False, {}
     with open(os.dup(fd), "rb", buffering=1 << 20) as stream:
-        stream.seek(0)
-        position = 0
+        stream.seek(start)
+        position = start
         while head := stream.read(27):
             if head[:4] != b"OggS"[: len(head)] or (len(head) == 27 and head[4] != 0):
                 if ended:

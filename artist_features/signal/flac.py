@@ -12,27 +12,28 @@ _TOTAL = 21  # byte that holds the upper 4 of the 36 bits of the total
 _BLOCK_SIZES = {1: 192, **{n: 144 << n for n in range(2, 6)}, **{n: 1 << n for n in range(8, 16)}}
 
 
-def length_patch(fd: int, size: int) -> tuple[int, bytes] | None:
+def length_patch(fd: int, size: int, start: int = 0) -> tuple[int, bytes] | None:
     """Find out whether more samples follow than STREAMINFO states.
 
     Args:
-        fd: file descriptor of a FLAC file that begins with "fLaC".
+        fd: file descriptor of a FLAC file.
         size: its length in bytes.
+        start: byte at which "fLaC" stands.
 
     Returns:
         (position, bytes) that put the total right, or None where it is right, unknown (0), or
         cannot be determined.
     """
-    head = os.pread(fd, 26, 0)
+    head = os.pread(fd, 26, start)
     if len(head) < 26 or head[4] & 0x7F:  # the first block is no STREAMINFO
         return None
     stated = (head[_TOTAL] & 0x0F) << 32 | int.from_bytes(head[_TOTAL + 1 : 26], "big")
     largest = int.from_bytes(head[_STREAMINFO + 2 : _STREAMINFO + 4], "big")
-    found = _samples_at_end(os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES)), largest)
+    found = _samples_at_end(os.pread(fd, _TAIL_BYTES, max(start, size - _TAIL_BYTES)), largest)
     if not stated or found is None or not stated < found < 1 << 36:
         return None
     bits = bytes([head[_TOTAL] & 0xF0 | found >> 32]) + (found & 0xFFFFFFFF).to_bytes(4, "big")
-    return _TOTAL, bits
+    return start + _TOTAL, bits
 
 
 def _samples_at_end(tail: bytes, largest: int) -> int | None:
