@@ -84,8 +84,8 @@ def by_command(paths, out, model):
     if code == 2:
         return code, []
     table = np.load(out, allow_pickle=False)
-    assert table["paths"].tolist() == list(paths)
-    columns = zip(table["paths"], table["status"], table["error"], table["embeddings"], strict=True)
+    assert table["name"].tolist() == list(paths)
+    columns = zip(table["name"], table["status"], table["error"], table["embedding"], strict=True)
     outcomes = [
         Outcome(
             str(status),

@@ -30,11 +30,11 @@ def test_extract_writes_every_row_and_fails_with_1(library, tiny_folder, tmp_pat
     out = tmp_path / "out.npz"
     assert main(["extract", str(library), "--model", str(tiny_folder), "-o", str(out)]) == 1
     table = np.load(out, allow_pickle=False)
-    assert [os.path.basename(p) for p in table["paths"]] == ["a b'c.wav", "bad.mp3", "ü.flac"]
+    assert [os.path.basename(p) for p in table["path"]] == ["a b'c.wav", "bad.mp3", "ü.flac"]
     assert table["status"].tolist() == ["ok", "unsupported", "ok"]
-    assert table["embeddings"].dtype == np.float32
-    assert np.isfinite(table["embeddings"][[0, 2]]).all()
-    assert np.isnan(table["embeddings"][1]).all()
+    assert table["embedding"].dtype == np.float32
+    assert np.isfinite(table["embedding"][[0, 2]]).all()
+    assert np.isnan(table["embedding"][1]).all()
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert "bad.mp3: unsupported: " in stderr
@@ -48,14 +48,14 @@ def test_same_command_continues_and_retries_only_what_failed(
     command = ["extract", str(library), "--model", str(tiny_folder)]
     out = tmp_path / "out.npz"
     assert main([*command, "-o", str(out)]) == 1
-    before = np.load(out, allow_pickle=False)["embeddings"][0]
+    before = np.load(out, allow_pickle=False)["embedding"][0]
     write_audio(library / "bad.mp3", music(seed=3))
     capsys.readouterr()
     assert main([*command, "-o", str(out)]) == 0
     assert "1 embedded, 0 failed, 2 already there" in capsys.readouterr().err
     table = np.load(out, allow_pickle=False)
     assert sorted(table["status"]) == ["ok"] * 3
-    np.testing.assert_array_equal(table["embeddings"][0], before)
+    np.testing.assert_array_equal(table["embedding"][0], before)
 
 
 def test_other_options_into_the_same_file_are_refused(library, tiny_folder, tmp_path, capsys):
@@ -160,14 +160,14 @@ def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(tiny_fold
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     process.stderr.close()
-    first = np.load(out, allow_pickle=False)["paths"].tolist()
+    first = np.load(out, allow_pickle=False)["path"].tolist()
     assert 0 < len(first) < 61
     assert str(long) not in first
     process = _start(arguments)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert f"{len(first)} already there" in stderr
-    assert len(np.load(out, allow_pickle=False)["paths"]) == 61
+    assert len(np.load(out, allow_pickle=False)["path"]) == 61
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_row_64_ascii_locale_and_closed_standard_error(library, tiny_folder, tmp
         f'--model "{tiny_folder}" -o "{tmp_path}/out.npz" 2>&-'
     )
     assert subprocess.run(command, shell=True, env=environment).returncode == 1
-    assert len(np.load(tmp_path / "out.npz", allow_pickle=False)["paths"]) == 3
+    assert len(np.load(tmp_path / "out.npz", allow_pickle=False)["path"]) == 3
 
 
 def test_same_weights_in_another_graph_are_refused(library, tiny_folder, tmp_path, capsys):

@@ -13,6 +13,9 @@ from conftest import music, write_audio
 
 from artist_features import AudioError
 from artist_features.cli.main import main
+from artist_features.search import Index
+from artist_features.search.lookup import find_query
+from artist_features.search.sources import read_embeddings
 from artist_features.signal.audio import Clip, read_file
 from artist_features.signal.decoders import Span
 
@@ -239,13 +242,13 @@ def test_companions_of_desktops_are_passed_over_and_counted(tiny_folder, tmp_pat
     said = capsys.readouterr().err
     assert "passed over: 2 .ape, 1 .mkv, 5 companion files and folders of the system" in said
     with np.load(tmp_path / "o.npz") as table:
-        names = [os.path.relpath(path, lib) for path in table["paths"].tolist()]
+        names = [os.path.relpath(path, lib) for path in table["path"].tolist()]
     assert names == ["a.wav", "album/b.wav"]
     # named by hand they are read
     words = ["--model", str(tiny_folder), "-o", str(tmp_path / "named.npz")]
     assert main(["extract", str(lib / "._a.wav"), str(lib / ".Trash-1000"), *words]) == 0
     with np.load(tmp_path / "named.npz") as table:
-        assert len(table["paths"]) == 2
+        assert len(table["path"]) == 2
 
 
 def durations(path):
@@ -501,3 +504,39 @@ def test_row_100_damage_is_seen_after_a_tag(behind_tags, tmp_path):
     path.write_bytes(id3(20, padding=9000))
     with pytest.raises(AudioError, match="an ID3 tag and no audio"):
         list(read_file(path, Clip(), target_rate=22050))
+
+
+@pytest.mark.parametrize("out", ["t.npz", "t.parquet", "folder"])
+def test_row_102_one_file_has_one_row_whatever_it_is_called(
+    tiny_folder, tmp_path, out, monkeypatch
+):
+    lib = tmp_path / "lib"
+    lib.mkdir()
+    song = write_audio(lib / "a.wav", music(4, 22050, 1), 22050)
+    (tmp_path / "link").symlink_to(lib)
+    (lib.parent / "b.wav").symlink_to(song)
+    monkeypatch.chdir(tmp_path)
+    names = ["lib", "./lib", str(lib), "link", "lib/../lib/a.wav", "b.wav"]
+    for words in (names, names[::-1], ["link/a.wav"]):
+        assert main(["extract", *words, "-o", out, "--model", str(tiny_folder)]) == 0
+    monkeypatch.chdir(tmp_path.parent)  # the table means the same from everywhere
+    found = read_embeddings([str(tmp_path / out)])
+    assert [track.path for track in found.tracks] == [os.path.realpath(song)]
+    index = Index.build(found.vectors, found.tracks, found.made_with)
+    for name in ("lib/a.wav", "link/a.wav", "b.wav"):
+        assert find_query(index, str(tmp_path / name)).row == 0
+    if out == "t.npz":
+        with np.load(tmp_path / out) as table:
+            assert table["name"].tolist() == ["lib/a.wav"]
+            assert {"path", "embedding", "start_s"} <= set(table.files)
+
+
+def test_row_102_failed_rows_are_named_as_given(tiny_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.wav").write_bytes(b"nothing")
+    assert main(["extract", "bad.wav", "gone.wav", "--model", str(tiny_folder)]) == 1
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert {row["name"] for row in rows} == {"bad.wav", "gone.wav"}
+    assert {row["path"] for row in rows} == {os.path.realpath(n) for n in ("bad.wav", "gone.wav")}
+    assert "\nbad.wav: empty" in f"\n{err}"

@@ -115,7 +115,7 @@ def test_the_command_line_and_what_does_not_go_together(tmp_path, tiny_folder, c
     table = np.load(tmp_path / "o.npz", allow_pickle=False)
     assert table["n_segments"].tolist() == [5]
     expected = extract(str(path), model=str(tiny_folder), n_segments=5)
-    np.testing.assert_allclose(table["embeddings"][0], expected, atol=1e-6)
+    np.testing.assert_allclose(table["embedding"][0], expected, atol=1e-6)
     assert main(words) == 2
     assert "made with segments = 5, this run has None" in capsys.readouterr().err
     for other in (("--offset", "1"), ("--duration", "9"), ("--per-segment",)):

@@ -34,10 +34,10 @@ class JsonLines:
     def write(self, index, row):
         """Print the row."""
         embedding = None if row.failed else row.embedding.tolist()
-        record = {"path": row.path, "status": row.status, "error": row.error}
+        record = {"path": row.path, "name": row.name, "status": row.status, "error": row.error}
         record |= {"duration_s": row.duration_s, "embedding": embedding}
         if row.starts_s:
-            record["starts_s"] = row.starts_s
+            record["start_s"] = row.starts_s
         try:
             print(json.dumps(record), flush=True)
         except BrokenPipeError:

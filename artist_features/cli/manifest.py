@@ -20,7 +20,10 @@ def add_parser(commands):
     )
     parser.add_argument("path", metavar="FOLDER|M.csv", help="folder, or a manifest to check")
     parser.add_argument(
-        "-o", "--output", metavar="M.csv", help="manifest to write, in FOLDER or above it"
+        "-o",
+        "--output",
+        metavar="M.csv",
+        help="manifest to write; outside FOLDER its paths are absolute",
     )
     parser.add_argument(
         "--split", choices=("artist", "track"), help="add a column that says train, valid or test"
@@ -102,12 +105,7 @@ def _checked_output(args):
     """Return the manifest's path; raise before anything is searched."""
     if args.output is None:
         raise ValueError("a folder needs -o M.csv, the manifest to write.")
-    folder, output = Path(os.path.abspath(args.path)), Path(os.path.abspath(args.output))
-    if output.parent != folder and output.parent not in folder.parents:
-        raise ValueError(
-            f"{display_path(args.output)} is not in {display_path(args.path)} or above it; a "
-            "manifest's paths lead down from its own folder. Choose another -o."
-        )
+    output = Path(os.path.abspath(args.output))
     if os.path.lexists(output) and not args.force:
         text = "exists already; choose another name, or --force to write over it."
         raise OutputError("not_writable", text, args.output)

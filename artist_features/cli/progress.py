@@ -47,7 +47,7 @@ class Progress:
     def update(self, row: Any) -> None:
         """Count a row; say what is wrong with it."""
         if row.failed or (row.status != "ok" and not self._quiet):
-            write_line(f"{display_path(row.path)}: {row.status}: {row.error}")
+            write_line(f"{display_path(row.name)}: {row.status}: {row.error}")
         if self._quiet:
             return
         if self._bar is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.pipeline import Result
-from artist_features.extraction.remote import is_uri
+from artist_features.extraction.remote import identity, is_uri
 from artist_features.extraction.tables import WITH_VECTOR, Row
 
 NO_FILE = (-1, -1)
@@ -133,7 +133,7 @@ def survey(paths, writer, *, retry_failed=False):
     tally = Tally()
     writer.begin_walk()
     for item in paths:
-        path, stamp = _named(item)
+        path, _, stamp = _identified(item)
         if writer.is_repeated(path):
             tally.n_repeated += 1
             continue
@@ -167,29 +167,29 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
             gives their mean.
         on_row: called with each `Row` once it is kept.
     """
-    waiting = {}  # number of a source -> (place in the list, stamp); as many as are under way
+    waiting = {}  # number of a source -> (place in the list, stamp, name), if under way
     unsearched = deque()  # found by the decoders' threads, written by this one
 
     def missing():
         n_sources = 0
         writer.begin_walk()
         for place, item in enumerate(paths):
-            path, stamp = _named(item)
+            path, name, stamp = _identified(item)
             if writer.is_repeated(path) or writer.find(path) is not None:
                 continue
             if isinstance(item, AudioError):
-                unsearched.append((Result(place, path, error=item), stamp))
+                unsearched.append((Result(place, path, error=item), stamp, name))
                 continue
-            waiting[n_sources] = place, stamp
+            waiting[n_sources] = place, stamp, name
             n_sources += 1
             yield make_source(path)
 
-    def keep(result, place, stamp):
+    def keep(result, place, stamp, name):
         starts = ()
         if hop_s and result.embedding is not None:
             first = make_source(result.path).span.offset_s
             starts = [first + n * hop_s for n in range(len(result.embedding))]
-        row = Row.from_result(result, stamp, starts)
+        row = Row.from_result(result, stamp, starts, name)
         started = time.perf_counter()
         writer.write(place, row)
         tally.seconds["write"] += time.perf_counter() - started
@@ -199,8 +199,8 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
 
     def keep_unsearched():
         while unsearched:
-            result, stamp = unsearched.popleft()
-            keep(result, result.index, stamp)
+            result, *rest = unsearched.popleft()
+            keep(result, result.index, *rest)
 
     try:
         if tally.n_missing:
@@ -217,14 +217,18 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
         tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
 
 
-def _named(item):
-    """Return (path, (size, mtime)) of a path or URI, or of the folder that an error names."""
-    if isinstance(item, AudioError):
-        return os.fsdecode(item.path), NO_FILE
-    if is_uri(item):  # whether it has changed could be told only by asking for it
-        return item, NO_FILE
+def _identified(item: str | AudioError) -> tuple[str, str, tuple[int, int]]:
+    """Return (path that stands for a file, its name as given, (size, mtime)).
+
+    Of a URI, whether it has changed could be told only by asking for it; of an error of the
+    search, the folder is meant.
+    """
+    name = os.fsdecode(item.path if isinstance(item, AudioError) else item)
+    path = identity(name)
+    if isinstance(item, AudioError) or is_uri(item):
+        return path, name, NO_FILE
     try:
-        status = os.stat(item)
+        status = os.stat(path)
     except (OSError, ValueError):
-        return item, NO_FILE
-    return item, (status.st_size, max(-_LAST_NS, min(status.st_mtime_ns, _LAST_NS)))
+        return path, name, NO_FILE
+    return path, name, (status.st_size, max(-_LAST_NS, min(status.st_mtime_ns, _LAST_NS)))

@@ -113,10 +113,14 @@ class _TableFile:
         self._lock.release()
 
     def begin_walk(self):
-        """Nothing to do: see `is_repeated`."""
+        """Begin to walk over the files, once more."""
+        self._named: set[str] = set()
 
-    def is_repeated(self, path):
-        """A path that is named twice has two rows, one for each argument."""
+    def is_repeated(self, path: str) -> bool:
+        """Tell whether a path was named before in this walk: it has one row all the same."""
+        if path in self._named:
+            return True
+        self._named.add(path)
         return False
 
     def find(self, path):

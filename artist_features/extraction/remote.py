@@ -45,6 +45,26 @@ def is_uri(path):
     return isinstance(path, str) and is_link(path) and not os.path.lexists(path)
 
 
+def identity(path: str | bytes | os.PathLike) -> str:
+    """Return the one path that stands for a file: absolute, links followed; a URI as it is."""
+    path = os.fsdecode(path)
+    if is_uri(path):
+        return path
+    folder, name = os.path.split(path)
+    try:
+        if name in ("", ".", "..") or os.path.islink(path):
+            return os.path.realpath(path)
+        return os.path.join(_real_folder(os.getcwd(), folder), name)
+    except ValueError:  # a zero byte: no possible name
+        return path
+
+
+@functools.lru_cache(maxsize=256)
+def _real_folder(_working: str, folder: str) -> str:
+    """Return the real path of a folder; files of one folder come one after the other."""
+    return os.path.realpath(folder or ".")
+
+
 def is_link(text):
     """Return whether a text begins like a URI, be there a file of that name or not."""
     return bool(_URI.match(text))

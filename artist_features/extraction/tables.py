@@ -25,7 +25,7 @@ class Row:
     """What came of one recording.
 
     Attributes:
-        path: as given, `str` in `os.fsdecode` form.
+        path: absolute, links followed, `str` in `os.fsdecode` form; or a URI.
         embedding: float32 `(dim,)`; `(n_segments, dim)` if segments are kept apart; None if
             the recording failed.
         n_segments, duration_s, sample_rate: facts of the decoding; 0 if it failed.
@@ -35,6 +35,7 @@ class Row:
         size_bytes, mtime_ns: of the file when it was read, -1 if it was not there.
         content_sha256: of the file's bytes, "" if it was not asked for.
         starts_s: seconds at which the segments begin, if they are kept apart.
+        name: the path as the user gave it.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Row:
     mtime_ns: int = -1
     content_sha256: str = ""
     starts_s: tuple = ()
+    name: str = ""
 
     @property
     def failed(self):
@@ -56,19 +58,20 @@ class Row:
         return self.status not in WITH_VECTOR
 
     @classmethod
-    def from_result(cls, result, stamp=(-1, -1), starts_s=()):
+    def from_result(cls, result, stamp=(-1, -1), starts_s=(), name=""):
         """Build from a `Result` of the pipeline.
 
         Args:
             result: `Result`.
             stamp: (size in bytes, mtime in ns) of the file.
             starts_s: where the segments begin, if they are kept apart.
+            name: the path as the user gave it.
         """
         path = os.fsdecode(result.path)
         size, mtime = stamp
         if result.error is not None:
             text = result.error.message
-            return cls(path, None, 0, 0.0, 0, "", result.status, text, size, mtime)
+            return cls(path, None, 0, 0.0, 0, "", result.status, text, size, mtime, name=name)
         facts = result.facts
         return cls(
             path,
@@ -83,10 +86,12 @@ class Row:
             mtime,
             facts.content_sha256,
             tuple(starts_s),
+            name,
         )
 
 
 _FACTS = {  # column -> type in `.npz`
+    "name": np.str_,
     "status": np.str_,
     "error": np.str_,
     "decoder": np.str_,
@@ -114,7 +119,7 @@ def _lines(rows, dim):
 
 
 def to_npz(rows, dim, made_with):
-    """Return the bytes of an `.npz`: `paths`, `embeddings`, `starts_s`, facts, `made_with`."""
+    """Return the bytes of an `.npz`: `path`, `embedding`, `start_s`, facts, `made_with`."""
     rows, vectors, starts = _lines(rows, dim)
     missing = np.full(dim, np.nan, np.float32)
     vectors = [missing if vector is None else vector for vector in vectors]
@@ -122,9 +127,9 @@ def to_npz(rows, dim, made_with):
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        paths=np.array([row.path for row in rows], np.str_),
-        embeddings=np.array(vectors, np.float32).reshape(len(rows), dim),
-        starts_s=np.array(starts, np.float64),
+        path=np.array([row.path for row in rows], np.str_),
+        embedding=np.array(vectors, np.float32).reshape(len(rows), dim),
+        start_s=np.array(starts, np.float64),
         made_with=np.array(made_with),
         **columns,
     )
@@ -135,8 +140,8 @@ def from_npz(path):
     """Return (rows, made_with) of an `.npz` written by `to_npz`."""
     with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
         columns = {name: file[name].tolist() for name in _FACTS}
-        paths, vectors = file["paths"].tolist(), list(file["embeddings"])
-        starts, made_with = file["starts_s"].tolist(), str(file["made_with"])
+        paths, vectors = file["path"].tolist(), list(file["embedding"])
+        starts, made_with = file["start_s"].tolist(), str(file["made_with"])
     return _rows(paths, vectors, starts, columns), made_with
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from artist_features.errors import AudioError, SearchIndexError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.remote import is_uri, require_fsspec
-from artist_features.search.sources import absolute, known_duration_s, read_tags
+from artist_features.extraction.remote import identity, is_uri, require_fsspec
+from artist_features.search.sources import known_duration_s, read_tags
 from artist_features.search.tracks import IndexedTrack
 from artist_features.signal.audio import opened
 from artist_features.signal.decoders import Span
@@ -42,7 +42,7 @@ def find_query(index, path, *, model=None, on_loaded=None):
 
     Args:
         index: `Index`.
-        path: file or URI; one of the index, by absolute or real path, is not read.
+        path: file or URI; one of the index is not read.
         model: the index's model, as name, path or Hub id; None takes the bundled model of
             the index's name, if one is needed.
         on_loaded: see `Extractor`.
@@ -58,9 +58,7 @@ def find_query(index, path, *, model=None, on_loaded=None):
     if model is not None:
         card, _ = registry.read_model(model)
         index.check_model(card.weights_sha256, card.graph_sha256, card.name)
-    row = index.row_of(absolute(path))
-    if row is None and not is_uri(os.fsdecode(path)):
-        row = index.row_of(os.path.realpath(os.fsdecode(path)))
+    row = index.row_of(identity(path))
     if row is not None:
         return Query(index.track(row), index.vector(row), row)
     if not is_uri(os.fsdecode(path)):
@@ -107,7 +105,7 @@ def _extracted(index, path, extractor):
         text = "its vector is all zeros, which has no direction; choose another recording."
         raise AudioError("out_of_range", text, path)
     duration_s = known_duration_s(made_with, result.facts.duration_s)
-    track = IndexedTrack(absolute(path), duration_s=duration_s)
+    track = IndexedTrack(identity(path), duration_s=duration_s)
     with contextlib.suppress(ImportError):  # no mutagen: the recording stays without a name
         (track,), _ = read_tags([track])
     return Query(track, result.embedding, None, list(result.facts.flaws))

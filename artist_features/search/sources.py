@@ -1,7 +1,6 @@
 """What `extract` wrote, joined with artists and titles: the rows of an index."""
 
 import json
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from tqdm import tqdm
 
 from artist_features.errors import AudioError, ManifestError, OutputError
 from artist_features.extraction import tables
-from artist_features.extraction.remote import is_uri
+from artist_features.extraction.remote import identity, is_uri
 from artist_features.extraction.shards import JOURNAL_FILE
 from artist_features.search.tracks import IndexedTrack
 
@@ -98,7 +97,7 @@ def _add(found, rows, seen):
     """Add the tracks of a table; return their vectors."""
     block = []
     for row in rows:
-        path = absolute(row.path)
+        path = row.path
         if row.failed:
             found.n_failed += 1
         elif path in seen:
@@ -122,12 +121,6 @@ def known_duration_s(made_with, read_s):
     return 0.0 if part else float(read_s)
 
 
-def absolute(path):
-    """Return a path as an index keeps it: absolute, or a URI as it is."""
-    path = os.fsdecode(path)
-    return path if is_uri(path) else os.path.abspath(path)
-
-
 def join_manifest(tracks, manifest):
     """Give tracks the artist, title and further columns of a manifest, by path.
 
@@ -143,7 +136,7 @@ def join_manifest(tracks, manifest):
     """
     from artist_features.training.manifest import read_manifest
 
-    known = {absolute(track.path): track for track in read_manifest(manifest)}
+    known = {identity(track.path): track for track in read_manifest(manifest)}
     joined, n_listed = [], 0
     for track in tracks:
         found = known.get(track.path)
@@ -153,8 +146,8 @@ def join_manifest(tracks, manifest):
         joined.append(track)
     if not n_listed:
         raise ManifestError(
-            f"lists none of the {len(tracks)} recordings; the first is {tracks[0].path}. Paths "
-            "must agree: run where `extract` ran, so that relative ones mean the same files.",
+            f"lists none of the {len(tracks)} recordings; the first is {tracks[0].path}. Its files "
+            "are taken relative to the manifest's own folder.",
             manifest,
         )
     return joined, n_listed

@@ -17,7 +17,7 @@ class Track:
     """One row of a manifest.
 
     Attributes:
-        path: of the audio file, inside the manifest's folder.
+        path: of the audio file.
         artist: artist name, or "" for an unlabelled track.
         title: of the track.
         extra: any further columns, as text.
@@ -34,7 +34,7 @@ class Track:
 def read_manifest(path):
     """Read a manifest CSV (UTF-8, header first: file, artist, title, then any).
 
-    Files need not exist; they must lie inside the manifest's folder.
+    Files need not exist. Relative ones are taken from the manifest's folder, and stay inside.
 
     Args:
         path: of the CSV. A byte-order mark, CRLF and blank lines are accepted.
@@ -44,7 +44,7 @@ def read_manifest(path):
 
     Raises:
         ManifestError: with the line number: unreadable, not UTF-8, a column or a field
-            is missing, a path leads out of the folder, or a file is listed twice.
+            is missing, a relative path leads out of the folder, or a file is listed twice.
     """
     text = _read_text(path)
     rows = _rows(text, path)
@@ -118,12 +118,12 @@ def write_manifest(path, tracks):
     """Write a manifest that `read_manifest` reads back, or nothing at all.
 
     Args:
-        path: of the CSV, replaced if it exists; its folder must hold all the tracks.
+        path: of the CSV, replaced if it exists. Tracks that its folder does not hold are named
+            by absolute paths.
         tracks: list of `Track`. A further column that a track lacks is left blank.
 
     Raises:
-        ManifestError: a file lies outside the folder, is listed twice, or has a name that
-            is not UTF-8.
+        ManifestError: a file is listed twice, or has a name that is not UTF-8.
         OutputError: `no_space` or `not_writable`; nothing is left behind.
         ValueError: a further column is called file, artist or title.
     """
@@ -133,7 +133,7 @@ def write_manifest(path, tracks):
         raise ValueError(f"a further column is called {taken[0]!r}; give it another name.")
     lines, first_row = [_csv_line([*_REQUIRED, *columns])], {}
     for row, track in enumerate(tracks, start=1):
-        file = _relative(track.path, path)
+        file = _named(track.path, path)
         if file in first_row:
             raise ManifestError(
                 f"track {row}: file {file!r} is track {first_row[file]} already; list each "
@@ -153,21 +153,15 @@ def _csv_line(fields):
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _relative(file, path):
-    """Return a track's file as the manifest at `path` must name it."""
-    folder = os.path.abspath(path.parent)
+def _named(file: Path, path: Path) -> str:
+    """Return a track's file as the manifest at `path` names it: relative where it is below."""
+    folder, whole = os.path.abspath(path.parent), Path(os.path.abspath(file))
     try:
-        name = Path(os.path.abspath(file)).relative_to(folder).as_posix()
+        name = (whole.relative_to(folder) if whole.is_relative_to(folder) else whole).as_posix()
         name.encode()
     except UnicodeEncodeError:
         text = f"file {display_path(file)} has a name that is not UTF-8; rename it."
         raise ManifestError(text, path) from None
-    except ValueError:
-        raise ManifestError(
-            f"file {display_path(file)} is not inside {display_path(folder)}; put the manifest "
-            "into the folder of its tracks or above it.",
-            path,
-        ) from None
     return name
 
 
@@ -188,11 +182,11 @@ def _rows(text, path):
 def _inside(name, path, line):
     file = PurePosixPath(name)
     if not file.parts or "\0" in name:
-        raise ManifestError(f"file is {name!r}; a relative path is needed.", path, line)
-    if file.is_absolute() or ".." in file.parts:
+        raise ManifestError(f"file is {name!r}; a path is needed.", path, line)
+    if ".." in file.parts:
         raise ManifestError(
-            f"file {name!r} leads out of the manifest's folder; paths must be relative to it "
-            "and stay inside.",
+            f"file {name!r} leads out of the manifest's folder; relative paths must stay inside. "
+            "Give an absolute one.",
             path,
             line,
         )
