@@ -68,7 +68,7 @@ def write_map(
     paths = [track.path for track in found.tracks]
     n, model = len(paths), found.made_with.get("model")
     texts = map_texts.describe_tracks(paths, manifest, color)
-    root = None if manifest is None else os.path.dirname(os.path.abspath(manifest))
+    root = None if manifest is None else os.path.dirname(os.path.realpath(manifest))
     links = map_texts.audio_links(paths, out, audio_base, root)
     for path in found.no_direction if say else ():
         say(f"{display_path(path)}: left out, its vector is all zeros or not finite")

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from artist_features.errors import ManifestError, display_path
-from artist_features.extraction.remote import is_uri
+from artist_features.extraction.remote import identity, is_uri
 from artist_features.training.manifest import read_manifest
 
 FOLDER = "folder"  # the column that needs no manifest: the folder that holds the file
@@ -100,7 +100,7 @@ def audio_links(paths, page, base=None, root=None):
             f"--audio-base {base!r}; allowed are http:, https: and file: URLs and relative ones."
         )
     if base is None:
-        start = os.path.dirname(os.path.abspath(page))
+        start = os.path.dirname(os.path.realpath(page))
     elif root is not None:
         start = os.path.abspath(root)
     else:
@@ -154,8 +154,8 @@ def _column(track, color):
     return getattr(track, color) if color in ("artist", "title") else track.extra[color]
 
 
-def _key(path):
-    return os.path.abspath(path)
+def _key(path: str | os.PathLike) -> str:
+    return identity(path)  # as the tables name a file
 
 
 def _line(text):

@@ -46,7 +46,7 @@ def _can_be_named(path):
 def _location(path, folder):
     if is_uri(path):
         return path
-    folder = os.path.join(os.path.abspath(folder), "")
+    folder = os.path.join(os.path.realpath(folder), "")
     if not path.startswith(folder):
         return path
     path = path.removeprefix(folder)
