@@ -24,6 +24,7 @@ FLOORS = {
     "export": 4,
     "hear": 4,
     "cli": 5,
+    "__main__": 6,
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 HEAVY = {"tensorflow", "keras", "kapre"}

@@ -23,6 +23,7 @@ EXAMPLES = [
     errors.SearchIndexError("damaged", "cut.", "lib.index"),
     errors.DecoderError("cannot start"),
     errors.ClusterError("gone"),
+    errors.ModelError("cannot be built."),
     errors.ManifestError("two columns.", "m.csv", 3),
     errors.ManifestError("empty.", "m.csv"),
     errors.AudioWarning("short", "1.00 s.", "a.wav"),
