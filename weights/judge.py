@@ -64,7 +64,9 @@ def main() -> None:
         }
         scores[name]["vectors"] = extractor.extract(music, sample_rate=RATE)
     scores["mfcc"] = {"vectors": standardise(np.stack([mfcc_statistics(t.path) for t in tracks]))}
-    scores["musicnn"] = {"vectors": musicnn_vectors(args.musicnn, tracks)}
+    heard = measure(np.asarray(crops.teachers["musicnn"]), crops)
+    scores["musicnn"] = {"agreement": {k: v["both"] for k, v in heard.items()}}
+    scores["musicnn"]["vectors"] = musicnn_vectors(args.musicnn, tracks)
     retrieval(scores, tracks, domains)
     failures = compare(scores["candidate"], scores["shipped"], scores["authors"])
     record = {"date": str(datetime.date.today()), "device": devices.configure_devices()}

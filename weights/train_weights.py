@@ -128,7 +128,10 @@ def ship(args: argparse.Namespace, kind: str, judged: dict) -> None:
     scores, own = judged["scores"], judged["scores"]["candidate"]
     measured = {
         "agreement_with_both_teachers": round(own["agreement"]["all"], 3),
-        "authors_agreement_with_both_teachers": round(scores["authors"]["agreement"]["all"], 3),
+        **{
+            f"{name}_agreement_with_both_teachers": round(scores[name]["agreement"]["all"], 3)
+            for name in ("shipped", "authors", "musicnn")
+        },
         "r2_of_musicnn": round(own["r2_musicnn"], 3),
         "agreement_by_domain": {k: round(v, 3) for k, v in own["agreement"].items()},
         "held_out_artist_map": round(own["map"]["estimate"], 3),

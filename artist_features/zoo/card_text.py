@@ -90,18 +90,20 @@ def _words(name: str) -> str:
 def models_table(cards):
     """Return a Markdown table, one row per `ModelCard`."""
     lines = [
-        "| model | kind | dim | trained on | artists | artist MAP (held out) | licence |",
+        "| model | dim | trained on | artists | agreement with both teachers | "
+        "artist MAP (held out) | licence |",
         "|---|---|---|---|---|---|---|",
     ]
     for card in cards:
         training = card.training
         hours = f"{training['hours']} h, " if "hours" in training else ""
-        score = card.scores.get("held_out_artist_map", "not measured")
-        score = f"{score:.3f}" if isinstance(score, float) else score
+        keys = ("agreement_with_both_teachers", "held_out_artist_map")
+        scores = [card.scores.get(key, "not measured") for key in keys]
+        scores = [f"{score:.3f}" if isinstance(score, float) else score for score in scores]
         lines.append(
-            f"| `{card.name}` | {card.kind} | {card.embedding_dim} | "
+            f"| `{card.name}` | {card.embedding_dim} | "
             f"{hours}{training.get('data', 'unknown')} | {training.get('n_artists', '?')} | "
-            f"{score} | {card.license} |"
+            f"{' | '.join(scores)} | {card.license} |"
         )
     return "\n".join(display_path(line) for line in lines)
 
