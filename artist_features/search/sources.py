@@ -121,12 +121,13 @@ def known_duration_s(made_with, read_s):
     return 0.0 if part else float(read_s)
 
 
-def join_manifest(tracks, manifest):
+def join_manifest(tracks, manifest, root=None):
     """Give tracks the artist, title and further columns of a manifest, by path.
 
     Args:
         tracks: list of `IndexedTrack`.
-        manifest: path of a CSV (`file`, `artist`, `title`, then any), files relative to it.
+        manifest: path of a CSV (`file`, `artist`, `title`, then any).
+        root: folder of its relative files; None means its own.
 
     Returns:
         (list of `IndexedTrack`, number of those that the manifest lists).
@@ -136,7 +137,7 @@ def join_manifest(tracks, manifest):
     """
     from artist_features.training.manifest import read_manifest
 
-    known = {identity(track.path): track for track in read_manifest(manifest)}
+    known = {identity(track.path): track for track in read_manifest(manifest, root)}
     joined, n_listed = [], 0
     for track in tracks:
         found = known.get(track.path)
@@ -146,8 +147,8 @@ def join_manifest(tracks, manifest):
         joined.append(track)
     if not n_listed:
         raise ManifestError(
-            f"lists none of the {len(tracks)} recordings; the first is {tracks[0].path}. Its files "
-            "are taken relative to the manifest's own folder.",
+            f"lists none of the {len(tracks)} recordings; the first is {tracks[0].path}. Relative "
+            "files are taken from the manifest's own folder, or from --root.",
             manifest,
         )
     return joined, n_listed

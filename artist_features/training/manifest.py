@@ -31,13 +31,14 @@ class Track:
     line: int | None = field(default=None, compare=False)
 
 
-def read_manifest(path):
+def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Track]:
     """Read a manifest CSV (UTF-8, header first: file, artist, title, then any).
 
-    Files need not exist. Relative ones are taken from the manifest's folder, and stay inside.
+    Files need not exist. Relative ones are taken from the root, and stay inside.
 
     Args:
         path: of the CSV. A byte-order mark, CRLF and blank lines are accepted.
+        root: folder of relative files; None means the manifest's own.
 
     Returns:
         list of `Track`, in the file's order.
@@ -81,7 +82,8 @@ def read_manifest(path):
             )
         first_line[file] = line
         artist, title = record.pop("artist").strip(), record.pop("title").strip()
-        tracks.append(Track(Path(path).parent / file, artist, title, record, line))
+        folder = Path(path).parent if root is None else Path(root)
+        tracks.append(Track(folder / file, artist, title, record, line))
     return tracks
 
 
@@ -99,8 +101,8 @@ def require_files(path, tracks):
     if missing:
         raise ManifestError(
             f"file {file_name(missing[0], path)} is missing, {len(missing)} of {len(tracks)} files "
-            "are; paths are relative to the manifest's folder. Bring the files back, or "
-            "remove their rows.",
+            "are; relative paths are taken from the manifest's folder, or from --root. Bring the "
+            "files back, or remove their rows.",
             path,
             missing[0].line,
         )

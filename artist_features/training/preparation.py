@@ -63,7 +63,10 @@ class Preparation:
         self._check_init()
         self.crops, self._check_crops = self._open_crops()
         data.require_artists(
-            manifests, 2 if self._recipe.label_weight[kind] else 0, options.split_seed
+            manifests,
+            2 if self._recipe.label_weight[kind] else 0,
+            options.split_seed,
+            options.root,
         )
         self.settings = runfolder.Settings(
             kind=kind,
@@ -128,6 +131,7 @@ class Preparation:
             self.front_end,
             n_artists=options.n_artists,
             split_seed=options.split_seed,
+            root=options.root,
         )
         audio = hashlib.sha256(found.cache.lengths.astype("<i8").tobytes()).hexdigest()
         self.settings = dataclasses.replace(self.settings, audio_sha256=audio)
