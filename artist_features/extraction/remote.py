@@ -137,7 +137,7 @@ def local_copy(uri, is_stopped=None):
             for everything else: network, time out, a missing package.
     """
 
-    def blocks():
+    def blocks() -> Iterator[bytes]:
         for block in _blocks(uri):
             if is_stopped is not None and is_stopped():
                 raise AudioError("unavailable", "stopped while it was fetched.", uri)

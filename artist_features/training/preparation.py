@@ -109,7 +109,7 @@ class Preparation:
                 "models.backbone(); its weights would mean nothing there."
             )
 
-    def _open_crops(self):
+    def _open_crops(self) -> list[CropSet | None]:
         sets = [self._options.crops, self._options.check_crops]
         found = [CropSet(path) if path else None for path in sets]
         for crops in filter(None, found):
