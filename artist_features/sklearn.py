@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from artist_features.extraction.recordings import recordings_in
+
 
 class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # without type hints
     """Embeddings of recordings, one row each; nothing is learned in `fit`.
@@ -75,7 +77,10 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # withou
             AudioError: a recording cannot be used, with `on_error="raise"`.
             ValueError: X has several columns.
         """
-        self.fit(X)
+        if not hasattr(self, "n_features_out_"):
+            self.fit(X)
+        if isinstance(X, (str, bytes)) or (recordings_in(X) is None and not hasattr(X, "ndim")):
+            raise ValueError("X is one recording; a list of recordings is needed.")
         if getattr(X, "ndim", 1) == 2:
             values = np.asarray(X, object)
             if values.shape[1] != 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from artist_features.errors import display_path
+from artist_features.extraction.remote import is_uri
 from artist_features.files import check_new_file, write_atomically
 from artist_features.search import layout, map_texts
 from artist_features.search.page import build_page
@@ -72,6 +73,8 @@ def write_map(
     texts = map_texts.describe_tracks(paths, manifest, color, root)
     if manifest is not None:
         root = os.path.realpath(os.path.dirname(manifest) if root is None else root)
+        if not all(is_uri(path) or Path(path).is_relative_to(root) for path in paths):
+            root = None  # the manifest lies elsewhere: the deepest folder that holds all
     links = map_texts.audio_links(paths, out, audio_base, root)
     for path in found.no_direction if say else ():
         say(f"{display_path(path)}: left out, its vector is all zeros or not finite")

@@ -101,7 +101,7 @@ def audio_links(paths, page, base=None, root=None):
             f"--audio-base {base!r}; allowed are http:, https: and file: URLs and relative ones."
         )
     if base is None:
-        start = os.path.dirname(os.path.realpath(page))
+        start = os.path.realpath(os.path.dirname(os.path.abspath(page)))
     elif root is not None:
         start = os.path.abspath(root)
     else:

@@ -85,6 +85,12 @@ def _check_same(found, made_with, path):
     found.made_with = found.made_with or made_with
     for name in sorted((made_with.keys() | found.made_with.keys()) - {*_NOT_OF_THE_VECTORS}):
         if made_with.get(name) != found.made_with.get(name):
+            models = [record.get("model") for record in (made_with, found.made_with)]
+            if models[0] != models[1]:
+                text = (
+                    f"of model {models[0]!r}, an earlier one of {models[1]!r}; keep them apart."
+                )
+                raise OutputError("mismatch", text, path)
             raise OutputError(
                 "mismatch",
                 f"made with {name} = {str(made_with.get(name))[:16]}, an earlier table with "

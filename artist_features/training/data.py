@@ -167,12 +167,14 @@ def require_artists(
     training = (splits == "train").tolist()
     counts = Counter(t.artist for t, is_used in zip(tracks, training, strict=True) if is_used)
     n = sum(count > 1 for artist, count in counts.items() if artist)
-    if not any(training) or n < n_least:
+    if n < n_least:
         raise ManifestError(
-            f"{n} artists to train on; needed are {max(1, n_least)} or more artists with two or "
-            "more readable tracks each in the split 'train'.",
+            f"{n} artists to train on; needed are {n_least} or more artists with two or more "
+            "tracks each in the split 'train'.",
             manifests[0],
         )
+    if not any(training):
+        raise ManifestError("no track in the split 'train'; list some.", manifests[0])
 
 
 def manifests_sha256(manifests):

@@ -48,6 +48,7 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Trac
             is missing, a relative path leads out of the folder, or a file is listed twice.
     """
     text = _read_text(path)
+    folder = Path(path).parent if root is None else Path(root)
     rows = _rows(text, path)
     _, header = next(rows, (1, []))
     if twice := [name for name in header if header.count(name) > 1]:
@@ -74,15 +75,15 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Trac
             )
         record = dict(zip(header, row, strict=True))
         file = _inside(record.pop("file"), path, line)
-        if file in first_line:
+        whole = os.path.abspath(folder / file)
+        if whole in first_line:
             raise ManifestError(
-                f"file {file!s} is already on line {first_line[file]}; list each track once.",
+                f"file {file!s} is already on line {first_line[whole]}; list each track once.",
                 path,
                 line,
             )
-        first_line[file] = line
+        first_line[whole] = line
         artist, title = record.pop("artist").strip(), record.pop("title").strip()
-        folder = Path(path).parent if root is None else Path(root)
         tracks.append(Track(folder / file, artist, title, record, line))
     return tracks
 
@@ -185,7 +186,7 @@ def _inside(name, path, line):
     file = PurePosixPath(name)
     if not file.parts or "\0" in name:
         raise ManifestError(f"file is {name!r}; a path is needed.", path, line)
-    if ".." in file.parts:
+    if not file.is_absolute() and ".." in file.parts:
         raise ManifestError(
             f"file {name!r} leads out of the manifest's folder; relative paths must stay inside. "
             "Give an absolute one.",

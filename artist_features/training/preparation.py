@@ -62,12 +62,9 @@ class Preparation:
         self._check_teacher()
         self._check_init()
         self.crops, self._check_crops = self._open_crops()
-        data.require_artists(
-            manifests,
-            2 if self._recipe.label_weight[kind] else 0,
-            options.split_seed,
-            options.root,
-        )
+        if not self.crops:  # else the artists are those of the crops
+            n_least = 2 if self._recipe.label_weight[kind] else 0
+            data.require_artists(manifests, n_least, options.split_seed, options.root)
         self.settings = runfolder.Settings(
             kind=kind,
             recipe_name=options.recipe_name,
