@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -503,6 +504,28 @@ def test_row_100_damage_is_seen_after_a_tag(behind_tags, tmp_path):
         for _ in read_file(path, clip, target_rate=22050):
             pass
         assert [code for code, _ in clip.flaws] == ["truncated"], name
+    data = bytearray(behind_tags["wav"][1])
+    place = data.find(b"data") + 4
+    data[place : place + 4] = (len(data) // 4).to_bytes(4, "little")
+    path.write_bytes(id3(20) + data)  # a stale size behind a tag is mended as in front
+    clip = Clip()
+    assert sum(len(b) for b in read_file(path, clip, target_rate=22050)) / 22050 == 8
+    path.write_bytes(b"The free text of a letter. " * 500)
+    with pytest.raises(AudioError, match="no known audio format"):
+        list(read_file(path, Clip(), target_rate=22050))
+    path.write_bytes(id3(20) + b"MAC \x96\x0f" + bytes(range(256)) * 40)
+    with pytest.raises(AudioError, match=r"no known audio format; the file starts with 'MAC "):
+        list(read_file(path, Clip(), target_rate=22050))
+    started = time.process_time()
+    path.write_bytes(id3(0) * 300_000)
+    with pytest.raises(AudioError):
+        list(read_file(path, Clip(), target_rate=22050))
+    with open(path, "wb") as file:
+        file.write(id3(10))
+        file.truncate(1 << 30)
+    with pytest.raises(AudioError):
+        list(read_file(path, Clip(), target_rate=22050))
+    assert time.process_time() - started < 3
     path.write_bytes(id3(20, padding=9000))
     with pytest.raises(AudioError, match="an ID3 tag and no audio"):
         list(read_file(path, Clip(), target_rate=22050))

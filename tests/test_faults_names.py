@@ -87,7 +87,7 @@ def test_rows41_42_message_about_an_odd_name_is_one_printable_line(extractor, tm
     with open(path, "wb"):
         pass
     with pytest.raises(AudioError, match=r"caf\\(udc|x)e9\\n\\x1b\[31m\.mp3: 0 bytes") as caught:
-        extractor.extract(path)
+        extractor.extract(os.fsdecode(path))
     assert str(caught.value).isprintable()
     assert display_path(path) in str(caught.value)
 

@@ -52,7 +52,7 @@ def test_rows_come_in_the_order_of_the_arguments(tmp_path):
     for index in (2, 0, 1):
         writer.write(index, row(str(index), index))
     writer.close()
-    assert np.load(tmp_path / "t.npz", allow_pickle=False)["paths"].tolist() == ["0", "1", "2"]
+    assert np.load(tmp_path / "t.npz", allow_pickle=False)["path"].tolist() == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def add_parser(commands):
         help="embeddings to an index",
         description="Put what `artist-features extract` wrote into one file for `similar` and "
         "`who`. Artist and title come from the manifest, or else from the files' tags (extra "
-        "[train]). Recordings that failed are left out and counted.",
+        "[tags]). Recordings that failed are left out and counted.",
     )
     build.add_argument(
         "embeddings",

@@ -15,7 +15,7 @@ def add_parser(commands):
         "manifest",
         help="a folder of tagged audio to a manifest for training, or check one",
         description="List the audio files under FOLDER with artist and title from their tags "
-        "(needs the extra [train]). With --check, report missing and double files, spellings "
+        "(needs the extra [tags]). With --check, report missing and double files, spellings "
         "of artists, and music in two splits: exit code 1 if files are missing or splits "
         "share music.",
     )

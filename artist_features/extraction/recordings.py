@@ -30,7 +30,7 @@ def recordings_in(audio: Any) -> Iterable[Any] | None:
         `audio` is one recording.
 
     Raises:
-        AudioError: `not_found`: a folder without audio.
+        AudioError: `not_a_file`: a folder without audio.
     """
     if isinstance(audio, (str, os.PathLike)):
         return _in_folder(audio) if os.path.isdir(audio) else None
@@ -47,7 +47,7 @@ def recordings_in(audio: Any) -> Iterable[Any] | None:
 def _in_folder(folder: Any) -> list[Any]:
     found = list(search_folder(folder))
     if not found:
-        raise AudioError("not_found", "no audio in this folder; check the path.", folder)
+        raise AudioError("not_a_file", "is a folder without audio; check the path.", folder)
     return found
 
 

@@ -42,8 +42,6 @@ class Embeddings:
 def read_embeddings(paths):
     """Read tables that `artist-features extract` wrote.
 
-    Relative paths of recordings are taken as relative to the working directory.
-
     Args:
         paths: list of `.npz`, `.parquet` or folders of shards, made in the same way.
 
@@ -87,9 +85,7 @@ def _check_same(found, made_with, path):
         if made_with.get(name) != found.made_with.get(name):
             models = [record.get("model") for record in (made_with, found.made_with)]
             if models[0] != models[1]:
-                text = (
-                    f"of model {models[0]!r}, an earlier one of {models[1]!r}; keep them apart."
-                )
+                text = f"of model {models[0]!r}, an earlier one of {models[1]!r}; keep them apart."
                 raise OutputError("mismatch", text, path)
             raise OutputError(
                 "mismatch",
@@ -171,7 +167,7 @@ def read_tags(tracks, *, progress=False):
         (list of `IndexedTrack`, list of `AudioError`, one for each file that cannot be read).
 
     Raises:
-        ImportError: mutagen, the extra `[train]`, is not installed.
+        ImportError: mutagen, the extra `[tags]`, is not installed.
     """
     from artist_features.training import scan
 
