@@ -55,8 +55,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # withou
             y: ignored.
 
         Raises:
-            ValueError: a wrong option.
-            WeightsError: the model cannot be found or verified.
+            ValueError: a wrong option, or an unknown model.
+            WeightsError: the model cannot be fetched, verified or read.
         """
         if self.on_error not in ("raise", "nan"):
             raise ValueError(f"on_error {self.on_error!r}; allowed are 'raise' and 'nan'.")

@@ -117,7 +117,7 @@ def test_damaged_tables_are_named(tmp_path, name, keep):
 
 def test_npz_with_pickled_objects_is_refused(tmp_path):
     path = tmp_path / "t.npz"
-    np.savez(path, status=np.array([{"a": 1}], object))
+    np.savez(path, name=np.array(["a"]), status=np.array([{"a": 1}], object))
     with pytest.raises(OutputError, match="not a table of this program"):
         open_output(path, dim=4, made_with=MADE_WITH)
 

@@ -52,9 +52,9 @@ class Progress:
             write_line(f"{display_path(row.name)}: {row.status}: {row.error}")
         if self._quiet or self._tally.n_missing == 1:
             return
+        self._n_done += 1
         if self._bar is None:
             self._start()
-        self._n_done += 1
         if not self._bar.disable:
             self._bar.set_postfix_str(self._speed(), refresh=False)
             self._bar.update()
