@@ -169,8 +169,9 @@ class Extractor:
                     self.timing["files"] += 1
                     self.timing["audio_s"] += facts.duration_s if facts else 0
                     path = waiting.pop(index).path
-                    if error is not None and error.path != path:
-                        # named as the caller did, not after a copy
+                    if error is not None:
+                        # named as the caller did, and without the decoder's frames, which a
+                        # caller that keeps the error would keep, and their memory
                         error = AudioError(error.code, error.message, path)
                     yield Result(index, path, embedding, facts, error)
         if n_in != n_out:

@@ -82,9 +82,8 @@ def to_source(
         rate = _only_rate(audio, sample_rate, heard.sample_rate)
         audio, sample_rate = _samples(heard.data).T, rate
     elif _is_pair(audio):
-        audio, sample_rate = audio[0], _only_rate(audio, sample_rate, audio[1])
-    if isinstance(audio, list) and sample_rate is not None:
-        audio = np.asarray(audio)
+        rate = _only_rate(audio, sample_rate, audio[1])
+        audio, sample_rate = _as_array(audio[0]), rate
     if isinstance(audio, _BYTES) or hasattr(audio, "read"):
         audio = _encoded(audio)
     if isinstance(audio, (str, os.PathLike, EncodedAudio)):
@@ -106,7 +105,7 @@ def to_source(
 def _of_datasets(audio: Mapping[str, Any], sample_rate: int | None) -> tuple[Any, int | None]:
     """Return (audio, sample rate or None) of a row of Hugging Face's `datasets.Audio`."""
     if "array" in audio and "sampling_rate" in audio:
-        return audio["array"], _only_rate(audio, sample_rate, audio["sampling_rate"])
+        return _as_array(audio["array"]), _only_rate(audio, sample_rate, audio["sampling_rate"])
     if audio.get("bytes") is not None:
         name = audio.get("path")
         return EncodedAudio(bytes(audio["bytes"]), name), sample_rate
@@ -116,6 +115,10 @@ def _of_datasets(audio: Mapping[str, Any], sample_rate: int | None) -> tuple[Any
         f"audio is a dict with the keys {shortened(list(audio), 80)}; allowed are "
         "{'array', 'sampling_rate'} and {'bytes', 'path'}, as Hugging Face's datasets give them."
     )
+
+
+def _as_array(samples: Any) -> Any:
+    return np.asarray(samples) if isinstance(samples, list) else samples
 
 
 def _only_rate(audio: Any, given: int | None, own: Any) -> Any:
