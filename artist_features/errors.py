@@ -7,6 +7,7 @@ which thing, what was found with its unit, what is allowed, and what to do.
 
 import os
 import re
+import reprlib
 from typing import Any, TypeAlias
 
 AnyPath: TypeAlias = str | bytes | os.PathLike[Any]
@@ -46,7 +47,7 @@ class _CodedError(ArtistFeaturesError):
         self.code = code
         self.path = path
         self.message = message
-        prefix = "" if path is None else f"{display_path(path)}: "
+        prefix = "" if path is None else f"{shortened(display_path(path))}: "
         super().__init__(f"{prefix}{message}")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -112,7 +113,7 @@ class ManifestError(ArtistFeaturesError):
         self.path = path
         self.line = line
         self.message = message
-        where = display_path(path) + ("" if line is None else f" line {line}")
+        where = shortened(display_path(path)) + ("" if line is None else f" line {line}")
         super().__init__(f"{where}: {message}")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -131,11 +132,27 @@ class AudioWarning(UserWarning):
         self.code = code
         self.path = path
         self.message = message
-        prefix = "" if path is None else f"{display_path(path)}: "
+        prefix = "" if path is None else f"{shortened(display_path(path))}: "
         super().__init__(f"{prefix}{message}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, self.message, self.path), vars(self)
+
+
+def shortened(value: object, n: int = 200) -> str:
+    """Return a text, or the `repr` of another value, with at most `n` characters.
+
+    Of a longer one the middle is left out: the end of a path says most.
+
+    Example:
+        >>> shortened("a" * 50 + "b" * 50, 9)
+        'aa...bbbb'
+    """
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    if len(text) <= n:
+        return text
+    head = (n - 3) // 3
+    return f"{text[:head]}...{text[len(text) - (n - 3 - head) :]}"
 
 
 def display_path(path: AnyPath) -> str:

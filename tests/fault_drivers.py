@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 
 from artist_features.cli.main import main
-from artist_features.errors import AudioError, AudioWarning, display_path
+from artist_features.errors import AudioError, AudioWarning, display_path, shortened
 
 DIM = 8  # of the tiny model
 
@@ -42,14 +42,15 @@ def single(extractor, path):
             return _refused(error, path, caught)
     flaws = [w.message for w in caught]
     assert all(flaw.path == path for flaw in flaws)
-    assert all(str(flaw).startswith(f"{display_path(path)}: {flaw.code}: ") for flaw in flaws)
+    name = shortened(display_path(path))
+    assert all(str(flaw).startswith(f"{name}: {flaw.code}: ") for flaw in flaws)
     status = flaws[0].code if flaws else "ok"
     return Outcome(status, "; ".join(map(str, flaws)), vector)
 
 
 def _refused(refusal, path, caught):
     assert refusal.path == path
-    assert str(refusal) == f"{display_path(path)}: {refusal.message}"
+    assert str(refusal) == f"{shortened(display_path(path))}: {refusal.message}"
     assert not caught
     return Outcome(refusal.code, str(refusal), None)
 
@@ -89,7 +90,7 @@ def by_command(paths, out, model):
     outcomes = [
         Outcome(
             str(status),
-            f"{display_path(str(path))}: {error}",
+            f"{shortened(display_path(str(path)))}: {error}",
             None if np.isnan(vector).all() else vector,
         )
         for path, status, error, vector in columns
@@ -102,7 +103,9 @@ def statuses_by_command(arguments, out, model):
     main(["extract", "--model", str(model), "-o", str(out), "--", *arguments])
     (file,) = [out] if out.suffix else out.glob("*.parquet")
     table = parquet.ParquetFile(file).read()
-    base = os.fsencode(arguments[0]).rstrip(b"/") + b"/"
+    is_list = arguments[0].startswith("@")
+    base = os.getcwd() if is_list else arguments[0]
+    base = os.fsencode(os.path.realpath(base)) + b"/"
     names = [name.removeprefix(base) for name in table["path_bytes"].to_pylist()]
     assert len(set(names)) == len(names)
     return dict(zip(names, table["status"].to_pylist(), strict=True))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -117,7 +118,9 @@ def test_models_prints_table_and_card(tiny_folder, capsys):
     assert "`siamese`" in table
     assert "`basic`" in table
     assert main(["models", str(tiny_folder)]) == 0
-    assert capsys.readouterr().out.startswith("---\nlibrary_name: artist-features\n")
+    card = capsys.readouterr().out
+    assert card.startswith("tiny: ")
+    assert re.search(r"^weights +sha256 [0-9a-f]{64}$", card, re.MULTILINE)
 
 
 def test_import_authors(reference, tmp_path, capsys):

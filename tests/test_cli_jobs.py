@@ -270,7 +270,7 @@ def test_lists_that_can_be_read_only_once(library, tiny_folder, tmp_path):
     words = words_of("@/dev/stdin", "--model", tiny_folder, "-o", tmp_path / "out.npz")
     done = subprocess.run(words, input=names, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(np.load(tmp_path / "out.npz", allow_pickle=False)["paths"]) == 3
+    assert len(np.load(tmp_path / "out.npz", allow_pickle=False)["path"]) == 3
 
 
 def test_reports_replace_only_reports(library, tiny_folder, tmp_path, capsys):

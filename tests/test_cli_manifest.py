@@ -8,7 +8,12 @@ import mutagen
 import pytest
 from conftest import music, write_audio
 
-from artist_features.cli.main import main
+from artist_features.cli.main import build_parser, main
+from artist_features.extraction.remote import identity
+from artist_features.search.map_texts import describe_tracks
+from artist_features.search.sources import join_manifest
+from artist_features.search.tracks import IndexedTrack
+from artist_features.training.data import read_splits
 from artist_features.training.manifest import read_manifest
 
 
@@ -159,3 +164,28 @@ def test_pickle_that_wants_to_run_something_is_refused(tmp_path, capsys):
     assert main([*words, "--msd", str(tmp_path / "split.pkl")]) == 2
     assert "split.pkl" in capsys.readouterr().err
     assert not (tmp_path / "m.csv").exists()
+
+
+def test_a_root_takes_relative_files_of_a_manifest_that_lies_elsewhere(library, tmp_path):
+    assert main(["manifest", str(library), "-o", str(library / "m.csv")]) == 0
+    moved = tmp_path / "lists" / "m.csv"
+    moved.parent.mkdir()
+    (library / "m.csv").rename(moved)
+    assert not any(track.path.is_file() for track in read_manifest(moved))
+    tracks = read_manifest(moved, library)
+    assert all(track.path.is_file() for track in tracks)
+    assert read_splits([moved], root=library)[0] == tracks
+    joined, n_listed = join_manifest([IndexedTrack(identity(tracks[0].path))], moved, library)
+    assert (n_listed, joined[0].artist) == (1, tracks[0].artist)
+    texts = describe_tracks([identity(tracks[0].path)], moved, None, library)
+    assert texts.titles == [tracks[0].title]
+    parser = build_parser()
+    for words in (
+        ["train", "basic", "m.csv", "-o", "r"],
+        ["whiten", "siamese", "m.csv", "-o", "r"],
+        ["evaluate", "artists", "m.csv"],
+        ["evaluate", "genre", "m.csv"],
+        ["index", "build", "e.npz", "-o", "i"],
+        ["map", "e.npz", "-o", "m.html"],
+    ):
+        assert parser.parse_args([*words, "--root", "/music"]).root == "/music"

@@ -229,7 +229,9 @@ def test_another_model_is_refused(library, tiny_folder, tmp_path, capsys):
     for track in (copy, "bob0.wav"):
         query = ["similar", str(track), "--index", "lib.index", "--model", "siamese"]
         assert main(query) == 2
-        assert "holds vectors of model 'tiny' (weights sha256" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "holds vectors of model 'tiny', the query is of 'siamese'; vectors" in said
+        assert "(Weights' sha256: " in said
     assert main(["similar", str(copy), "--index", "lib.index"]) == 2
     assert "'tiny' is none of the bundled ones (basic, siamese); name it by" in (
         capsys.readouterr().err

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -502,6 +504,28 @@ def test_row_100_damage_is_seen_after_a_tag(behind_tags, tmp_path):
         for _ in read_file(path, clip, target_rate=22050):
             pass
         assert [code for code, _ in clip.flaws] == ["truncated"], name
+    data = bytearray(behind_tags["wav"][1])
+    place = data.find(b"data") + 4
+    data[place : place + 4] = (len(data) // 4).to_bytes(4, "little")
+    path.write_bytes(id3(20) + data)  # a stale size behind a tag is mended as in front
+    clip = Clip()
+    assert sum(len(b) for b in read_file(path, clip, target_rate=22050)) / 22050 == 8
+    path.write_bytes(b"The free text of a letter. " * 500)
+    with pytest.raises(AudioError, match="no known audio format"):
+        list(read_file(path, Clip(), target_rate=22050))
+    path.write_bytes(id3(20) + b"MAC \x96\x0f" + bytes(range(256)) * 40)
+    with pytest.raises(AudioError, match=r"no known audio format; the file starts with 'MAC "):
+        list(read_file(path, Clip(), target_rate=22050))
+    started = time.process_time()
+    path.write_bytes(id3(0) * 300_000)
+    with pytest.raises(AudioError):
+        list(read_file(path, Clip(), target_rate=22050))
+    with open(path, "wb") as file:
+        file.write(id3(10))
+        file.truncate(1 << 30)
+    with pytest.raises(AudioError):
+        list(read_file(path, Clip(), target_rate=22050))
+    assert time.process_time() - started < 3
     path.write_bytes(id3(20, padding=9000))
     with pytest.raises(AudioError, match="an ID3 tag and no audio"):
         list(read_file(path, Clip(), target_rate=22050))
@@ -541,3 +565,61 @@ def test_row_102_failed_rows_are_named_as_given(tiny_folder, tmp_path, capsys, m
     assert {row["name"] for row in rows} == {"bad.wav", "gone.wav"}
     assert {row["path"] for row in rows} == {os.path.realpath(n) for n in ("bad.wav", "gone.wav")}
     assert "\nbad.wav: empty" in f"\n{err}"
+
+
+def with_header(data, name, frames):
+    """Return a VBR mp3 whose first frame states another number of frames."""
+    data = bytearray(data)
+    at = max(data[:400].find(b"Xing"), data[:400].find(b"Info"))
+    assert at > 0
+    n_bytes = len(data)
+    if name == "Xing":
+        assert data[at + 7] & 1  # the number of frames is there
+        data[at + 8 : at + 12] = frames.to_bytes(4, "big")
+        return bytes(data)
+    first = data.rfind(b"\xff", 0, at)
+    data[at : at + 120] = bytes(120)  # LAME's part goes as well
+    place = first + 36  # always 32 bytes after the frame's header
+    fields = (b"VBRI", b"\0\1", b"\0\0", b"\0\x4b", n_bytes.to_bytes(4, "big"))
+    vbri = b"".join(fields) + frames.to_bytes(4, "big") + bytes(12)
+    data[place : place + len(vbri)] = vbri
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", ["Xing", "VBRI"])
+@pytest.mark.parametrize("share", [0, 0.3, 1, 12], ids=lambda share: f"{share} of the frames")
+def test_row_103_what_an_mp3_says_of_its_length(name, share, tmp_path):
+    """Reported of mp3-duration (#16), Navidrome (#6047) and media3 (#1376): 0 s, or an hour."""
+    seconds = 6
+    path = tmp_path / "a.mp3"
+    with soundfile.SoundFile(
+        path, "w", 44100, 1, format="MP3", bitrate_mode="VARIABLE", compression_level=0.4
+    ) as file:
+        file.write(music(seconds, 44100, 1)[:, 0])
+    plain = path.read_bytes()
+    n_frames = int(seconds * 44100 / 1152) + 2
+    path.write_bytes(with_header(plain, name, int(share * n_frames)))
+    clip = Clip()
+    n_samples = sum(len(block) for block in read_file(path, clip, target_rate=44100))
+    assert n_samples / 44100 == pytest.approx(seconds, abs=0.15)
+    # more frames promised than there are: the end is missing, as far as anyone can know
+    assert [code for code, _ in clip.flaws] == (["truncated"] if share > 1 else [])
+
+
+@pytest.mark.parametrize(("bits", "container"), [(24, 32), (20, 24), (12, 16)])
+def test_row_103_fewer_bits_than_their_container(bits, container, tmp_path):
+    """Reported of wavefile (#11) and wav (#17): too soft by 2 to the 8, or not read at all."""
+    n_bytes = container // 8
+    samples = music(4, 22050, 1)[:, 0]
+    scaled = (samples * (2 ** (bits - 1) - 1)).astype(np.int64) << (container - bits)
+    data = scaled.astype("<i8").view(np.uint8).reshape(-1, 8)[:, :n_bytes].tobytes()
+    rate, guid = 22050, bytes.fromhex("0100000000001000800000aa00389b71")
+    head = struct.pack(
+        "<HHIIHHHHI", 0xFFFE, 1, rate, rate * n_bytes, n_bytes, container, 22, bits, 4
+    )
+    chunks = b"fmt " + struct.pack("<I", 40) + head + guid
+    chunks += b"data" + struct.pack("<I", len(data)) + data
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+    found = np.concatenate(list(read_file(path, Clip(), target_rate=22050)))
+    np.testing.assert_allclose(found, samples, atol=2.0 ** (2 - bits))

@@ -23,6 +23,7 @@ FLOORS = {
     "search": 4,
     "export": 4,
     "hear": 4,
+    "sklearn": 4,
     "cli": 5,
     "__main__": 6,
 }

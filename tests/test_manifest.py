@@ -18,9 +18,9 @@ MANIFESTS = (
     ("empty", "", 1, r"column 'file' is missing"),
     ("upwards", "file,artist,title\na.mp3,A,T\n../../x.mp3,A,T\n", 3, r"leads out of"),
     ("hidden-upwards", "file,artist,title\nsub/../../x.mp3,A,T\n", 2, r"leads out of"),
-    ("no-name", "file,artist,title\n,A,T\n", 2, r"a relative path is needed"),
-    ("zero-byte", "file,artist,title\na\0.mp3,A,T\n", 2, r"a relative path|line contains NUL"),
-    ("the-folder", "file,artist,title\n./,A,T\n", 2, r"a relative path is needed"),
+    ("no-name", "file,artist,title\n,A,T\n", 2, r"a path is needed"),
+    ("zero-byte", "file,artist,title\na\0.mp3,A,T\n", 2, r"a path is needed|line contains NUL"),
+    ("the-folder", "file,artist,title\n./,A,T\n", 2, r"a path is needed"),
     ("missing-field", "file,artist,title\na.mp3,A\n", 2, r"2 fields, the header has 3"),
     ("extra-field", "file,artist,title\na.mp3,A,B,C\n", 2, r"4 fields, the header has 3"),
     ("twice", "file,artist,title\na.mp3,A,T\n\n./a.mp3,A,T\n", 4, r"already on line 2"),
@@ -54,6 +54,16 @@ def test_row45_manifest_in_another_encoding(tmp_path):
         read_manifest(tmp_path / "gone.csv")
     with pytest.raises(ManifestError, match=r"is a folder; .*`artist-features manifest FOLDER"):
         read_manifest(tmp_path)
+
+
+def test_absolute_paths(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text(f"file,artist,title\n{tmp_path}/x/../a.mp3,A,T\n")
+    (track,) = read_manifest(path)
+    assert os.path.normpath(track.path) == str(tmp_path / "a.mp3")
+    path.write_text(f"file,artist,title\na.mp3,A,T\n{tmp_path}/a.mp3,A,T\n")
+    with pytest.raises(ManifestError, match="already on line 2"):
+        read_manifest(path)
 
 
 def test_tracks_beside_the_manifest_have_absolute_paths(tmp_path):

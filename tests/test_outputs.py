@@ -52,7 +52,7 @@ def test_rows_come_in_the_order_of_the_arguments(tmp_path):
     for index in (2, 0, 1):
         writer.write(index, row(str(index), index))
     writer.close()
-    assert np.load(tmp_path / "t.npz", allow_pickle=False)["paths"].tolist() == ["0", "1", "2"]
+    assert np.load(tmp_path / "t.npz", allow_pickle=False)["path"].tolist() == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_damaged_tables_are_named(tmp_path, name, keep):
 
 def test_npz_with_pickled_objects_is_refused(tmp_path):
     path = tmp_path / "t.npz"
-    np.savez(path, status=np.array([{"a": 1}], object))
+    np.savez(path, name=np.array(["a"]), status=np.array([{"a": 1}], object))
     with pytest.raises(OutputError, match="not a table of this program"):
         open_output(path, dim=4, made_with=MADE_WITH)
 

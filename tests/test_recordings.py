@@ -1,6 +1,7 @@
 """What `extract` takes besides paths: audio in memory, tensors, rows of data sets, folders."""
 
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from conftest import music, write_audio
 
 from artist_features import AudioError, Extractor, extract
-from artist_features.extraction.recordings import several, to_source
+from artist_features.extraction.recordings import recordings_in, to_source
 from artist_features.signal.decoders import WHOLE
 
 RATE = 22050
@@ -56,7 +57,8 @@ def test_an_audio_file_in_memory(songs, wanted):
         np.testing.assert_allclose(extract(given), wanted[0], atol=1e-5)
     with open(songs[0], "rb") as file:
         np.testing.assert_allclose(extract(file), wanted[0], atol=1e-5)
-    found = extract([io.BytesIO(data), songs[1], data] * 3)  # in decode processes
+    many = [item for _ in range(3) for item in (io.BytesIO(data), songs[1], data)]
+    found = extract(many)  # in decode processes
     np.testing.assert_allclose(found[3:6], wanted[[0, 1, 0]], atol=1e-5)
 
 
@@ -69,6 +71,78 @@ def test_audio_in_memory_that_is_none():
     assert "seek(0)" in str(caught.value)
     with pytest.raises(TypeError, match="binary mode, 'rb'"):
         extract(io.StringIO("text"))
+
+
+class Decoded:
+    """As torchcodec's `AudioDecoder`, which `datasets` gives."""
+
+    def __init__(self, samples):
+        self.data, self.sample_rate = Tensor(samples.T), RATE
+
+    def get_all_samples(self):
+        return self
+
+    def __getitem__(self, name):
+        raise AssertionError("not a sequence")
+
+
+def test_decoders_of_torchcodec(samples):
+    stereo = np.stack([samples, 0.5 * samples], axis=1)
+    wanted = extract(stereo, RATE)
+    np.testing.assert_array_equal(extract(Decoded(stereo)), wanted)
+    np.testing.assert_allclose(extract([Decoded(stereo)] * 2), [wanted] * 2, atol=1e-5)
+
+
+def test_a_text_file_and_a_name_in_bytes_are_told(songs):
+    with open(songs[0]) as file, pytest.raises(TypeError, match="binary mode, 'rb'"):
+        extract(file)
+    with pytest.raises(TypeError, match=r"which name a file; .* Decode a name by os\.fsdecode"):
+        extract(bytes(songs[0]))
+
+
+def test_an_iterable_is_taken_one_by_one(songs):
+    n_open = most = 0
+
+    class Opened(io.BytesIO):
+        def __init__(self, path):
+            nonlocal n_open, most
+            super().__init__(path.read_bytes())
+            n_open += 1
+            most = max(most, n_open)
+
+        def read(self, *n):
+            nonlocal n_open
+            n_open -= 1
+            return super().read(*n)
+
+    found = extract(Opened(songs[n % 3]) for n in range(40))
+    assert found.shape == (40, 256)
+    assert most == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux' /proc")
+def test_an_error_that_is_kept_holds_no_process(songs, tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"nothing")
+    extract(songs * 10)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(AudioError) as kept:
+        extract([tmp_path / "bad.wav", *songs * 10])
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
+    assert kept.value.code == "empty"
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    for child in children.split():
+        assert "worker" not in Path(f"/proc/{child}/cmdline").read_text()
+
+
+def test_a_folder_that_cannot_be_searched_is_left_out(songs, wanted, monkeypatch):
+    error = AudioError("no_permission", "folder cannot be searched.", "x")
+    found = [str(songs[0]), error, str(songs[1])]
+    monkeypatch.setattr("artist_features.extraction.recordings.search_folder", lambda _: found)
+    with pytest.warns(UserWarning, match="x: folder cannot be searched"):
+        rows = extract(songs[0].parent, on_error="skip")
+    np.testing.assert_allclose(rows, wanted[:2], atol=1e-5)
+    with pytest.raises(AudioError, match="x: folder cannot be searched"):
+        extract(songs[0].parent)
 
 
 def test_a_bad_one_in_memory_costs_itself(songs, wanted):
@@ -85,11 +159,12 @@ def test_rows_of_datasets(songs, samples):
         {"array": samples, "sampling_rate": RATE, "path": None},
         {"array": samples.tolist(), "sampling_rate": RATE},
         (samples, RATE),
+        (samples.tolist(), RATE),
         (samples, np.int64(RATE)),
     ]
     for row in rows:
         np.testing.assert_array_equal(extract(row), alone)
-    np.testing.assert_allclose(extract(rows), np.stack([alone] * 4), atol=1e-5)
+    np.testing.assert_allclose(extract(rows), np.stack([alone] * 5), atol=1e-5)
     data = songs[1].read_bytes()
     rows = [{"bytes": data, "path": "a.wav"}, {"bytes": None, "path": str(songs[1])}]
     np.testing.assert_allclose(*extract(rows), atol=1e-5)
@@ -121,24 +196,42 @@ def test_iterables_and_arrays_of_paths(songs, wanted):
 
 
 def test_folders_without_audio(tmp_path):
-    with pytest.raises(AudioError, match="no audio in this folder"):
+    with pytest.raises(AudioError, match="is a folder without audio"):
         extract(tmp_path)
 
 
 def test_what_is_no_recording_is_quoted_briefly():
-    for wrong in (7, None, ["a" * 10_000, None], [float("nan")], [[0.0] * 100_000]):
-        with pytest.raises((TypeError, AudioError)) as caught:
-            extract(wrong)
-        assert len(str(caught.value)) < 600
+    long, samples = "a" * 100_000, np.zeros(9, np.float32)
+    calls = [
+        lambda: extract(7),
+        lambda: extract([None]),
+        lambda: extract([float("nan")]),
+        lambda: extract([[0.0] * 100_000]),
+        lambda: extract(long),
+        lambda: extract([long]),
+        lambda: extract({long: 1}),
+        lambda: extract(samples, [0] * 100_000),
+        lambda: extract((samples, 8000), [0] * 100_000),
+        lambda: extract(samples, 8000, pool=long),
+        lambda: extract(samples, 8000, on_error=long),
+        lambda: extract(samples, 8000, decoder=long),
+        lambda: extract(samples, 8000, n_segments=[0] * 100_000),
+    ]
+    for call in calls:
+        with pytest.raises((TypeError, ValueError, AudioError)) as caught:
+            call()
+        assert len(str(caught.value)) < 500, str(caught.value)[:300]
     with pytest.raises(TypeError, match="audio is int 7; allowed are a path, an open binary"):
         extract(7)
+    with pytest.raises(TypeError, match="recording 2: audio is NoneType"):
+        extract([samples, samples, None], 8000)
 
 
 def test_pairs_and_lists_are_told_apart(samples):
-    assert several((samples, RATE)) is None
-    assert several(("a.wav", "b.wav")) == ["a.wav", "b.wav"]
-    assert several([samples]) is not None
-    assert several(samples) is several(b"RIFF") is several({"path": "a"}) is None
+    for one in (samples, (samples, RATE), b"RIFF", {"path": "a"}, "a.wav", io.BytesIO()):
+        assert recordings_in(one) is None
+    for several in (("a.wav", "b.wav"), [samples], [(samples, RATE)], {"a.wav"}):
+        assert recordings_in(several) is several
     source = to_source({"bytes": b"RIFF", "path": "a.wav"}, None, WHOLE, "auto", None)
     assert source.path == "a.wav"
     assert "RIFF" not in repr(source)  # megabytes in a traceback

@@ -355,7 +355,8 @@ def test_folders_in_archives_and_on_servers(archive, server):
 
 
 def test_uris_have_no_stamp(memory):
-    assert job._named(f"{memory}/a.flac") == (f"{memory}/a.flac", job.NO_FILE)
+    uri = f"{memory}/a.flac"
+    assert job._path_name_stamp(uri, {}) == (uri, uri, job.NO_FILE)
 
 
 @pytest.mark.parametrize("isolated", [False, True])

@@ -13,9 +13,12 @@ Music Technology Group, Universitat Pompeu Fabra) for layers, sizes and signal c
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
+import numpy.typing as npt
+import onnx
 import scipy.fft
 import scipy.signal
 from onnx import TensorProto, helper, numpy_helper
@@ -65,7 +68,7 @@ class Musicnn:
         self._kept = {number: slice(None) for number in _FRONT}
         self._start()
 
-    def _start(self):
+    def _start(self) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -92,7 +95,7 @@ class Musicnn:
         parts = [self._session.run(None, {"mel": mel[n : n + _BATCH]})[0] for n in starts]
         return np.concatenate(parts)
 
-    def _graph(self):
+    def _graph(self) -> onnx.ModelProto:
         self._nodes, self._constants = [], []
         x = self._affine("mel", *self._norm(0))
         parts = [self._front(x, number) for number in _FRONT]
@@ -109,7 +112,7 @@ class Musicnn:
         graph = helper.make_graph(self._nodes, "musicnn", [given], [made], self._constants)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
-    def _front(self, x, number):
+    def _front(self, x: str, number: int) -> str:
         """Convolution over mel bands and time, ReLU, norm, maximum over the mel bands."""
         kernel = self._values[_name("conv2d", number) + "/kernel"][:, :, 0]  # (time, mel, out)
         bias = self._values[_name("conv2d", number) + "/bias"]
@@ -127,7 +130,7 @@ class Musicnn:
         weights = np.diag(scale)[:, kept, None]  # all filters again, the silent ones constant
         return self._convolve(found, weights, shift, [1])
 
-    def _over_time(self, x, kernel, bias):
+    def _over_time(self, x: str, kernel: np.ndarray, bias: np.ndarray) -> str:
         """Return the maximum over bands of a "same" convolution over time, (n, out, time)."""
         n_time, _, n_out = kernel.shape
         x = self._pad(x, 3, (n_time - 1) // 2, n_time // 2)
@@ -135,7 +138,7 @@ class Musicnn:
         weights = kernel.transpose(2, 1, 0).reshape(n_out, 1, -1, _LANES).transpose(0, 3, 1, 2)
         return self._maximum(self._convolve(x, weights, bias, [1, _LANES]), N_MELS)
 
-    def _over_bands(self, x, kernel, bias):
+    def _over_bands(self, x: str, kernel: np.ndarray, bias: np.ndarray) -> str:
         """Return the maximum of a convolution, "valid" over bands, "same" over time."""
         n_time, n_mel, n_out = kernel.shape
         fill = -n_mel % _LANES
@@ -145,12 +148,12 @@ class Musicnn:
         weights = taps.reshape(n_out, -1, _LANES, n_time).transpose(0, 2, 1, 3)
         return self._maximum(self._convolve(x, weights, bias, [_LANES, 1]), N_MELS - n_mel + 1)
 
-    def _pad(self, x, axis, before, after):
+    def _pad(self, x: str, axis: int, before: int, after: int) -> str:
         pads = [0] * 8
         pads[axis], pads[axis + 4] = before, after
         return self._add("Pad", [x, self._constant(pads, np.int64)])
 
-    def _lanes(self, x, axis, length):
+    def _lanes(self, x: str, axis: int, length: int) -> str:
         """Make eight neighbours along an axis of `length` channels."""
         stop = length - _LANES + 1
         shifted = []
@@ -160,22 +163,29 @@ class Musicnn:
             shifted.append(self._add("Slice", [x, *parts]))
         return self._add("Concat", shifted, axis=1)
 
-    def _maximum(self, x, n_bands):
+    def _maximum(self, x: str, n_bands: int) -> str:
         pooled = self._add("MaxPool", [x], kernel_shape=[n_bands, 1])
         return self._add("Squeeze", [pooled, self._constant([2], np.int64)])
 
-    def _middle(self, x, number):
+    def _middle(self, x: str, number: int) -> str:
         kernel = self._values[_name("conv2d", number) + "/kernel"][:, :, 0]  # (time, in, out)
         bias = self._values[_name("conv2d", number) + "/bias"]
         found = self._convolve(x, kernel.transpose(2, 1, 0), bias, [1], pads=[3, 3])
         found = self._add("Relu", [found])
         return self._affine(found, *self._norm(number + 1), 1)
 
-    def _convolve(self, x, weights, bias, dilations, **options):
+    def _convolve(
+        self,
+        x: str,
+        weights: np.ndarray,
+        bias: np.ndarray,
+        dilations: list[int],
+        **options: list[int],
+    ) -> str:
         inputs = [x, self._constant(weights), self._constant(bias)]
         return self._add("Conv", inputs, dilations=dilations, **options)
 
-    def _norm(self, number):
+    def _norm(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return batch normalisation as (scale, shift)."""
         name = _name("batch_normalization", number)
         mean, variance, beta, gamma = (
@@ -185,28 +195,28 @@ class Musicnn:
         scale = gamma / np.sqrt(variance + _EPSILON)
         return scale, beta - mean * scale
 
-    def _affine(self, x, scale, shift, n_axes=0):
+    def _affine(self, x: str, scale: np.ndarray, shift: np.ndarray, n_axes: int = 0) -> str:
         """Scale and shift each channel; `n_axes` follow the channel axis."""
         shape = (-1,) + (1,) * n_axes
         x = self._add("Mul", [x, self._constant(np.reshape(scale, shape))])
         return self._add("Add", [x, self._constant(np.reshape(shift, shape))])
 
-    def _constant(self, values, kind=np.float32):
+    def _constant(self, values: npt.ArrayLike, kind: type = np.float32) -> str:
         name = f"constant{len(self._constants)}"
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values, kind), name))
         return name
 
-    def _add(self, operation, inputs, name="", **attributes):
+    def _add(self, operation: str, inputs: list[str], name: str = "", **attributes: Any) -> str:
         name = name or f"value{len(self._nodes)}"
         self._nodes.append(helper.make_node(operation, inputs, [name], **attributes))
         return name
 
 
-def _name(layer, number):
+def _name(layer: str, number: int) -> str:
     return f"{layer}_{number}" if number else layer
 
 
-def _read_checkpoint(wheel):
+def _read_checkpoint(wheel: str | Path) -> dict[str, np.ndarray]:
     """Return {variable: array} of the convolutions and norms."""
     import tensorflow as tf
 

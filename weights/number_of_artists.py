@@ -1,10 +1,10 @@
 """Held-out artist MAP against the number of artists trained on, for both models.
 
-    python weights/number_of_artists.py MANIFEST --runs RUNS
+    python weights/number_of_artists.py MANIFEST [MORE...] --runs RUNS
 
 The paper (section 5) compares the classifier, which needs a fixed set of labels, with the
 Siamese network, which needs only pairs. Here both train from random weights, with labels
-alone, on the music of 10, 20, 40 and all artists, for the same number of steps.
+alone, on the music of 10, 20, 40, 80 and all artists, for the same number of steps.
 Writes docs/number_of_artists.md and .png; a run that was stopped goes on.
 """
 
@@ -15,12 +15,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from artist_features.training.manifest import read_manifest, write_manifest
+
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("siamese", "basic")
 
 
 def main():
     args = parse_args()
+    args.manifest = joined(args.manifests, args.runs)
     points = {kind: [] for kind in KINDS}
     for n_artists in [*args.artists, None]:
         for kind in KINDS:
@@ -32,13 +35,23 @@ def main():
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("manifest", type=Path)
+    parser.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="prepared audio (default: RUNS/cache)")
-    parser.add_argument("--artists", type=int, nargs="+", default=[10, 20, 40])
+    parser.add_argument("--artists", type=int, nargs="+", default=[10, 20, 40, 80])
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     return parser.parse_args()
+
+
+def joined(manifests: list[Path], runs: Path) -> Path:
+    """Write one manifest of several, with absolute paths, so that one split serves all."""
+    if len(manifests) == 1:
+        return manifests[0]
+    runs.mkdir(parents=True, exist_ok=True)
+    tracks = [track for manifest in manifests for track in read_manifest(manifest)]
+    write_manifest(runs / "joined.csv", tracks)
+    return runs / "joined.csv"
 
 
 def point(args, kind, n_artists):
@@ -98,7 +111,7 @@ def report(args, points):
     lines = [
         "# How many artists?",
         "",
-        f"Written by `python weights/number_of_artists.py MANIFEST --runs RUNS --steps "
+        f"Written by `python weights/number_of_artists.py MANIFEST... --runs RUNS --steps "
         f"{args.steps}` on {datetime.date.today()}, {test['device']}. Labels alone, from random "
         f"weights, {args.steps} steps; MAP of finding an artist's other tracks among "
         f"{test['n_test_tracks']} tracks of {test['n_test_artists']} held-out artists, 95 % "

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from artist_features.cli import scoring
+from artist_features.cli.options import add_root_option
 from artist_features.errors import ManifestError, display_path
 
 
@@ -18,6 +19,7 @@ def add_parser(protocols):
         "the exit code is then 1.",
     )
     parser.add_argument("manifest", metavar="MANIFEST", help="CSV: file, artist, title, ...")
+    add_root_option(parser)
     parser.add_argument(
         "--split",
         choices=("train", "valid", "test"),
@@ -50,7 +52,7 @@ def run(args):
 
     scoring.names_of(args)
     scoring.check_output(args.json, args.force)
-    manifest = read_manifest(args.manifest)
+    manifest = read_manifest(args.manifest, args.root)
     sha256 = hashlib.sha256(Path(args.manifest).read_bytes()).hexdigest()
     part = {"split": args.split, "split_seed": args.split_seed}
     for remark in artists.remarks_on_artists(manifest, args.manifest, **part):

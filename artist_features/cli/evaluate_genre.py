@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from artist_features.cli import scoring
+from artist_features.cli.options import add_root_option
 from artist_features.errors import ManifestError, display_path
 
 
@@ -24,6 +25,7 @@ def add_parser(protocols):
         metavar="MANIFEST",
         help="CSV: file, artist, title, ..., or a folder with one sub-folder a class",
     )
+    add_root_option(parser)
     parser.add_argument(
         "--label", default="genre", metavar="COLUMN", help="of the CSV (default: genre)"
     )
@@ -52,7 +54,7 @@ def run(args):
             f"--folds is {args.folds}, --seed {args.seed}; allowed are 3 or more folds and a "
             "seed of 0 or more."
         )
-    collection = _enough(args, read_labelled(args.manifest, args.label))
+    collection = _enough(args, read_labelled(args.manifest, args.label, args.root))
     found, extractors = scoring.extract_collection(args, collection)
     labels = [collection.labels[track.path] for track in found.tracks]
     artists = [track.artist for track in found.tracks]

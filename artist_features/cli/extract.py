@@ -213,10 +213,9 @@ def _make_extractor(args):
 
 def _tell_loaded(args: argparse.Namespace) -> Callable[[str], None]:
     """Return a function that says where the model runs, unless one file is all there is."""
-    one = len(args.paths) == 1 and os.path.isfile(args.paths[0])
 
     def tell(device: str) -> None:
-        if args.verbose or not (args.quiet or one):
+        if args.verbose or not (args.quiet or args.n_missing == 1):
             write_line(f"model {args.model} on {device}")
 
     return tell
@@ -295,6 +294,7 @@ def _extract(args, extractor, writer, tally):
     def make_source(path):
         return Source(path, None, span, extractor.decoder, args.content_hash, args.segments)
 
+    args.n_missing = tally.n_missing
     with Progress(tally, args.quiet) as progress:
         job.run(
             _find(args),

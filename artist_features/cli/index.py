@@ -3,6 +3,7 @@
 import json
 import os
 
+from artist_features.cli.options import add_root_option
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path
 from artist_features.files import check_new_file
@@ -21,7 +22,7 @@ def add_parser(commands):
         help="embeddings to an index",
         description="Put what `artist-features extract` wrote into one file for `similar` and "
         "`who`. Artist and title come from the manifest, or else from the files' tags (extra "
-        "[train]). Recordings that failed are left out and counted.",
+        "[tags]). Recordings that failed are left out and counted.",
     )
     build.add_argument(
         "embeddings",
@@ -34,6 +35,7 @@ def add_parser(commands):
     names.add_argument(
         "--manifest", metavar="CSV", help="file, artist, title, ...: joined by the files' paths"
     )
+    add_root_option(build)
     names.add_argument("--no-tags", action="store_true", help="do not read the files' tags")
     build.add_argument(
         "--method",
@@ -92,7 +94,7 @@ def _named(tracks, args):
     if args.no_tags:
         return tracks
     if args.manifest:
-        tracks, n_listed = join_manifest(tracks, args.manifest)
+        tracks, n_listed = join_manifest(tracks, args.manifest, args.root)
         write_line(f"the manifest lists {n_listed} of {len(tracks)} recordings")
         return tracks
     try:

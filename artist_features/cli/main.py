@@ -82,11 +82,11 @@ _OF_THE_JOB = (
 
 def main(argv=None):
     """Run the command line and return the exit code."""
-    args = build_parser().parse_args(argv)
     _prepare_streams()
     # TensorFlow's own start-up messages; set the variable to 0 to see them
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
+        args = build_parser().parse_args(argv)
         return args.command(args)
     except ArtistFeaturesError as error:
         _say(f"artist-features: {error}")

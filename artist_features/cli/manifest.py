@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from artist_features.cli.options import add_root_option
 from artist_features.errors import OutputError, display_path
 
 
@@ -14,7 +15,7 @@ def add_parser(commands):
         "manifest",
         help="a folder of tagged audio to a manifest for training, or check one",
         description="List the audio files under FOLDER with artist and title from their tags "
-        "(needs the extra [train]). With --check, report missing and double files, spellings "
+        "(needs the extra [tags]). With --check, report missing and double files, spellings "
         "of artists, and music in two splits: exit code 1 if files are missing or splits "
         "share music.",
     )
@@ -40,6 +41,7 @@ def add_parser(commands):
         default="{audio_id}.mp3",
         help="of the audio files of --msd, with audio_id, artist_index and song_index in braces",
     )
+    add_root_option(parser)
     parser.add_argument("--check", action="store_true", help="print a report of the manifest")
     parser.add_argument("--force", action="store_true", help="write over an existing manifest")
     parser.set_defaults(command=run)
@@ -56,7 +58,7 @@ def run(args):
         )
     if args.output is not None or args.split is not None or args.msd is not None:
         raise ValueError("-o, --split and --msd belong to a folder; --check M.csv only reads.")
-    return _check(args.path)
+    return _check(args.path, args.root)
 
 
 def _write(args):
@@ -83,7 +85,7 @@ def _write(args):
         f"{len(tracks)} tracks of {n_artists} artists, {n_unlabelled} without artist, "
         f"{len(problems)} left out; written to {display_path(output)}"
     )
-    code = _check(output) if args.check else 0
+    code = _check(output, None) if args.check else 0
     return max(code, int(bool(problems)))
 
 
@@ -112,11 +114,11 @@ def _checked_output(args):
     return output
 
 
-def _check(path):
+def _check(path, root):
     from artist_features.training.checks import check_manifest, report_lines
     from artist_features.training.manifest import read_manifest
 
-    report = check_manifest(read_manifest(path), path, strict=False)
+    report = check_manifest(read_manifest(path, root), path, strict=False)
     for line in report_lines(report, path):
         print(line)
     return int(report.faulty)

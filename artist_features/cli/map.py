@@ -3,6 +3,7 @@
 import contextlib
 import sys
 
+from artist_features.cli.options import add_root_option
 from artist_features.errors import display_path
 
 
@@ -26,6 +27,7 @@ def add_parser(commands):
         metavar="CSV",
         help="file, artist, title, ...; joined by the path of the file",
     )
+    add_root_option(parser)
     parser.add_argument(
         "--color",
         metavar="COLUMN",
@@ -52,6 +54,7 @@ def run_map(args):
         args.embeddings,
         args.out,
         manifest=args.manifest,
+        root=args.root,
         color=args.color,
         audio_base=args.audio_base,
         seed=args.seed,

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import threading
 import time
 from typing import Any
 
@@ -34,13 +35,14 @@ class Progress:
         self._tally, self._quiet = tally, quiet
         self._bar: Any = None
         self._n_done = 0
-        self._started = self._last_line = 0.0
-        self._audio_s_before = 0.0
+        self._started = self._audio_s_before = 0.0
+        self._ended = threading.Event()
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         if self._bar is not None:
             self._bar.close()
 
@@ -48,25 +50,29 @@ class Progress:
         """Count a row; say what is wrong with it."""
         if row.failed or (row.status != "ok" and not self._quiet):
             write_line(f"{display_path(row.name)}: {row.status}: {row.error}")
-        if self._quiet:
+        if self._quiet or self._tally.n_missing == 1:
             return
+        self._n_done += 1
         if self._bar is None:
             self._start()
-        self._n_done += 1
         if not self._bar.disable:
             self._bar.set_postfix_str(self._speed(), refresh=False)
             self._bar.update()
-        elif time.monotonic() - self._last_line >= LINE_EVERY_S:
-            self._last_line = time.monotonic()
-            write_line(self._line())
 
     def _start(self) -> None:
         from tqdm import tqdm
 
-        self._started = self._last_line = time.monotonic()
+        self._started = time.monotonic()
         self._audio_s_before = self._tally.audio_s  # of the first file, which took no time here
         n = self._tally.n_missing
         self._bar = tqdm(total=n, unit="file", disable=None, file=sys.stderr, smoothing=0.05)
+        if self._bar.disable:
+            threading.Thread(target=self._write_lines, daemon=True).start()
+
+    def _write_lines(self) -> None:
+        """Write a line every 30 s, however long a file takes."""
+        while not self._ended.wait(LINE_EVERY_S):
+            write_line(self._line())
 
     def _speed(self) -> str:
         passed_s = max(time.monotonic() - self._started, 1e-3)

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 
+from artist_features.cli.options import add_root_option
 from artist_features.cli.stopping import OrderlyStop
 from artist_features.training.options import KINDS, Options
 from artist_features.training.recipes import RECIPES, Augmentation
@@ -24,6 +25,7 @@ def add_parser(commands):
     )
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="CSV: file,artist,title")
+    add_root_option(parser)
     parser.add_argument(
         "-o", "--output", dest="out", required=True, metavar="RUN", help="run folder"
     )
@@ -86,6 +88,7 @@ def run(args):
         crops=args.crops,
         check_crops=args.check_crops,
         cache=args.cache,
+        root=args.root,
         strategy=args.strategy,
         device=args.device,
         dtype=args.dtype,

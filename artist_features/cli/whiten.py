@@ -3,6 +3,7 @@
 import sys
 
 from artist_features.cli import train
+from artist_features.cli.options import add_root_option
 from artist_features.cli.stopping import OrderlyStop
 from artist_features.errors import display_path
 
@@ -19,6 +20,7 @@ def add_parser(commands):
     )
     parser.add_argument("model", metavar="MODEL", help="name, folder or hf://owner/name")
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="CSV: file,artist,title")
+    add_root_option(parser)
     parser.add_argument(
         "-o", "--output", dest="out", required=True, metavar="DIR", help="folder of the new model"
     )
@@ -47,6 +49,7 @@ def run(args):
             command=train.command_line(),
             cache=args.cache,
             split_seed=args.split_seed,
+            root=args.root,
             say=lambda text: print(text, file=sys.stderr),
             whole=stop.whole,
         )

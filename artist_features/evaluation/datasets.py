@@ -33,12 +33,13 @@ class Collection:
     unreadable: list = field(default_factory=list)
 
 
-def read_labelled(path, column="genre"):
+def read_labelled(path, column="genre", root=None):
     """List the tracks of a manifest with a column of classes, or of a folder of classes.
 
     Args:
         path: of a CSV, or of a folder with a sub-folder of recordings for each class.
         column: of the CSV that holds the class; it may not be "artist".
+        root: folder of the CSV's relative files; None means its own.
 
     Returns:
         `Collection` without splits. Artists whose names may be one artist's have one name;
@@ -48,16 +49,16 @@ def read_labelled(path, column="genre"):
         ManifestError: the manifest cannot be used, the column or the folders are missing.
         ValueError: the column is "artist" or "file".
     """
-    return _read_folder(Path(path)) if os.path.isdir(path) else _read_csv(path, column)
+    return _read_folder(Path(path)) if os.path.isdir(path) else _read_csv(path, column, root)
 
 
-def _read_csv(path, column):
+def _read_csv(path, column, root):
     if column in ("artist", "file"):
         raise ValueError(
             f"label column {column!r}: folds keep every artist whole, so {column}s cannot be "
             "classes; for artists use `artist-features evaluate artists`."
         )
-    rows = read_manifest(path)
+    rows = read_manifest(path, root)
     labels = {track.path: _field(track, column) for track in rows}
     if any(label is None for label in labels.values()):
         columns = ", ".join(["title", *rows[0].extra])

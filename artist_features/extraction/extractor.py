@@ -5,14 +5,14 @@ import functools
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from artist_features.config import FrontEnd, ModelCard
-from artist_features.errors import AudioError, AudioWarning, ModelError
+from artist_features.errors import AudioError, AudioWarning, ModelError, shortened
 from artist_features.extraction.arguments import (
     Decoder,
     Embedding,
@@ -24,7 +24,7 @@ from artist_features.extraction.arguments import (
 )
 from artist_features.extraction.decode import Source
 from artist_features.extraction.pipeline import Result, embed_events, inference_function
-from artist_features.extraction.recordings import check_there, several, to_source
+from artist_features.extraction.recordings import recordings_in, require_readable, to_source
 from artist_features.extraction.workers import DecodePool
 from artist_features.signal.audio import DECODERS
 from artist_features.signal.decoders import Span, av_installed
@@ -125,7 +125,7 @@ class Extractor:
 
     def results(
         self, sources: Iterable[Source], *, pool: Pool = "mean", n_sources: int | None = None
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """Yield a `Result` for each source, in the order in which they are finished.
 
         Args:
@@ -134,7 +134,7 @@ class Extractor:
             n_sources: how many there are, if known.
         """
         if pool not in ("mean", None):
-            raise ValueError(f"pool {pool!r}; allowed are 'mean' and None.")
+            raise ValueError(f"pool {shortened(repr(pool))}; allowed are 'mean' and None.")
         refuse_fork()
         isolated = self.isolated
         if isolated is None:
@@ -169,8 +169,9 @@ class Extractor:
                     self.timing["files"] += 1
                     self.timing["audio_s"] += facts.duration_s if facts else 0
                     path = waiting.pop(index).path
-                    if error is not None and error.path != path:
-                        # named as the caller did, not after a copy
+                    if error is not None:
+                        # named as the caller did, and without the decoder's frames, which a
+                        # caller that keeps the error would keep, and their memory
                         error = AudioError(error.code, error.message, path)
                     yield Result(index, path, embedding, facts, error)
         if n_in != n_out:
@@ -259,9 +260,11 @@ class Extractor:
     ) -> Embedding | list[Embedding] | tuple[Any, Any]:
         """Extract embeddings; see the function `extract` for arguments and results."""
         if on_error not in ("raise", "skip", "nan"):
-            raise ValueError(f"on_error {on_error!r}; allowed are 'raise', 'skip' and 'nan'.")
+            raise ValueError(
+                f"on_error {shortened(repr(on_error))}; allowed are 'raise', 'skip' and 'nan'."
+            )
         if pool not in ("mean", None):
-            raise ValueError(f"pool {pool!r}; allowed are 'mean' and None.")
+            raise ValueError(f"pool {shortened(repr(pool))}; allowed are 'mean' and None.")
         span = Span(offset, duration)
         if n_segments is not None:
             _positive("n_segments", n_segments)
@@ -269,65 +272,65 @@ class Extractor:
                 raise ValueError("n_segments spreads over whole files; leave offset and duration.")
         if return_times and (pool is not None or n_segments is not None):
             raise ValueError("return_times needs pool=None, and no n_segments.")
-        rows: list[Any]
-        items = several(audio)
+        items = recordings_in(audio)
         if items is None:
             source = to_source(audio, sample_rate, span, self.decoder, n_segments)
-            check_there(source)  # a typo is known before TensorFlow is loaded
+            require_readable(source)  # a typo is known before TensorFlow is loaded
             (result,) = self.results([source], pool=pool, n_sources=1)
             if result.error is not None:
                 raise result.error
             _warn_of_flaws(result)
             row = result.embedding
             return (row, self._times(row, span)) if return_times else row
-        # beside arrays, the rate is that of the arrays
-        arrays = [hasattr(item, "__array__") for item in items]
-        rates = [sample_rate if is_array or not any(arrays) else None for is_array in arrays]
-        sources = [
-            to_source(item, rate, span, self.decoder, n_segments)
-            for item, rate in zip(items, rates, strict=True)
-        ]
-        rows = [None] * len(sources)
-        found = self.results(sources, pool=pool, n_sources=len(sources))
-        for result in self._shown(found, len(sources)) if progress else found:
-            if result.error is not None:
+        items = _searched(items, on_error)
+        found = self._list_results(items, sample_rate, span, n_segments, pool)
+        by_index: dict[int, Any] = {}
+        with contextlib.closing(found):  # also where the caller keeps the exception
+            for result in found if not progress else _with_bar(found, _length(items)):
+                if result.error is None:
+                    _warn_of_flaws(result)
+                    by_index[result.index] = result.embedding
+                    continue
                 if on_error == "raise":
-                    raise result.error
-                _warn_of_failure(result, result.error, on_error)
+                    raise _numbered(result)
+                _warn_of_failure(result, _numbered(result), on_error)
                 if on_error == "nan":
                     shape = self.embedding_dim if pool else (1, self.embedding_dim)
-                    rows[result.index] = np.full(shape, np.nan, np.float32)
-            else:
-                _warn_of_flaws(result)
-                rows[result.index] = result.embedding
-        rows = [row for row in rows if row is not None]
+                    by_index[result.index] = np.full(shape, np.nan, np.float32)
+        rows = [by_index[index] for index in sorted(by_index)]
         if return_times:
             return rows, [self._times(row, span) for row in rows]
         if pool is None:
             return rows
         return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
 
+    def _list_results(
+        self,
+        items: Iterable[Any],
+        sample_rate: int | None,
+        span: Span,
+        n_segments: int | None,
+        pool: Pool,
+    ) -> Generator[Result, None, None]:
+        """Return the results of several recordings, which are taken one by one."""
+        n = _length(items)
+        arrays = n is not None and any(hasattr(item, "__array__") for item in items)
+        alone = n is not None and not arrays  # then a rate is wrong, as files state their own
+
+        def sources() -> Iterator[Source]:
+            for number, item in enumerate(items):
+                rate = sample_rate if alone or hasattr(item, "__array__") else None
+                try:
+                    yield to_source(item, rate, span, self.decoder, n_segments)
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"recording {number}: {error}") from None
+
+        return self.results(sources(), pool=pool, n_sources=n)
+
     def _times(self, rows: Embedding, span: Span) -> npt.NDArray[np.float64]:
         """Return where each segment begins in its recording, in seconds, float64 `(n,)`."""
         n, hop_s = len(rows), self.front_end.segment_hop_s
         return np.array([span.offset_s + k * hop_s for k in range(n)], np.float64)
-
-    def _shown(self, results: Iterator[Result], n: int) -> Iterator[Result]:
-        """Pass results on beside a bar, which starts once the model is there."""
-        from tqdm.auto import tqdm
-
-        bar, audio_s = None, 0.0
-        try:
-            for result in results:
-                bar = bar or tqdm(total=n, unit="file")
-                audio_s += result.facts.duration_s if result.facts else 0.0
-                speed = audio_s / max(bar.format_dict["elapsed"], 1e-3)
-                bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
-                bar.update()
-                yield result
-        finally:
-            if bar is not None:
-                bar.close()
 
 
 @overload
@@ -485,7 +488,9 @@ def check_options(batch_size: int, n_workers: int, decoder: Decoder) -> tuple[in
     if batch_size > _MAX_BATCH:
         raise ValueError(f"batch_size is {batch_size} segments; allowed is 1 to {_MAX_BATCH}.")
     if decoder not in ALL_DECODERS:
-        raise ValueError(f"decoder {decoder!r}; allowed are {', '.join(ALL_DECODERS)}.")
+        raise ValueError(
+            f"decoder {shortened(repr(decoder))}; allowed are {', '.join(ALL_DECODERS)}."
+        )
     if decoder == "tfio":
         from artist_features.extraction.tfio_decoder import require_tfio
 
@@ -529,6 +534,50 @@ def _built(card: ModelCard, weights: dict[str, Any]) -> "keras.Model":
     return _BUILT[key]
 
 
+def _searched(items: Iterable[Any], on_error: OnError) -> Iterable[Any]:
+    """Raise or warn for folders that the search of a folder could not look into."""
+    if not isinstance(items, list):
+        return items
+    for item in items:
+        if isinstance(item, AudioError):
+            if on_error == "raise":
+                raise item
+            warnings.warn(AudioWarning("skipped", item.message, item.path), stacklevel=4)
+    return [item for item in items if not isinstance(item, AudioError)]
+
+
+def _length(items: Iterable[Any]) -> int | None:
+    return len(items) if isinstance(items, Sized) else None
+
+
+def _with_bar(results: Iterator[Result], n: int | None) -> Iterator[Result]:
+    """Pass results on beside a bar, which starts with the first: the model is there then."""
+    from tqdm.auto import tqdm
+
+    bar, audio_s = None, 0.0
+    try:
+        for result in results:
+            if bar is None:
+                bar = tqdm(total=n, unit="file")
+            else:  # the first one took no time here
+                audio_s += result.facts.duration_s if result.facts else 0.0
+            speed = audio_s / max(bar.format_dict["elapsed"], 1e-3)
+            bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
+            bar.update()
+            yield result
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _numbered(result: Result) -> AudioError:
+    """Return the error of one of several recordings; one without a name gets its number."""
+    error = cast(AudioError, result.error)
+    if error.path is not None:
+        return error
+    return AudioError(error.code, f"recording {result.index}: {error.message}")
+
+
 def _warn_of_flaws(result: Result) -> None:
     for code, text in result.facts.flaws:
         warnings.warn(AudioWarning(code, f"{code}: {text}.", result.path), stacklevel=4)
@@ -542,5 +591,5 @@ def _warn_of_failure(result: Result, error: AudioError, on_error: OnError) -> No
 
 def _positive(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {value!r}; allowed is an integer of 1 or more.")
+        raise ValueError(f"{name} is {shortened(value)}; allowed is an integer of 1 or more.")
     return int(value)

@@ -130,10 +130,10 @@ def survey(paths, writer, *, retry_failed=False):
     Returns:
         `Tally` with `n_listed`, `n_changed` and `kept`.
     """
-    tally = Tally()
+    tally, folders = Tally(), {}
     writer.begin_walk()
     for item in paths:
-        path, _, stamp = _identified(item)
+        path, _, stamp = _path_name_stamp(item, folders)
         if writer.is_repeated(path):
             tally.n_repeated += 1
             continue
@@ -171,10 +171,10 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
     unsearched = deque()  # found by the decoders' threads, written by this one
 
     def missing():
-        n_sources = 0
+        n_sources, folders = 0, {}
         writer.begin_walk()
         for place, item in enumerate(paths):
-            path, name, stamp = _identified(item)
+            path, name, stamp = _path_name_stamp(item, folders)
             if writer.is_repeated(path) or writer.find(path) is not None:
                 continue
             if isinstance(item, AudioError):
@@ -217,14 +217,16 @@ def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_r
         tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
 
 
-def _identified(item: str | AudioError) -> tuple[str, str, tuple[int, int]]:
+def _path_name_stamp(
+    item: str | AudioError, folders: dict[str, str]
+) -> tuple[str, str, tuple[int, int]]:
     """Return (path that stands for a file, its name as given, (size, mtime)).
 
     Of a URI, whether it has changed could be told only by asking for it; of an error of the
     search, the folder is meant.
     """
     name = os.fsdecode(item.path if isinstance(item, AudioError) else item)
-    path = identity(name)
+    path = identity(name, folders)
     if isinstance(item, AudioError) or is_uri(item):
         return path, name, NO_FILE
     try:

@@ -10,13 +10,17 @@ import functools
 import itertools
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from artist_features.errors import AnyPath, AudioError
+
+if TYPE_CHECKING:  # imported when a model is used
+    import tensorflow as tf
 
 _PREFETCH_BATCHES = 2
 _ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
@@ -110,7 +114,7 @@ def embed_events(events, embed, segment_samples, batch_size, pooled, timing, cal
 
 
 @functools.lru_cache(maxsize=8)
-def _dataset_function(segment_samples):
+def _dataset_function(segment_samples: int) -> Callable[["tf.Tensor"], "tf.data.Dataset"]:
     """Return a function: int64 key to the `tf.data.Dataset` of `_sources[key]`.
 
     Traced once for each length of a segment. `Dataset.from_generator` would register its Python
@@ -118,7 +122,7 @@ def _dataset_function(segment_samples):
     """
     import tensorflow as tf
 
-    def pull(key):
+    def pull(key: "tf.Tensor") -> tuple["tf.Tensor", ...]:
         kinds = [tf.float32, tf.int64, tf.int64]
         tensors = tf.numpy_function(functools.partial(_pull, segment_samples), [key], kinds)
         for tensor, shape in zip(tensors, [(None, segment_samples), (None,), (None,)], strict=True):
@@ -130,14 +134,14 @@ def _dataset_function(segment_samples):
     options.autotune.enabled = False
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.int64)])
-    def dataset(key):
+    def dataset(key: "tf.Tensor") -> "tf.data.Dataset":
         batches = tf.data.Dataset.range(1 << 62).map(lambda _: pull(key))
         return batches.prefetch(_PREFETCH_BATCHES).with_options(options)
 
     return dataset
 
 
-def _pull(segment_samples, key):
+def _pull(segment_samples: int, key: np.int64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the next batch of a source; after its end, and when it is gone, an empty last one."""
     last = np.empty((0, segment_samples), np.float32), (), (_END,)
     segments, owners, closed = next(_sources.get(int(key), iter(())), last)

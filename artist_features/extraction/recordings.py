@@ -1,19 +1,20 @@
-"""The argument of `extract` to decoding sources: paths, audio files in memory, arrays, lists."""
+"""Turns the `audio` argument of `extract` into `Source`s: paths, audio in memory, arrays."""
 
+import io
 import os
-import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from artist_features.errors import AudioError, display_path
+from artist_features.errors import AudioError, display_path, shortened
 from artist_features.extraction.decode import EncodedAudio, Source
 from artist_features.extraction.remote import is_uri, require_fsspec
 from artist_features.signal.audio import check_array, opened
 from artist_features.signal.decoders import Span
 from artist_features.signal.folders import search_folder
 
+_LONGEST_NAME = 4096  # bytes
 _BYTES = (bytes, bytearray, memoryview)
 _ALLOWED = (
     "allowed are a path, an open binary file, bytes, an array of samples, (samples, sample_rate), "
@@ -21,15 +22,15 @@ _ALLOWED = (
 )
 
 
-def several(audio: Any) -> list[Any] | None:
-    """Return the recordings in a list, another iterable, an array of paths or a folder.
+def recordings_in(audio: Any) -> Iterable[Any] | None:
+    """Return the recordings of a list, another iterable, an array of paths or a folder.
 
     Returns:
-        list, or None where `audio` is one recording.
+        iterable, of a folder with an `AudioError` for each that cannot be searched; None where
+        `audio` is one recording.
 
     Raises:
-        AudioError: `no_permission` or `not_found`: a folder that cannot be searched, or
-            without audio.
+        AudioError: `not_a_file`: a folder without audio.
     """
     if isinstance(audio, (str, os.PathLike)):
         return _in_folder(audio) if os.path.isdir(audio) else None
@@ -38,16 +39,15 @@ def several(audio: Any) -> list[Any] | None:
     if hasattr(audio, "__array__"):
         kind = getattr(getattr(audio, "dtype", None), "kind", "")
         return np.asarray(audio).ravel().tolist() if kind in ("O", "U", "T") else None
-    return list(audio) if isinstance(audio, Iterable) else None
+    if hasattr(audio, "get_all_samples"):  # a decoder of torchcodec, as datasets gives it
+        return None
+    return audio if isinstance(audio, Iterable) else None
 
 
 def _in_folder(folder: Any) -> list[Any]:
     found = list(search_folder(folder))
-    for item in found:
-        if isinstance(item, AudioError):
-            raise item
     if not found:
-        raise AudioError("not_found", "no audio in this folder; check the path.", folder)
+        raise AudioError("not_a_file", "is a folder without audio; check the path.", folder)
     return found
 
 
@@ -76,8 +76,14 @@ def to_source(
     """
     if isinstance(audio, Mapping):
         audio, sample_rate = _of_datasets(audio, sample_rate)
+    elif hasattr(audio, "get_all_samples"):
+        # torchcodec's, with samples of shape (n_channels, n_samples)
+        heard = audio.get_all_samples()
+        rate = _only_rate(audio, sample_rate, heard.sample_rate)
+        audio, sample_rate = _samples(heard.data).T, rate
     elif _is_pair(audio):
-        audio, sample_rate = audio[0], _only_rate(audio, sample_rate, audio[1])
+        rate = _only_rate(audio, sample_rate, audio[1])
+        audio, sample_rate = _as_array(audio[0]), rate
     if isinstance(audio, _BYTES) or hasattr(audio, "read"):
         audio = _encoded(audio)
     if isinstance(audio, (str, os.PathLike, EncodedAudio)):
@@ -91,7 +97,7 @@ def to_source(
             require_fsspec(audio)
         return source
     if not hasattr(audio, "__array__"):
-        raise TypeError(f"audio is {type(audio).__name__} {reprlib.repr(audio)[:80]}; {_ALLOWED}.")
+        raise TypeError(f"audio is {type(audio).__name__} {shortened(audio, 80)}; {_ALLOWED}.")
     samples = check_array(_samples(audio), sample_rate)  # which refuses a rate of None
     return Source(samples, int(sample_rate), span)  # type: ignore[arg-type]
 
@@ -99,25 +105,27 @@ def to_source(
 def _of_datasets(audio: Mapping[str, Any], sample_rate: int | None) -> tuple[Any, int | None]:
     """Return (audio, sample rate or None) of a row of Hugging Face's `datasets.Audio`."""
     if "array" in audio and "sampling_rate" in audio:
-        samples = audio["array"]
-        samples = np.asarray(samples) if isinstance(samples, list) else samples
-        return samples, _only_rate(audio, sample_rate, audio["sampling_rate"])
+        return _as_array(audio["array"]), _only_rate(audio, sample_rate, audio["sampling_rate"])
     if audio.get("bytes") is not None:
         name = audio.get("path")
         return EncodedAudio(bytes(audio["bytes"]), name), sample_rate
     if audio.get("path") is not None:
         return os.fspath(audio["path"]), sample_rate
     raise TypeError(
-        f"audio is a dict with the keys {reprlib.repr(list(audio))[:80]}; allowed are "
+        f"audio is a dict with the keys {shortened(list(audio), 80)}; allowed are "
         "{'array', 'sampling_rate'} and {'bytes', 'path'}, as Hugging Face's datasets give them."
     )
+
+
+def _as_array(samples: Any) -> Any:
+    return np.asarray(samples) if isinstance(samples, list) else samples
 
 
 def _only_rate(audio: Any, given: int | None, own: Any) -> Any:
     if given is not None:
         raise ValueError(
-            f"sample_rate is {given}, and the {type(audio).__name__} states {own} itself; leave "
-            "sample_rate out."
+            f"sample_rate is {shortened(given)}, and the {type(audio).__name__} states "
+            f"{shortened(own)} itself; leave sample_rate out."
         )
     return own
 
@@ -125,14 +133,20 @@ def _only_rate(audio: Any, given: int | None, own: Any) -> Any:
 def _encoded(audio: Any) -> EncodedAudio:
     """Read bytes or an open file from where it stands."""
     if isinstance(audio, _BYTES):
-        return EncodedAudio(bytes(audio))
+        data = bytes(audio)
+        if b"\0" not in data[:_LONGEST_NAME] and os.path.exists(data[:_LONGEST_NAME] or b"\0"):
+            raise TypeError(
+                f"audio is the bytes {shortened(data, 80)}, which name a file; bytes are audio "
+                "data. Decode a name by os.fsdecode."
+            )
+        return EncodedAudio(data)
     name = getattr(audio, "name", None)
     name = name if isinstance(name, (str, os.PathLike)) else None
-    data = audio.read()
+    data = None if isinstance(audio, io.TextIOBase) else audio.read()
     if not isinstance(data, _BYTES):
         raise TypeError(
-            f"audio is a {type(audio).__name__} that reads {type(data).__name__}; open the file "
-            "in binary mode, 'rb'."
+            f"audio is a {type(audio).__name__} that does not read bytes; open the file in "
+            "binary mode, 'rb'."
         )
     return EncodedAudio(bytes(data), name)
 
@@ -144,7 +158,7 @@ def _samples(audio: Any) -> Any:
     return np.asarray(audio)
 
 
-def check_there(source: Source) -> None:
+def require_readable(source: Source) -> None:
     """Raise `AudioError` if a local file cannot be opened."""
     path = source.path
     if path is not None and not isinstance(source.audio, EncodedAudio) and not is_uri(path):

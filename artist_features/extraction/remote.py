@@ -45,24 +45,29 @@ def is_uri(path):
     return isinstance(path, str) and is_link(path) and not os.path.lexists(path)
 
 
-def identity(path: str | bytes | os.PathLike) -> str:
-    """Return the one path that stands for a file: absolute, links followed; a URI as it is."""
+def identity(path: str | bytes | os.PathLike, folders: dict[str, str] | None = None) -> str:
+    """Return the one path that stands for a file: absolute, links followed; a URI as it is.
+
+    A link that leads nowhere stands for itself.
+
+    Args:
+        path: of a file or folder.
+        folders: real paths of folders, kept while many files are looked at.
+    """
     path = os.fsdecode(path)
     if is_uri(path):
         return path
     folder, name = os.path.split(path)
     try:
-        if name in ("", ".", "..") or os.path.islink(path):
+        if name in ("", ".", "..") or (os.path.islink(path) and os.path.exists(path)):
             return os.path.realpath(path)
-        return os.path.join(_real_folder(os.getcwd(), folder), name)
+        folders = {} if folders is None else folders
+        if folder not in folders:
+            folders.clear()  # files of one folder come one after the other
+            folders[folder] = os.path.realpath(folder or ".")
+        return os.path.join(folders[folder], name)
     except ValueError:  # a zero byte: no possible name
         return path
-
-
-@functools.lru_cache(maxsize=256)
-def _real_folder(_working: str, folder: str) -> str:
-    """Return the real path of a folder; files of one folder come one after the other."""
-    return os.path.realpath(folder or ".")
 
 
 def is_link(text):
@@ -110,7 +115,7 @@ def fetched(source, is_stopped=None):
     """
     if isinstance(source.audio, EncodedAudio):
         if not source.audio.data:
-            text = "0 bytes; an open file is read from where it stands, seek(0) goes to its start."
+            text = "0 bytes of audio; was it an open file that is read already, seek(0) first."
             raise AudioError("empty", text, source.path)
         copy = _private_file([source.audio.data])
     elif is_uri(source.path):
@@ -137,7 +142,7 @@ def local_copy(uri, is_stopped=None):
             for everything else: network, time out, a missing package.
     """
 
-    def blocks():
+    def blocks() -> Iterator[bytes]:
         for block in _blocks(uri):
             if is_stopped is not None and is_stopped():
                 raise AudioError("unavailable", "stopped while it was fetched.", uri)

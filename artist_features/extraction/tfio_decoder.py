@@ -44,6 +44,9 @@ def decode_tfio(fd, container, path, span):
     """Decode in a TensorFlow graph; yields as `artist_features.signal.decoders` says."""
     import tensorflow as tf
 
+    if container.start:
+        text = "decoder 'tfio' reads no file with a tag in front. Use decoder='auto'."
+        raise AudioError("unsupported", text, path)
     try:
         os.lseek(fd, 0, os.SEEK_SET)
         with soundfile.SoundFile(fd, closefd=False) as header:

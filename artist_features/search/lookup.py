@@ -59,6 +59,8 @@ def find_query(index, path, *, model=None, on_loaded=None):
         card, _ = registry.read_model(model)
         index.check_model(card.weights_sha256, card.graph_sha256, card.name)
     row = index.row_of(identity(path))
+    if row is None:  # of an index that was built from other paths
+        row = index.row_of(os.path.abspath(os.fsdecode(path)))
     if row is not None:
         return Query(index.track(row), index.vector(row), row)
     if not is_uri(os.fsdecode(path)):

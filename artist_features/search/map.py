@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from artist_features.errors import display_path
+from artist_features.extraction.remote import is_uri
 from artist_features.files import check_new_file, write_atomically
 from artist_features.search import layout, map_texts
 from artist_features.search.page import build_page
@@ -19,6 +20,7 @@ def write_map(
     out,
     *,
     manifest=None,
+    root=None,
     color=None,
     audio_base=None,
     seed=0,
@@ -36,6 +38,7 @@ def write_map(
         embeddings: path of a table or folder written by `artist-features extract`.
         out: path of the page, ending `.html`.
         manifest: path of a manifest CSV that gives titles, artists and more, or None.
+        root: folder of its relative files; None means its own.
         color: its column that decides the colour, or "folder"; see `describe_tracks`.
         audio_base: URL of the folder that holds the tracks (the manifest's, if there is
             one); None: links lead from the page to the files.
@@ -67,8 +70,11 @@ def write_map(
     found = read_embeddings([embeddings])
     paths = [track.path for track in found.tracks]
     n, model = len(paths), found.made_with.get("model")
-    texts = map_texts.describe_tracks(paths, manifest, color)
-    root = None if manifest is None else os.path.dirname(os.path.realpath(manifest))
+    texts = map_texts.describe_tracks(paths, manifest, color, root)
+    if manifest is not None:
+        root = os.path.realpath(os.path.dirname(manifest) if root is None else root)
+        if not all(is_uri(path) or Path(path).is_relative_to(root) for path in paths):
+            root = None  # the manifest lies elsewhere: the deepest folder that holds all
     links = map_texts.audio_links(paths, out, audio_base, root)
     for path in found.no_direction if say else ():
         say(f"{display_path(path)}: left out, its vector is all zeros or not finite")

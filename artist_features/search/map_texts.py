@@ -29,7 +29,7 @@ class TrackTexts:
     n_unlisted: int
 
 
-def describe_tracks(paths, manifest=None, color=None):
+def describe_tracks(paths, manifest=None, color=None, root=None):
     """Join paths with a manifest.
 
     Args:
@@ -37,6 +37,7 @@ def describe_tracks(paths, manifest=None, color=None):
         manifest: path of a manifest CSV, or None.
         color: column of the manifest that decides the colour, or "folder": the name of
             the folder that holds the file. None: "artist" with a manifest, else no groups.
+        root: folder of the manifest's relative files; None means its own.
 
     Returns:
         `TrackTexts`.
@@ -50,7 +51,7 @@ def describe_tracks(paths, manifest=None, color=None):
             f"--color {color} needs --manifest, which has the column; without one, "
             f"--color {FOLDER} colours by the folder that holds the file."
         )
-    known = {} if manifest is None else _by_path(manifest)
+    known = {} if manifest is None else _by_path(manifest, root)
     color = color or (None if manifest is None else "artist")
     if known and color != FOLDER:
         _check_column(next(iter(known.values())), color, manifest)
@@ -58,8 +59,8 @@ def describe_tracks(paths, manifest=None, color=None):
     if manifest is not None and not any(tracks):
         raise ManifestError(
             f"lists none of the {len(paths)} tracks, of which the first is "
-            f"{display_path(paths[0])}; give the manifest of these files, and run from the "
-            "folder that their paths start from.",
+            f"{display_path(paths[0])}; give the manifest of these files; relative ones are "
+            "taken from its own folder, or from --root.",
             manifest,
         )
     titles, artists, groups = [], [], []
@@ -100,7 +101,7 @@ def audio_links(paths, page, base=None, root=None):
             f"--audio-base {base!r}; allowed are http:, https: and file: URLs and relative ones."
         )
     if base is None:
-        start = os.path.dirname(os.path.realpath(page))
+        start = os.path.realpath(os.path.dirname(os.path.abspath(page)))
     elif root is not None:
         start = os.path.abspath(root)
     else:
@@ -136,8 +137,8 @@ def _common_folder(paths):
     return os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
 
 
-def _by_path(manifest):
-    tracks = read_manifest(manifest)
+def _by_path(manifest, root):
+    tracks = read_manifest(manifest, root)
     if not tracks:
         raise ManifestError("lists no tracks; give one that does.", manifest)
     return {_key(track.path): track for track in tracks}

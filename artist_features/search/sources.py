@@ -42,8 +42,6 @@ class Embeddings:
 def read_embeddings(paths):
     """Read tables that `artist-features extract` wrote.
 
-    Relative paths of recordings are taken as relative to the working directory.
-
     Args:
         paths: list of `.npz`, `.parquet` or folders of shards, made in the same way.
 
@@ -85,6 +83,10 @@ def _check_same(found, made_with, path):
     found.made_with = found.made_with or made_with
     for name in sorted((made_with.keys() | found.made_with.keys()) - {*_NOT_OF_THE_VECTORS}):
         if made_with.get(name) != found.made_with.get(name):
+            models = [record.get("model") for record in (made_with, found.made_with)]
+            if models[0] != models[1]:
+                text = f"of model {models[0]!r}, an earlier one of {models[1]!r}; keep them apart."
+                raise OutputError("mismatch", text, path)
             raise OutputError(
                 "mismatch",
                 f"made with {name} = {str(made_with.get(name))[:16]}, an earlier table with "
@@ -121,12 +123,13 @@ def known_duration_s(made_with, read_s):
     return 0.0 if part else float(read_s)
 
 
-def join_manifest(tracks, manifest):
+def join_manifest(tracks, manifest, root=None):
     """Give tracks the artist, title and further columns of a manifest, by path.
 
     Args:
         tracks: list of `IndexedTrack`.
-        manifest: path of a CSV (`file`, `artist`, `title`, then any), files relative to it.
+        manifest: path of a CSV (`file`, `artist`, `title`, then any).
+        root: folder of its relative files; None means its own.
 
     Returns:
         (list of `IndexedTrack`, number of those that the manifest lists).
@@ -136,7 +139,7 @@ def join_manifest(tracks, manifest):
     """
     from artist_features.training.manifest import read_manifest
 
-    known = {identity(track.path): track for track in read_manifest(manifest)}
+    known = {identity(track.path): track for track in read_manifest(manifest, root)}
     joined, n_listed = [], 0
     for track in tracks:
         found = known.get(track.path)
@@ -146,8 +149,8 @@ def join_manifest(tracks, manifest):
         joined.append(track)
     if not n_listed:
         raise ManifestError(
-            f"lists none of the {len(tracks)} recordings; the first is {tracks[0].path}. Its files "
-            "are taken relative to the manifest's own folder.",
+            f"lists none of the {len(tracks)} recordings; the first is {tracks[0].path}. Relative "
+            "files are taken from the manifest's own folder, or from --root.",
             manifest,
         )
     return joined, n_listed
@@ -164,7 +167,7 @@ def read_tags(tracks, *, progress=False):
         (list of `IndexedTrack`, list of `AudioError`, one for each file that cannot be read).
 
     Raises:
-        ImportError: mutagen, the extra `[train]`, is not installed.
+        ImportError: mutagen, the extra `[tags]`, is not installed.
     """
     from artist_features.training import scan
 

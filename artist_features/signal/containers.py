@@ -14,6 +14,7 @@ from artist_features.errors import AnyPath, AudioError
 from artist_features.signal import flac, mp3
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
+_MOST_TAGS, _MOST_PADDING = 64, 16 << 20  # bytes of zeros after a tag
 _STREAM_HEAD = 1 << 16  # bytes in which the first whole frame of a stream begins
 _STREAMED_BITS = 0x7FFF0000  # set in the sizes that writers to a pipe put
 
@@ -27,10 +28,11 @@ _AUDIO_MAGIC = (
     (0, b"caff", "caf"),
     (0, b".snd", "au"),
     (0, b"riff", "w64"),
-    *((4, box, "mp4") for box in (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free")),
+    (4, b"ftyp", "mp4"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
 )
+_BOXES = (*(b"moov", b"mdat", b"wide", b"skip", b"free"), *(b"styp", b"moof", b"sidx", b"pnot"))
 _OTHER_MAGIC = (
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x89PNG", "a PNG picture"),
@@ -92,11 +94,13 @@ def identify(fd, size, path):
     whole = (start, size, (0, b"")) if start else ()  # decoders do not see the tag
     for offset, magic, kind in _AUDIO_MAGIC:
         if head[offset : offset + len(magic)] == magic:
-            if kind == "wav" and not start:
-                return _wav(fd, size, path)
+            if kind == "wav":
+                return _wav(fd, size, start, path)
             if kind == "flac" and (patch := flac.length_patch(fd, size, start)):
                 return Container("flac", start, size, patch)
             return Container(kind, *whole)
+    if head[4:8] in _BOXES and _is_box(head, size - start):
+        return Container("mp4", *whole)
     if _adts_bytes(head):
         return Container("aac", *whole)
     if mp3.parse_frame(head):
@@ -112,12 +116,12 @@ def identify(fd, size, path):
     frames = _find_adts(fd, start)
     if frames is not None:
         return Container("aac", frames, size, (0, b""))
-    return Container("mp3" if start else "unknown")
+    return Container("unknown", start)
 
 
-def describe_head(fd):
+def describe_head(fd, start=0):
     """Return the first bytes of a file as text for an error message."""
-    head = os.pread(fd, 16, 0)
+    head = os.pread(fd, 16, start)
     return "only zero bytes" if not head.strip(b"\0") else repr(head)[1:]
 
 
@@ -169,29 +173,30 @@ def _chunks(fd, kind, start=0):
         position += size + -size % alignment
 
 
-def _wav(fd: int, size: int, path: AnyPath) -> Container:
+def _wav(fd: int, size: int, start: int, path: AnyPath) -> Container:
     """Refuse what no decoder reads; mend a size of the samples that is too small.
 
     A writer that was killed, or one that wrote more than 4 GiB, leaves such a size. Samples go on
     after it where no chunk begins.
     """
-    _check_wav(fd, size, path)
-    if os.pread(fd, 4, 0) not in (b"RIFF", b"RIFX"):
-        return Container("wav")  # RF64 has 64 bits for it
+    _check_wav(fd, size, start, path)
+    as_it_is = Container("wav", start, size, (0, b"")) if start else Container("wav")
+    if os.pread(fd, 4, start) not in (b"RIFF", b"RIFX"):
+        return as_it_is  # RF64 has 64 bits for it
     end = None
-    for name, position, length in _chunks(fd, "wav"):
+    for name, position, length in _chunks(fd, "wav", start):
         if name == b"data" and end is None:
             place, end = position - 4, position + length
         elif end is not None and _is_chunk(name, position, length, size):
-            return Container("wav")
+            return as_it_is
         elif end is not None:
             break
     rest = 0 if end is None else size - end
     if rest < max(HEADER_BYTES, 0.01 * size) or os.pread(fd, 8, end).startswith(mp3.TAGS):
-        return Container("wav")
+        return as_it_is
     # up to the end of the file, or as far as 32 bits reach
     beyond = max(0, size - place - 4 - 0xFFFFFFFF)
-    return Container("wav", 0, size, (place, b"\xff" * 4), n_unread=beyond)
+    return Container("wav", start, size, (place, b"\xff" * 4), n_unread=beyond)
 
 
 def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
@@ -200,10 +205,10 @@ def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
     return letters.isalnum() and position + length <= size + 1
 
 
-def _check_wav(fd, size, path):
-    order = ">" if os.pread(fd, 4, 0) == b"RIFX" else "<"
+def _check_wav(fd, size, start, path):
+    order = ">" if os.pread(fd, 4, start) == b"RIFX" else "<"
     has_format = False
-    for name, position, length in _chunks(fd, "wav"):
+    for name, position, length in _chunks(fd, "wav", start):
         if name == b"data" and has_format:
             if length == 0 < size - position:
                 raise AudioError(
@@ -291,12 +296,17 @@ def _mp3(fd, size, start, path):
 def _after_tags(fd: int, size: int, path: AnyPath) -> int:
     """Return where the audio begins: after ID3 tags, and the zeros that pad them."""
     start = 0
-    while (head := os.pread(fd, 10, start)).startswith(b"ID3") and len(head) == 10:
-        start = _id3_end(head, start, size, path)
-        while start < size and not (zeros := os.pread(fd, 4096, start)).lstrip(b"\0"):
-            start += len(zeros)
-        if start < size:
-            start += len(zeros) - len(zeros.lstrip(b"\0"))
+    for _ in range(_MOST_TAGS):
+        head = os.pread(fd, 10, start)
+        if not head.startswith(b"ID3") or len(head) < 10:
+            break
+        start = end = _id3_end(head, start, size, path)
+        while start < min(size, end + _MOST_PADDING):
+            block = os.pread(fd, 1 << 20, start)
+            n_zeros = len(block) - len(block.lstrip(b"\0"))
+            start += n_zeros
+            if n_zeros < len(block):
+                break
     if start == size:
         raise _only_a_tag(size, path)
     return start
@@ -322,6 +332,12 @@ def _id3_end(head: bytes, start: int, size: int, path: AnyPath) -> int:
             path,
         )
     return end
+
+
+def _is_box(head: bytes, size: int) -> bool:
+    """Return whether an MP4 box of a possible length begins with these bytes."""
+    length = int.from_bytes(head[:4], "big")
+    return length in (0, 1) or 8 <= length <= size
 
 
 def _adts_bytes(head: bytes) -> int:

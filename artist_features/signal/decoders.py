@@ -233,7 +233,7 @@ def open_error(fd, container, path, cause, *, tried_ffmpeg=False):
     if container.kind == "unknown":
         return AudioError(
             "unsupported",
-            f"no known audio format; the file starts with {describe_head(fd)}. "
+            f"no known audio format; the file starts with {describe_head(fd, container.start)}. "
             "Readable are wav, flac, ogg, opus, mp3, aiff, au, caf, and with the extra [av] "
             "m4a, mp4, aac, wma, webm.",
             path,

@@ -11,6 +11,7 @@ import os
 import struct
 from dataclasses import dataclass
 
+_VBRI_COUNT = 50  # byte of a frame at which VBRI states the number of frames
 _SEARCH_BYTES = 1 << 18  # junk allowed before the first frame, and searched at a time
 _CHAIN = 3  # consecutive frame headers that are no coincidence
 _CHUNK_BYTES = 1 << 20
@@ -132,7 +133,10 @@ def survey(fd, size, start):
     tolerance = max(2, 0.01 * n_frames)
     cut = stated_bytes > 1.01 * (size - start) or stated_frames < _ABSURD * n_frames
     if abs(stated_frames - n_frames) <= tolerance or (stated_frames > n_frames and cut):
-        return Survey(stated_frames * seconds, end, True, **found)
+        # libsndfile does not read VBRI, and stops at a length that it guesses instead
+        return Survey(stated_frames * seconds, end, at != _VBRI_COUNT, **found)
+    if at == _VBRI_COUNT:
+        return Survey(n_frames * seconds, end, False, **found)
     patch = start + at, struct.pack(">I", n_frames)
     return Survey(n_frames * seconds, end, False, patch, **found)
 
@@ -151,7 +155,7 @@ def _stated_length(head, frame):
         return (at + 8, n_frames, n_bytes if flags & 2 else 0) if flags & 1 else None
     if head[36:40] == b"VBRI" and len(head) >= 54:
         n_bytes, n_frames = struct.unpack_from(">II", head, 46)
-        return 50, n_frames, n_bytes
+        return _VBRI_COUNT, n_frames, n_bytes
     return None
 
 

@@ -70,7 +70,7 @@ def steps_dataset(
     here = n_parts // context.num_input_pipelines if context else 1
     first = here * context.input_pipeline_id if context else 0
 
-    def read_element(element):
+    def read_element(element: np.int64) -> tuple[np.ndarray, ...]:
         step, place = divmod(int(element), here)
         return read(step, first + place, n_parts)
 

@@ -58,7 +58,7 @@ class TrainingSet:
         return float(self.cache.lengths[self.free].sum()) / self.cache.sample_rate / 3600
 
 
-def load(manifests, cache_folder, front_end, *, n_artists=None, split_seed=0):
+def load(manifests, cache_folder, front_end, *, n_artists=None, split_seed=0, root=None):
     """Read manifests, decode what is not in the cache yet, and divide the tracks.
 
     Without a `split` column whole artists are held out: 1 in 10 for the check and 2 in
@@ -72,6 +72,7 @@ def load(manifests, cache_folder, front_end, *, n_artists=None, split_seed=0):
         n_artists: label no more than this many artists, drawn by the seed; the others'
             tracks count as unlabelled. None means all.
         split_seed: of the division and of that draw.
+        root: folder of relative files; None means that of each manifest.
 
     Returns:
         `TrainingSet`.
@@ -79,7 +80,7 @@ def load(manifests, cache_folder, front_end, *, n_artists=None, split_seed=0):
     Raises:
         ManifestError: a manifest or a file in it cannot be used.
     """
-    tracks, splits = read_splits(manifests, split_seed)
+    tracks, splits = read_splits(manifests, split_seed, root)
     cache = AudioCache.build([t.path for t in tracks], cache_folder, front_end.sample_rate)
     usable = cache.lengths >= front_end.segment_samples
     labels = _labels(tracks, (splits == "train") & usable, n_artists, split_seed)
@@ -108,12 +109,15 @@ def load(manifests, cache_folder, front_end, *, n_artists=None, split_seed=0):
     )
 
 
-def read_splits(manifests: Sequence[str | Path], seed: int = 0) -> tuple[list[Track], np.ndarray]:
+def read_splits(
+    manifests: Sequence[str | Path], seed: int = 0, root: str | Path | None = None
+) -> tuple[list[Track], np.ndarray]:
     """Read manifests and split their artists.
 
     Args:
         manifests: paths of CSV files.
         seed: of the split of those without a `split` column.
+        root: folder of relative files; None means that of each manifest.
 
     Returns:
         list of `Track`, and for each of them "train", "valid", "test", or "left out": in one
@@ -124,7 +128,7 @@ def read_splits(manifests: Sequence[str | Path], seed: int = 0) -> tuple[list[Tr
     """
     tracks, splits, sources = [], [], []
     for manifest in manifests:
-        rows = read_manifest(manifest)
+        rows = read_manifest(manifest, root)
         require_files(manifest, rows)
         tracks += rows
         splits += splits_of(rows, manifest, by="artist", seed=seed)
@@ -142,27 +146,35 @@ def _numbered(labels, training):
     return names, [np.array(tracks, int) for tracks in rows.values()]
 
 
-def require_artists(manifests: Sequence[str | Path], n_least: int, split_seed: int = 0) -> None:
+def require_artists(
+    manifests: Sequence[str | Path],
+    n_least: int,
+    split_seed: int = 0,
+    root: str | Path | None = None,
+) -> None:
     """Check manifests before anything is made: readable, and enough artists to train on.
 
     Args:
         manifests: paths of CSV files.
         n_least: artists with two or more tracks in the split `train`.
         split_seed: of the division.
+        root: folder of relative files; None means that of each manifest.
 
     Raises:
         ManifestError: a manifest or a file in it cannot be used, or there are too few.
     """
-    tracks, splits = read_splits(manifests, split_seed)
+    tracks, splits = read_splits(manifests, split_seed, root)
     training = (splits == "train").tolist()
     counts = Counter(t.artist for t, is_used in zip(tracks, training, strict=True) if is_used)
     n = sum(count > 1 for artist, count in counts.items() if artist)
-    if not any(training) or n < n_least:
+    if n < n_least:
         raise ManifestError(
-            f"{n} artists to train on; needed are {max(1, n_least)} or more artists with two or "
-            "more readable tracks each in the split 'train'.",
+            f"{n} artists to train on; needed are {n_least} or more artists with two or more "
+            "tracks each in the split 'train'.",
             manifests[0],
         )
+    if not any(training):
+        raise ManifestError("no track in the split 'train'; list some.", manifests[0])
 
 
 def manifests_sha256(manifests):

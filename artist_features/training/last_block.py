@@ -38,6 +38,7 @@ def whiten(
     name="",
     cache=None,
     split_seed=0,
+    root=None,
     force=False,
     command="",
     say=print,
@@ -56,6 +57,7 @@ def whiten(
         name: of the new model; "" means that of the folder.
         cache: folder of prepared audio, as of a training run; None means OUT/cache.
         split_seed: of the held-out artists, as in training.
+        root: folder of relative files; None means that of each manifest.
         force: write into a folder with files in it, and replace those of a model.
         command: for the card.
         say: function that takes lines for the user.
@@ -81,7 +83,7 @@ def whiten(
     try:
         _claim(Path(out), force)
         cache = cache or Path(out) / "cache"
-        found = data.load(manifests, cache, card.front_end, split_seed=split_seed)
+        found = data.load(manifests, cache, card.front_end, split_seed=split_seed, root=root)
     except OSError as error:
         text = f"cannot be written ({error.strerror or error}); choose another folder."
         raise OutputError("not_writable", text, error.filename or out) from None

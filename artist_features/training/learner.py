@@ -123,7 +123,7 @@ class Learner:
         sums = self._strategy.run(step, args=(batch,))
         return {n: self._strategy.reduce(_REPLICA_SUM, v, axis=None) for n, v in sums.items()}
 
-    def _crops_step(self, batch):
+    def _crops_step(self, batch: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         log_mel, labels, *vectors = batch
         log_mel = tf.cast(log_mel, tf.float32)
         parts = []
@@ -138,7 +138,7 @@ class Learner:
             scaled = self._scaled(self._recipe.label_weight[self._kind] * label + match)
         return self._learn(tape, scaled, label, cosine, labels.shape[0])
 
-    def _audio_step(self, batch):
+    def _audio_step(self, batch: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         crops, gain_db, eq_db, low_hz, high_hz, labels = batch
         waveform = tf.cast(crops, tf.float32) / 32767 * 10 ** (gain_db / 20)[:, None]
         clean = self._front(waveform[..., None], training=False)
@@ -156,12 +156,19 @@ class Learner:
             scaled = self._scaled(loss)
         return self._learn(tape, scaled, label, cosine, n)
 
-    def _scaled(self, loss):
+    def _scaled(self, loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return (loss, loss with the penalty of the weights, scaled for float16)."""
         penalty = tf.add_n(self.student.losses) / self._n_replicas
         return loss, (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
 
-    def _learn(self, tape, losses, label, cosine, n):
+    def _learn(
+        self,
+        tape: tf.GradientTape,
+        losses: tuple[tf.Tensor, tf.Tensor],
+        label: tf.Tensor,
+        cosine: tf.Tensor,
+        n: int,
+    ) -> dict[str, tf.Tensor]:
         """Update the weights; return what the step reports."""
         loss, scaled = losses
         self._update(tape.gradient(scaled, self._trainable))
@@ -212,7 +219,9 @@ class Learner:
         cosine = tf.reduce_sum(unit(embeddings) * unit(target)) / n_global
         return tf.reduce_sum(distillation(embeddings, target)) / n_global, cosine
 
-    def _vectors_loss(self, embeddings, target):
+    def _vectors_loss(
+        self, embeddings: tf.Tensor, target: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         recipe, n_global = self._recipe, tf.shape(target)[0] * self._n_replicas
         n_global = tf.cast(n_global, tf.float32)
         others, other_targets = self._gather(embeddings), self._gather(target)
@@ -248,7 +257,7 @@ class Learner:
         gradients = [gradient / self._n_replicas for gradient in gradients]
         self.optimizer.apply(gradients, self._trainable)
 
-    def teach(self, waveforms):
+    def teach(self, waveforms: np.ndarray) -> np.ndarray:
         """Return the teacher's embeddings of what the student hears, float32 `(n, dim)`."""
         return np.asarray(self._teacher(self._front(tf.constant(waveforms)), training=False))
 
@@ -257,11 +266,12 @@ class Learner:
         return np.asarray(self._heads["artist"](tf.constant(embeddings)))
 
 
-def _after(model, layer):
+def _after(model: keras.Model, layer: str) -> keras.Model:
+    """Return the part of a model from the output of a layer on."""
     return keras.Model(model.get_layer(layer).output, model.output)
 
 
-def _standardisation(vectors):
+def _standardisation(vectors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (mean, scale) `(dim,)` of each teacher; the scale of what does not vary is 0.
 
     Teachers weigh as in `metrics.agreement`, and a number has a variance of about 1.

@@ -31,13 +31,14 @@ class Track:
     line: int | None = field(default=None, compare=False)
 
 
-def read_manifest(path):
+def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Track]:
     """Read a manifest CSV (UTF-8, header first: file, artist, title, then any).
 
-    Files need not exist. Relative ones are taken from the manifest's folder, and stay inside.
+    Files need not exist. Relative ones are taken from the root, and stay inside.
 
     Args:
         path: of the CSV. A byte-order mark, CRLF and blank lines are accepted.
+        root: folder of relative files; None means the manifest's own.
 
     Returns:
         list of `Track`, in the file's order.
@@ -47,6 +48,7 @@ def read_manifest(path):
             is missing, a relative path leads out of the folder, or a file is listed twice.
     """
     text = _read_text(path)
+    folder = Path(path).parent if root is None else Path(root)
     rows = _rows(text, path)
     _, header = next(rows, (1, []))
     if twice := [name for name in header if header.count(name) > 1]:
@@ -73,15 +75,16 @@ def read_manifest(path):
             )
         record = dict(zip(header, row, strict=True))
         file = _inside(record.pop("file"), path, line)
-        if file in first_line:
+        whole = os.path.abspath(folder / file)
+        if whole in first_line:
             raise ManifestError(
-                f"file {file!s} is already on line {first_line[file]}; list each track once.",
+                f"file {file!s} is already on line {first_line[whole]}; list each track once.",
                 path,
                 line,
             )
-        first_line[file] = line
+        first_line[whole] = line
         artist, title = record.pop("artist").strip(), record.pop("title").strip()
-        tracks.append(Track(Path(path).parent / file, artist, title, record, line))
+        tracks.append(Track(folder / file, artist, title, record, line))
     return tracks
 
 
@@ -99,8 +102,8 @@ def require_files(path, tracks):
     if missing:
         raise ManifestError(
             f"file {file_name(missing[0], path)} is missing, {len(missing)} of {len(tracks)} files "
-            "are; paths are relative to the manifest's folder. Bring the files back, or "
-            "remove their rows.",
+            "are; relative paths are taken from the manifest's folder, or from --root. Bring the "
+            "files back, or remove their rows.",
             path,
             missing[0].line,
         )
@@ -183,7 +186,7 @@ def _inside(name, path, line):
     file = PurePosixPath(name)
     if not file.parts or "\0" in name:
         raise ManifestError(f"file is {name!r}; a path is needed.", path, line)
-    if ".." in file.parts:
+    if not file.is_absolute() and ".." in file.parts:
         raise ManifestError(
             f"file {name!r} leads out of the manifest's folder; relative paths must stay inside. "
             "Give an absolute one.",

@@ -24,6 +24,7 @@ class Options:
         crops, check_crops: folders of distillation sets (see `crop_set`) to train on and to
             choose the best step by, both or neither.
         cache: folder of prepared audio; None means `cache` in the run folder.
+        root: folder of the manifests' relative files; None means that of each manifest.
         strategy, device, dtype: see `strategy`.
         name: of the model; "" means that of the run folder.
         license, credit, description, data: of the card; data is a few words on the music.
@@ -40,6 +41,7 @@ class Options:
     crops: str | None = None
     check_crops: str | None = None
     cache: str | None = None
+    root: str | None = None
     strategy: str = "none"
     device: str = "auto"
     dtype: str = "float32"

@@ -62,9 +62,9 @@ class Preparation:
         self._check_teacher()
         self._check_init()
         self.crops, self._check_crops = self._open_crops()
-        data.require_artists(
-            manifests, 2 if self._recipe.label_weight[kind] else 0, options.split_seed
-        )
+        if not self.crops:  # else the artists are those of the crops
+            n_least = 2 if self._recipe.label_weight[kind] else 0
+            data.require_artists(manifests, n_least, options.split_seed, options.root)
         self.settings = runfolder.Settings(
             kind=kind,
             recipe_name=options.recipe_name,
@@ -106,7 +106,7 @@ class Preparation:
                 "models.backbone(); its weights would mean nothing there."
             )
 
-    def _open_crops(self):
+    def _open_crops(self) -> list[CropSet | None]:
         sets = [self._options.crops, self._options.check_crops]
         found = [CropSet(path) if path else None for path in sets]
         for crops in filter(None, found):
@@ -128,6 +128,7 @@ class Preparation:
             self.front_end,
             n_artists=options.n_artists,
             split_seed=options.split_seed,
+            root=options.root,
         )
         audio = hashlib.sha256(found.cache.lengths.astype("<i8").tobytes()).hexdigest()
         self.settings = dataclasses.replace(self.settings, audio_sha256=audio)

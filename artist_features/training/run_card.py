@@ -5,6 +5,7 @@ from pathlib import Path
 
 from artist_features.config import ModelCard
 from artist_features.training import runfolder
+from artist_features.training.crop_set import CropSet
 from artist_features.training.recipes import RECIPES
 from artist_features.zoo import devices
 
@@ -104,6 +105,6 @@ def _origin(card):
     return f"{card.name}, sha256 {card.weights_sha256}" + (f", from {source}" if source else "")
 
 
-def _crops(crops):
+def _crops(crops: CropSet | None) -> str:
     """Say how many stored crops were trained on, and who taught."""
     return f"{crops.n}; vectors of {', '.join(crops.teachers)}; {crops.sha256}" if crops else "none"

@@ -109,11 +109,11 @@ class RunFolder:
         except FileNotFoundError:
             return
         except OSError as error:
-            text = f"cannot be a run folder ({error.strerror}); choose another --out."
+            text = f"cannot be a run folder ({error.strerror}); choose another -o."
             raise OutputError("not_writable", text, self.path) from None
         if SETTINGS_FILE not in found:
             if found:
-                text = f"holds {sorted(found)[0]!r} but no run; choose a new folder as --out."
+                text = f"holds {sorted(found)[0]!r} but no run; choose a new folder as -o."
                 raise OutputError("mismatch", text, self.path)
         elif self.last.exists():
             self._compare(settings)
@@ -123,13 +123,13 @@ class RunFolder:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
         except (ValueError, KeyError, TypeError) as error:
-            text = f"not the settings of a run ({error}); choose another --out."
+            text = f"not the settings of a run ({error}); choose another -o."
             raise OutputError("damaged", text, path) from None
         if odd := settings.differences(stored):
             names = ", ".join(_IN_WORDS.get(name, name) for name in odd)
             text = (
                 f"the run in this folder has another {names}; repeat its command with the same "
-                "data to go on with it, or choose another --out."
+                "data to go on with it, or choose another -o."
             )
             raise OutputError("mismatch", text, path)
 
@@ -143,10 +143,10 @@ class RunFolder:
             self.last.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
-            text = "another run is writing here; wait for it, or choose another --out."
+            text = "another run is writing here; wait for it, or choose another -o."
             raise OutputError("locked", text, self.path) from None
         except OSError as error:
-            text = f"run folder cannot be written ({error.strerror}); choose another --out."
+            text = f"run folder cannot be written ({error.strerror}); choose another -o."
             raise OutputError("not_writable", text, self.path) from None
 
     def release(self):

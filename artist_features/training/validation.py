@@ -3,6 +3,8 @@
 Bounded: at most 2,000 tracks of 8 crops, whatever the library.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from artist_features import metrics
@@ -106,7 +108,7 @@ class Validation:
             found["loss"] = 1 - found["cosine"]
         return found
 
-    def _agreement(self, embed):
+    def _agreement(self, embed: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         log_mel = self._crops.log_mel
         starts = range(0, self._crops.n, _BATCH)
         parts = [embed(log_mel[n : n + _BATCH].astype(np.float32)) for n in starts]

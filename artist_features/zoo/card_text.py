@@ -2,12 +2,28 @@
 
 import json
 import textwrap
+from typing import Any
 
 from artist_features.config import ModelCard
 from artist_features.errors import display_path
 from artist_features.zoo import card_metadata
 
-_SUMMARISED = ("data", "hours", "n_tracks", "n_artists", "limits", "date")  # of the training
+_TRAINING = {  # field -> label
+    "data": "music of training",
+    "hours": "hours",
+    "n_tracks": "tracks",
+    "n_artists": "artists",
+    "limits": "limits",
+    "date": "trained on",
+}
+_SCORES = {
+    "agreement_with_both_teachers": "agreement with teachers",
+    "held_out_artist_map": "MAP of held-out artists",
+    "authors_siamese_10000_artist_map": "that of the authors",
+    "authors_artist_map": "that of the authors",
+    "mfcc_artist_map": "that of MFCCs",
+    "measured": "measured",
+}
 _PAPER = "https://arxiv.org/abs/1710.06648"
 
 
@@ -64,8 +80,8 @@ def card_summary(card: ModelCard) -> str:
         "embedding": f"{card.embedding_dim} numbers, the {card.pooling} over segments of "
         f"{front_end.segment_hop_s:.2f} s at {front_end.sample_rate} Hz",
         "level": "as it is" if front_end.level_db is None else f"RMS {front_end.level_db:g} dB",
-        **{_words(name): training[name] for name in _SUMMARISED if name in training},
-        **{_words(name): value for name, value in card.scores.items()},
+        **{label: training[name] for name, label in _TRAINING.items() if name in training},
+        **_summarised_scores(card.scores),
         "licence": card.license,
         "credit": card.credit,
         "weights": f"sha256 {card.weights_sha256}",
@@ -83,8 +99,14 @@ def card_summary(card: ModelCard) -> str:
     return "\n".join(display_path(line) for line in lines) + "\n"
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def _summarised_scores(scores: dict[str, Any]) -> dict[str, Any]:
+    """Return the main scores by their labels, each with its interval."""
+    found = {}
+    for name, label in _SCORES.items():
+        if name in scores:
+            interval = scores.get(f"{name}_interval")
+            found[label] = f"{scores[name]} ({interval})" if interval else scores[name]
+    return found
 
 
 def models_table(cards):

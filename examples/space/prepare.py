@@ -26,6 +26,7 @@ from library import INDEX, PLACES, PREVIEWS
 
 from artist_features.cli.main import main as artist_features
 from artist_features.errors import ArtistFeaturesError, AudioError, display_path
+from artist_features.extraction.remote import identity
 from artist_features.files import write_atomically
 from artist_features.search import Index, layout
 from artist_features.search.sources import join_manifest, read_embeddings
@@ -61,13 +62,13 @@ def prepare(manifest, out, *, model="siamese", with_previews=True):
     extract(manifest, table, model)
     found = read_embeddings([table])
     tracks, _ = join_manifest(found.tracks, manifest)
-    listed = {os.path.abspath(track.path) for track in read_manifest(manifest)}
+    listed = {identity(track.path) for track in read_manifest(manifest)}
     kept = [row for row, track in enumerate(tracks) if track.path in listed]
     tracks, vectors = [tracks[row] for row in kept], found.vectors[kept]
     np.save(partial := io.BytesIO(), lay_out(vectors), allow_pickle=False)
     write_atomically(out / PLACES, partial.getvalue())
     n_previews = write_previews(tracks, out / PREVIEWS) if with_previews else 0
-    root = os.path.dirname(os.path.abspath(manifest))
+    root = os.path.dirname(identity(manifest))
     # relative: where the files lie on this machine is nobody's business
     named = [replace(track, path=os.path.relpath(track.path, root)) for track in tracks]
     Index.build(vectors, named, found.made_with).save(out / INDEX)
@@ -76,7 +77,7 @@ def prepare(manifest, out, *, model="siamese", with_previews=True):
 
 def extract(manifest, table, model):
     """Extract the manifest's files into a table, as the command does."""
-    paths = [os.path.abspath(track.path) for track in read_manifest(manifest)]
+    paths = [identity(track.path) for track in read_manifest(manifest)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write("".join(f"{path}\n" for path in paths))
         file.flush()
