@@ -15,9 +15,10 @@ Measured on the tracks of artists that no run has heard (split `test` of the man
 
 Agreement and level must hold against the shipped weights; retrieval and length, for which tracks of
 the corpus are found again, against the authors', as weights that learned what is special in our
-corpus score high on it and lower on other music (docs/training.md). MAP must be 0.05 above MFCCs,
-and an excerpt must find its own clip 3 times in 4. A release replaces weights only if this exits
-with 0 (CONTRIBUTING.md).
+corpus score high on it and lower on other music (docs/training.md). A domain has some 20 to 60
+tracks: its retrieval is lower if the interval of the difference, over artists, lies below 0. MAP
+must be 0.05 above MFCCs, and an excerpt must find its own clip 3 times in 4. A release replaces
+weights only if this exits with 0 (CONTRIBUTING.md).
 """
 
 import argparse
@@ -40,7 +41,7 @@ from artist_features.training.crop_set import CropSet
 from artist_features.zoo import devices
 
 LEVELS_DB = (-20, -12, -6, 6)
-TOLERANCE = {"agreement": 0.005, "retrieval": 0.01, "level": 0.002, "length": 0.02}
+TOLERANCE = {"agreement": 0.005, "level": 0.002, "length": 0.02}
 LEAST_ABOVE_MFCC = 0.05
 LEAST_OWN_CLIP = 0.75
 RATE = FrontEnd().sample_rate
@@ -132,10 +133,11 @@ def retrieval(scores: dict, tracks: list, domains: list[str]) -> None:
             scores[name].setdefault("retrieval", {})[part] = own["estimate"]
             if part == "all":
                 scores[name]["map"] = own
-        if part == "all":
-            pair = {name: vectors[name][rows] for name in ("mfcc", "candidate")}
+        for other in ("mfcc", "authors") if part == "all" else ("authors",):
+            pair = {name: vectors[name][rows] for name in (other, "candidate")}
             _, more = evaluate_artists(pair, artists[rows], standardise=True)
-            scores["candidate"]["map_less_mfcc"] = vars(more.difference)
+            less = scores["candidate"].setdefault(f"map_less_{other}", {})
+            less[part] = vars(more.difference)
 
 
 def level(extractor: Extractor, music: list[np.ndarray]) -> float:
@@ -183,7 +185,7 @@ def compare(candidate: dict, shipped: dict, authors: dict) -> list[str]:
     """Return in what the candidate is worse than it may be."""
     failures = []
     for measure_name, tolerance in TOLERANCE.items():
-        reference = authors if measure_name in ("retrieval", "length") else shipped
+        reference = authors if measure_name == "length" else shipped
         new, old = candidate[measure_name], reference[measure_name]
         if not isinstance(new, dict):
             new, old = {"": new}, {"": old}
@@ -193,12 +195,14 @@ def compare(candidate: dict, shipped: dict, authors: dict) -> list[str]:
     own_clip = candidate["length"]["own clip found"]
     if own_clip < LEAST_OWN_CLIP:
         failures.append(f"length: own clip found {own_clip:.2f}, needed {LEAST_OWN_CLIP}")
-    difference = candidate["map_less_mfcc"]
-    if difference["estimate"] < LEAST_ABOVE_MFCC or difference["low"] <= 0:
+    for part, less in candidate["map_less_authors"].items():
+        if less["high"] < 0:
+            failures.append(f"retrieval {part}: {less['estimate']:.3f} of MAP below the authors'")
+    difference = candidate["map_less_mfcc"]["all"]
+    if difference["estimate"] < LEAST_ABOVE_MFCC:
         failures.append(
             f"retrieval: MAP less that of MFCCs is {difference['estimate']:.3f} "
-            f"({difference['low']:.3f} to {difference['high']:.3f}); needed is "
-            f"{LEAST_ABOVE_MFCC}, with an interval above 0"
+            f"({difference['low']:.3f} to {difference['high']:.3f}); needed is {LEAST_ABOVE_MFCC}"
         )
     return failures
 

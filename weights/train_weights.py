@@ -136,7 +136,7 @@ def ship(args: argparse.Namespace, kind: str, judged: dict) -> None:
         "agreement_by_domain": {k: round(v, 3) for k, v in own["agreement"].items()},
         "held_out_artist_map": round(own["map"]["estimate"], 3),
         "held_out_artist_map_interval": interval(own["map"]),
-        "map_less_mfcc": interval(own["map_less_mfcc"]),
+        "map_less_mfcc": interval(own["map_less_mfcc"]["all"]),
         **{
             f"{name}_artist_map": round(scores[name]["map"]["estimate"], 3)
             for name in ("shipped", "authors", "musicnn", "mfcc")
@@ -209,7 +209,7 @@ def report(args: argparse.Namespace) -> str:
     }
     for name, row in rows.items():
         cells = [f"{row['map']['estimate']:.3f} ({interval(row['map'])})"]
-        cells.append(interval(row["map_less_mfcc"]) if "map_less_mfcc" in row else "")
+        cells.append(interval(row["map_less_mfcc"]["all"]) if "map_less_mfcc" in row else "")
         cells.append(f"{row['level']:.3f}" if "level" in row else "")
         cells += [f"{value:.2f}" for value in row.get("length", {}).values()] or ["", ""]
         label = {"shipped": "siamese, weights before"}.get(name, name)
