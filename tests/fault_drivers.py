@@ -85,7 +85,7 @@ def by_command(paths, out, model):
     if code == 2:
         return code, []
     table = np.load(out, allow_pickle=False)
-    assert table["name"].tolist() == list(paths)
+    assert table["name"].tolist() == list(dict.fromkeys(paths))  # one row for one file
     columns = zip(table["name"], table["status"], table["error"], table["embedding"], strict=True)
     outcomes = [
         Outcome(
@@ -95,7 +95,8 @@ def by_command(paths, out, model):
         )
         for path, status, error, vector in columns
     ]
-    return code, outcomes
+    by_name = dict(zip(table["name"].tolist(), outcomes, strict=True))
+    return code, [by_name[path] for path in paths]
 
 
 def statuses_by_command(arguments, out, model):

@@ -121,7 +121,11 @@ class Server:
         return self.request("GET", path)
 
     def upload(self, body, content_type=TYPE):
-        return self.request("POST", "/gradio_api/upload", body, {"Content-Type": content_type})
+        headers = {"Content-Type": content_type}
+        with contextlib.suppress(ConnectionResetError):
+            return self.request("POST", "/gradio_api/upload", body, headers)
+        # refused before all was sent: where the machine is busy, the answer may be lost on the way
+        return self.request("POST", "/gradio_api/upload", body, headers)
 
     def join(self, path, **more):
         file = {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
