@@ -304,7 +304,8 @@ def check_array(samples, sample_rate):
     if sample_rate is None:
         raise ValueError("sample_rate is missing: an array needs its sample rate in Hz.")
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float, np.number)):
-        raise TypeError(f"sample_rate is {shortened(repr(sample_rate))}; allowed is a number of Hz.")
+        named = shortened(repr(sample_rate))
+        raise TypeError(f"sample_rate is {named}; allowed is a number of Hz.")
     if not 4000 <= sample_rate <= 384_000 or sample_rate != int(sample_rate):
         raise ValueError(
             f"sample_rate is {sample_rate} Hz; allowed is a whole number from 4000 to 384000 Hz."
