@@ -79,8 +79,9 @@ def log_mel_function(filterbank, front_end):
     def log_mel(waveform):
         if front_end.level_db is not None:
             power = tf.reduce_mean(waveform * waveform, axis=1, keepdims=True)
-            power = tf.maximum(power, 10 ** (front_end.level_floor_db / 10))
-            waveform = waveform * (10 ** (front_end.level_db / 20) / tf.sqrt(power))
+            # of the root, as float16 has hardly a digit of the floor's square, 1e-7
+            rms = tf.maximum(tf.sqrt(power), 10 ** (front_end.level_floor_db / 20))
+            waveform = waveform * (10 ** (front_end.level_db / 20) / rms)
         x = tf.reshape(waveform, (-1, front_end.segment_samples // block, block))
         x = tf.reshape(tf.gather(x, blocks.astype(np.int32), axis=1), (-1, n_frames, n1, n2))
         x = tf.matmul(transform.first, x * window)  # (batch, frame, row and part, n2)
