@@ -179,7 +179,7 @@ def test_id3_without_music_is_no_track(tmp_path):
 
 def test_without_mutagen_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mutagen", None)
-    with pytest.raises(ImportError, match=r"needs mutagen; .*'artist-features\[train\]'"):
+    with pytest.raises(ImportError, match=r"needs mutagen; .*'artist-features\[tags\]'"):
         scan.scan_folder(tmp_path)
 
 
