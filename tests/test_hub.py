@@ -602,3 +602,13 @@ def test_plain_keras_loads_the_same_model(hub, home, tiny_folder):
     assert cached(home, WEIGHTS).resolve().name == etag(
         WEIGHTS, (tiny_folder / WEIGHTS).read_bytes()
     )
+
+
+def test_pull_does_not_advise_itself(home, tmp_path):
+    words = [sys.executable, "-m", "artist_features", "pull", HANDLE, str(tmp_path / "out")]
+    env = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": closed_port()}
+    env.pop("HF_HUB_OFFLINE", None)
+    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=120)
+    assert done.returncode == 1
+    assert "Run it again with network" in done.stderr
+    assert "artist-features pull owner/name" not in done.stderr

@@ -57,9 +57,10 @@ def main() -> None:
     scores = {}
     for name, model in names.items():
         extractor = Extractor(str(model))
+        found = measure(embed(model, crops), crops)
         scores[name] = {
-            "agreement": {k: v["both"] for k, v in measure(embed(model, crops), crops).items()},
-            "r2_musicnn": measure(embed(model, crops), crops)["all"]["r2_musicnn"],
+            "agreement": {part: row["both"] for part, row in found.items()},
+            "r2_musicnn": found["all"]["r2_musicnn"],
             "level": level(extractor, music),
             "length": length(extractor, music, tracks),
         }

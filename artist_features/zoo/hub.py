@@ -8,7 +8,9 @@ whole, not who made it.
 
 import re
 from pathlib import Path
+from typing import Any
 
+from artist_features.config import ModelCard
 from artist_features.errors import OutputError, WeightsError
 from artist_features.files import write_atomically
 from artist_features.zoo import folder as model_folder
@@ -78,8 +80,8 @@ def pull(handle, out, *, force=False):
     if not force:
         _check_nothing_else(out)
     if not offline():
-        _download(repo_id, revision, force=False)
-    folder, card, _ = _verified(repo_id, revision)
+        _download(repo_id, revision, force=False, pulled=True)
+    folder, card, _ = _verified(repo_id, revision, pulled=True)
     files = {
         name: model_folder.read_file(folder, name, root=_root(folder))
         for name in model_folder.FILES
@@ -103,12 +105,14 @@ def _check_nothing_else(out):
         raise OutputError("not_writable", text, out)
 
 
-def _verified(repo_id, revision):
+def _verified(
+    repo_id: str, revision: str | None, pulled: bool = False
+) -> tuple[Path, ModelCard, dict[str, Any]]:
     """Return (snapshot folder, card, weights); see `load_verified`."""
     folder = _cached(repo_id, revision)
     fetched = folder is None
     if fetched:
-        folder = _download(repo_id, revision, force=False)
+        folder = _download(repo_id, revision, force=False, pulled=pulled)
     try:
         return folder, *_read(folder)
     except WeightsError as error:
@@ -116,7 +120,7 @@ def _verified(repo_id, revision):
             raise
         flaw = error
     try:
-        folder = _download(repo_id, revision, force=True)  # a damaged cache heals here
+        folder = _download(repo_id, revision, force=True, pulled=pulled)  # a damaged cache heals
     except WeightsError as error:
         message = f"{flaw.message} Fetching it again failed: {error.message}"
         raise WeightsError(flaw.code, message, flaw.path) from None
@@ -164,7 +168,7 @@ def _check_listed(sizes, repo_id):
             raise WeightsError("damaged", text, f"hf://{repo_id}")
 
 
-def _download(repo_id, revision, force):
+def _download(repo_id: str, revision: str | None, force: bool, pulled: bool = False) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
 
     try:
@@ -183,6 +187,8 @@ def _download(repo_id, revision, force):
     except client_errors() as error:
         name = repo_id + (f"@{revision}" if revision else "")
         remedy = f"Fetch it once with network: artist-features pull {name} DIR, then load DIR"
+        if pulled:  # the command must not advise itself
+            remedy = "Run it again with network"
         if isinstance(error, OSError) and error.filename:
             remedy = "Set HF_HOME to a folder that can be written"
         raise WeightsError(
