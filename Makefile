@@ -2,7 +2,7 @@ PYTHON ?= python
 # a file of tests stays in one process: its fixtures are made once
 PYTEST = $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: style check test test-fast docs bench dist
+.PHONY: style check test test-fast nightly docs bench dist
 
 style:
 	$(PYTHON) -m ruff format .
@@ -18,6 +18,10 @@ test:
 
 test-fast:
 	$(PYTEST) -m "not slow"
+
+# every test, also those that are slow and rarely break: before a release
+nightly:
+	$(PYTEST) --nightly
 
 # the wheel is made from the source archive; another one from this tree has to be the same
 dist:

@@ -5,6 +5,7 @@ have known in advance raises a subclass of `ArtistFeaturesError`. Each message s
 which thing, what was found with its unit, what is allowed, and what to do.
 """
 
+import numbers
 import os
 import re
 import reprlib
@@ -137,6 +138,16 @@ class AudioWarning(UserWarning):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, self.message, self.path), vars(self)
+
+
+def checked_int(name: str, value: object, least: int = 1) -> int:
+    """Return an argument as `int`, or raise ValueError if it is no integer of `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        text = (
+            f"{name} is {shortened(reprlib.repr(value))}; allowed is an integer of {least} or more."
+        )
+        raise ValueError(text)
+    return int(value)
 
 
 def shortened(value: object, n: int = 200) -> str:

@@ -1,12 +1,16 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes, file locks and checksums."""
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import filelock
 
 from artist_features.errors import AnyPath, OutputError
 
@@ -36,20 +40,36 @@ def write_parts_atomically(path: Path, parts: Sequence[Any]) -> None:
     Raises:
         OutputError: `no_space` or `not_writable`; nothing is left behind.
     """
+    n_bytes = sum(memoryview(part).nbytes for part in parts)
+    with atomic_file(path, n_bytes) as file:
+        for part in parts:
+            file.write(part)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """Context with a binary file that takes the place of `path` when the context ends well.
+
+    Args:
+        path: `Path` of the file.
+        n_bytes: how much will be written, if known, for the message.
+
+    Raises:
+        OutputError: `no_space` or `not_writable`; nothing is left behind.
+    """
     partial = partial_name(path)
     try:
         with open(partial, "xb") as file:
-            for part in parts:
-                file.write(part)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
         _sync_folder(path.parent)
     except OSError as error:
+        raise output_error(error, path, n_bytes) from None
+    finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        n_bytes = sum(memoryview(part).nbytes for part in parts)
-        raise output_error(error, path, n_bytes) from None
 
 
 def partial_name(path: Path) -> Path:
@@ -58,6 +78,41 @@ def partial_name(path: Path) -> Path:
     The number of a process is not enough: two machines may share the folder.
     """
     return path.with_name(f".partial-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def acquire_lock(path: Path, output: AnyPath) -> filelock.FileLock:
+    """Take an exclusive lock that ends with the process, also where machines share a folder.
+
+    Args:
+        path: of the lock's file, which says who holds it.
+        output: what is locked, for messages.
+
+    Returns:
+        The lock, held.
+
+    Raises:
+        OutputError: `locked`, `not_writable` or `no_space`.
+    """
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+        path.write_text(f"pid {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+    except filelock.Timeout:
+        holder = path.read_text(encoding="utf-8", errors="replace") or "another process"
+        text = f"{holder} is writing here; wait for it, or choose another place."
+        raise OutputError("locked", text, output) from None
+    except OSError as error:
+        raise output_error(error, path) from None
+    return lock
+
+
+def file_sha256(path: AnyPath) -> str:
+    """Return the sha256 of a file's bytes, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_new_file(path: AnyPath, force: bool) -> None:

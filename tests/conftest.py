@@ -19,6 +19,17 @@ REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 SAMPLE_RATE = 44100
 
 
+def pytest_addoption(parser):
+    parser.addoption("--nightly", action="store_true", help="run the tests marked nightly, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--nightly"):
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+
+
 @pytest.fixture(scope="session")
 def reference():
     """Folder of the authors' weights and golden arrays; skips where it is missing."""

@@ -14,6 +14,7 @@ FLOORS = {
     "config": 0,
     "version": 0,
     "files": 1,
+    "optional": 1,
     "metrics": 1,
     "signal": 1,
     "zoo": 2,

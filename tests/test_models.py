@@ -136,13 +136,13 @@ def test_siamese_shares_one_tower():
 
 @pytest.mark.parametrize("count", [1, 0, -3, 2.0, "4", True, None])
 def test_basic_refuses_a_bad_count(count):
-    with pytest.raises(ValueError, match=r"n_artists = .*; allowed is an integer of 2 or more"):
+    with pytest.raises(ValueError, match=r"n_artists is .*; allowed is an integer of 2 or more"):
         models.basic(count)
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
 def test_siamese_refuses_a_bad_count(count):
-    with pytest.raises(ValueError, match=r"n_negatives = .*; allowed is an integer of 1 or more"):
+    with pytest.raises(ValueError, match=r"n_negatives is .*; allowed is an integer of 1 or more"):
         models.siamese(count)
 
 

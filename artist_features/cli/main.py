@@ -7,6 +7,7 @@ else to standard error. Nothing here imports NumPy or TensorFlow before it is ne
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 
@@ -28,6 +29,7 @@ from artist_features.cli import (
     whiten,
     who,
 )
+from artist_features.cli.progress import LogHandler
 from artist_features.cli.stopping import Stopped
 from artist_features.errors import (
     ArtistFeaturesError,
@@ -85,6 +87,10 @@ def main(argv=None):
     _prepare_streams()
     # TensorFlow's own start-up messages; set the variable to 0 to see them
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logger = logging.getLogger("artist_features")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, LogHandler) for handler in logger.handlers):
+        logger.addHandler(LogHandler())
     try:
         args = build_parser().parse_args(argv)
         return args.command(args)

@@ -1,6 +1,7 @@
 """Progress of a job on standard error: a bar in a terminal, a line now and then in a file."""
 
 import contextlib
+import logging
 import sys
 import threading
 import time
@@ -18,6 +19,14 @@ def write_line(text: str) -> None:
     # a standard error that was closed must not stop the job
     with contextlib.suppress(OSError, ValueError):
         tqdm.write(text, file=sys.stderr)
+
+
+class LogHandler(logging.Handler):
+    """Print the package's log messages on standard error, above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        write_line(prefix + record.getMessage())
 
 
 class Progress:

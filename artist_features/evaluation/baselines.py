@@ -1,8 +1,11 @@
 """What an embedding has to beat: MFCC statistics, and chance."""
 
+from types import ModuleType
+
 import numpy as np
 
 from artist_features.errors import AudioError
+from artist_features.optional import require
 from artist_features.signal.audio import Clip, read_file
 
 BASELINES = ("mfcc", "mfcc-raw", "chance")
@@ -12,15 +15,9 @@ _MIN_SAMPLES = 2048  # one STFT window, librosa's default
 _CHANCE_DIM = 256
 
 
-def require_librosa():
-    """Raise ImportError, naming the extra, if librosa is not installed."""
-    try:
-        import librosa  # noqa: F401
-    except ImportError:
-        raise ImportError(
-            "baseline 'mfcc' needs librosa; install it with "
-            "`pip install 'artist-features[evaluate]'`."
-        ) from None
+def require_librosa() -> ModuleType:
+    """Import librosa, or raise ImportError that names the extra."""
+    return require("librosa", "baseline 'mfcc'", "evaluate")
 
 
 def mfcc_statistics(path):

@@ -1,6 +1,5 @@
 """One source to waveform segments: what a decode thread or process does. No TensorFlow."""
 
-import hashlib
 import os
 import time
 from dataclasses import asdict, dataclass, field
@@ -8,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from artist_features.errors import AudioError
+from artist_features.files import file_sha256
 from artist_features.signal.audio import Clip, read_array, read_file
 from artist_features.signal.decoders import WHOLE, Span
 from artist_features.signal.segments import Segmenter
@@ -113,7 +113,7 @@ def decode_segments(source, front_end):
             clip = Clip()
             yield from _whole(source, clip, segmenter, clock, front_end.sample_rate)
         if source.hashed:
-            digest = _sha256(source.audio)
+            digest = file_sha256(source.audio)
     except MemoryError:
         raise AudioError(
             "out_of_memory", "decoding it needs more memory than is allowed.", source.path
@@ -142,14 +142,6 @@ def decode_segments(source, front_end):
         clip.resample_s,
         digest,
     )
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class _Clock:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.config import FrontEnd, ModelCard
-from artist_features.errors import AudioError, AudioWarning, ModelError, shortened
+from artist_features.errors import AudioError, AudioWarning, ModelError, checked_int, shortened
 from artist_features.extraction.arguments import (
     Decoder,
     Embedding,
@@ -267,7 +267,7 @@ class Extractor:
             raise ValueError(f"pool {shortened(repr(pool))}; allowed are 'mean' and None.")
         span = Span(offset, duration)
         if n_segments is not None:
-            _positive("n_segments", n_segments)
+            checked_int("n_segments", n_segments)
             if not span.whole:
                 raise ValueError("n_segments spreads over whole files; leave offset and duration.")
         if return_times and (pool is not None or n_segments is not None):
@@ -484,7 +484,10 @@ def extract(
 
 def check_options(batch_size: int, n_workers: int, decoder: Decoder) -> tuple[int, int]:
     """Return (batch_size, n_workers) as `int`, or refuse what `Extractor` does not take."""
-    batch_size, n_workers = _positive("batch_size", batch_size), _positive("n_workers", n_workers)
+    batch_size, n_workers = (
+        checked_int("batch_size", batch_size),
+        checked_int("n_workers", n_workers),
+    )
     if batch_size > _MAX_BATCH:
         raise ValueError(f"batch_size is {batch_size} segments; allowed is 1 to {_MAX_BATCH}.")
     if decoder not in ALL_DECODERS:
@@ -587,9 +590,3 @@ def _warn_of_failure(result: Result, error: AudioError, on_error: OnError) -> No
     done = "skipped" if on_error == "skip" else "a row of NaN"
     message = f"{done}, {error.code}: {error.message}"
     warnings.warn(AudioWarning("skipped", message, result.path), stacklevel=4)
-
-
-def _positive(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {shortened(value)}; allowed is an integer of 1 or more.")
-    return int(value)

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from artist_features.errors import OutputError, display_path
 from artist_features.extraction import tables
-from artist_features.extraction.lock import acquire_lock
 from artist_features.extraction.shards import ShardFolder
-from artist_features.files import write_atomically
+from artist_features.files import acquire_lock, write_atomically
 from artist_features.signal.folders import AUDIO_ENDINGS
 
 _NAMES_ONLY = ("model",)  # say where the numbers come from, do not decide them

@@ -13,8 +13,7 @@ from artist_features.errors import OutputError
 from artist_features.extraction import tables
 from artist_features.extraction.journal import Journal
 from artist_features.extraction.ledger import Ledger
-from artist_features.extraction.lock import acquire_lock
-from artist_features.files import output_error, write_atomically
+from artist_features.files import acquire_lock, output_error, write_atomically
 
 SHARD_ROWS = 2000  # recordings
 SHARD_LINES = 8000  # of the table, where the segments of a recording have a line each

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.errors import checked_int
 from artist_features.metrics import ranked
 from artist_features.metrics.bootstrap import mean
 
@@ -109,7 +110,7 @@ def retrieval(
     n_tracks = len(unit)
     label_index = _indices("labels", labels, n_tracks)
     group_index = _group_indices(groups, n_tracks)
-    ranked.checked_k(k)
+    checked_int("k", k)
     scores = np.empty((5, n_tracks))
     counts = np.empty((2, n_tracks), np.int64)
     n_rows = max(1, _BLOCK_BYTES // (8 * max(1, n_tracks)))

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.errors import checked_int
+
 
 def average_precision(relevant: npt.ArrayLike) -> float:
     """Compute the mean of the precision at the rank of each positive.
@@ -39,7 +41,7 @@ def precision_at_k(relevant: npt.ArrayLike, k: int) -> float:
     Raises:
         TypeError, ValueError: not a bool array of one axis, or k < 1.
     """
-    ranks, k = _positive_ranks(relevant), checked_k(k)
+    ranks, k = _positive_ranks(relevant), checked_int("k", k)
     return float(np.sum(ranks <= k) / k) if len(ranks) else np.nan
 
 
@@ -78,18 +80,11 @@ def ndcg_at_k(relevant: npt.ArrayLike, k: int) -> float:
     Source: Järvelin & Kekäläinen, "Cumulated gain-based evaluation of IR techniques",
     ACM TOIS 20(4), 2002, with the discount at every rank as scikit-learn has it.
     """
-    ranks, k = _positive_ranks(relevant), checked_k(k)
+    ranks, k = _positive_ranks(relevant), checked_int("k", k)
     if not len(ranks):
         return np.nan
     best = np.arange(1, min(k, len(ranks)) + 1)
     return float(np.sum(1 / np.log2(ranks[ranks <= k] + 1)) / np.sum(1 / np.log2(best + 1)))
-
-
-def checked_k(k: int) -> int:
-    """Return k, or raise ValueError if it is no integer of 1 or more."""
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k is {k!r}; allowed is an integer of 1 or more.")
-    return k
 
 
 def _positive_ranks(relevant: npt.ArrayLike) -> npt.NDArray[np.int64]:

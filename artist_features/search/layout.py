@@ -6,6 +6,8 @@ starts, and takes the neighbours that the map shows anyway, so that they are sou
 
 import numpy as np
 
+from artist_features.optional import require
+
 PERPLEXITY = 30  # Source: van der Maaten and Hinton, JMLR 2008, section 2: typically 5 to 50
 N_NEIGHBOURS = 10  # shown at a click
 N_EARLY, N_LATE = 250, 500  # iterations. Source: openTSNE's defaults
@@ -83,7 +85,7 @@ def place(vectors, indices, similarities, *, seed=0, n_jobs=1, progress=None):
     start = _principal(_directions(vectors))
     if n < MIN_FOR_TSNE:
         return _fit(start), "PCA"
-    require_opentsne()
+    require("openTSNE", "a map", "map")
     from openTSNE import TSNEEmbedding
     from openTSNE.affinity import PerplexityBasedNN
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
@@ -119,16 +121,6 @@ def place(vectors, indices, similarities, *, seed=0, n_jobs=1, progress=None):
     told[0] = 0
     embedding.optimize(N_LATE, momentum=0.8, **options)
     return _fit(np.asarray(embedding)), "t-SNE"
-
-
-def require_opentsne():
-    """Raise unless openTSNE is there, and say which extra brings it."""
-    try:
-        import openTSNE  # noqa: F401
-    except ImportError:
-        raise ImportError(
-            "a map needs openTSNE; install it with `pip install 'artist-features[map]'`."
-        ) from None
 
 
 def _directions(vectors):

@@ -9,6 +9,7 @@ import numpy as np
 from artist_features.errors import display_path
 from artist_features.extraction.remote import is_uri
 from artist_features.files import check_new_file, write_atomically
+from artist_features.optional import require
 from artist_features.search import layout, map_texts
 from artist_features.search.page import build_page
 from artist_features.search.sources import read_embeddings
@@ -66,7 +67,7 @@ def write_map(
     _check_output(out, force)
     if seed < 0:
         raise ValueError(f"--seed {seed}; allowed is 0 or more.")
-    layout.require_opentsne()
+    require("openTSNE", "a map", "map")
     found = read_embeddings([embeddings])
     paths = [track.path for track in found.tracks]
     n, model = len(paths), found.made_with.get("model")

@@ -11,6 +11,7 @@ from artist_features.errors import AudioError, ManifestError, OutputError
 from artist_features.extraction import tables
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.extraction.shards import JOURNAL_FILE
+from artist_features.optional import require
 from artist_features.search.tracks import IndexedTrack
 
 _NOT_OF_THE_VECTORS = ("content_hash",)  # options that change other columns only
@@ -171,7 +172,7 @@ def read_tags(tracks, *, progress=False):
     """
     from artist_features.training import scan
 
-    mutagen = scan.require_mutagen()
+    mutagen = require("mutagen", "reading tags", "tags")
     tagged, problems = [], []
     for track in tqdm(tracks, "tags", unit="file", disable=None if progress else True):
         if not is_uri(track.path):

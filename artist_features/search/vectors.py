@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from artist_features.errors import checked_int
 from artist_features.metrics import unit_vectors
 from artist_features.search.ranking import BLOCK_ROWS
 
@@ -42,8 +43,7 @@ def checked_vectors(vectors, tracks):
 
 def checked_query(vector, dim, k):
     """Return a query as float32 `(dim,)` of length 1, or say what is wrong with it or with k."""
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k is {k!r}; allowed is an integer of 1 or more.")
+    checked_int("k", k)
     vector = np.asarray(vector)
     if vector.shape != (dim,):
         raise ValueError(

@@ -1,14 +1,13 @@
 """Checkpoints: all that a run needs to go on, in one file that is whole or absent."""
 
-import errno
 import json
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from artist_features.errors import OutputError
+from artist_features.files import atomic_file
 
 _STATE = "state"
 
@@ -25,21 +24,13 @@ def save(path, arrays, state):
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
     try:
-        with open(partial, "wb") as file:
+        with atomic_file(path) as file:
             np.savez(file, **arrays, **{_STATE: text})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        code = "no_space" if error.errno == errno.ENOSPC else "not_writable"
-        text = (
-            f"checkpoint cannot be written ({error.strerror}); the run goes on from the last one."
-        )
-        raise OutputError(code, text, path) from None
+    except OutputError as error:
+        text = f"checkpoint cannot be written ({error.message}) the run goes on from the last one."
+        raise OutputError(error.code, text, path) from None
 
 
 def load(path):

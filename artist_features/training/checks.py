@@ -1,11 +1,11 @@
 """Check a manifest before training: files, doubles, artists' names, splits."""
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from artist_features.errors import ManifestError, display_path
+from artist_features.files import file_sha256
 from artist_features.training.manifest import file_name
 from artist_features.training.names import (
     artist_groups,
@@ -14,8 +14,6 @@ from artist_features.training.names import (
     spelling_variants,
 )
 from artist_features.training.splits import column_of_splits
-
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass
@@ -168,15 +166,7 @@ def _same_music(tracks):
     for positions in by_size.values():
         for position in positions if len(positions) > 1 else ():
             try:
-                by_content[_sha256(tracks[position].path)].append(position)
+                by_content[file_sha256(tracks[position].path)].append(position)
             except OSError:
                 missing.append(tracks[position])
     return sorted(group for group in by_content.values() if len(group) > 1), missing
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.digest()

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field
 
 from artist_features.config import LEVEL_DB
+from artist_features.errors import checked_int
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,11 @@ class Recipe:
                 values = " or ".join(map(repr, allowed))
                 raise ValueError(f"recipe: {name} = {getattr(self, name)!r}; allowed is {values}.")
         for name in ("n_steps", "n_negatives", "check_every", "plateau_patience"):
-            _check_count(name, getattr(self, name), 1)
+            checked_int(f"recipe: {name}", getattr(self, name), 1)
         for name in ("n_free", "n_warmup", "stop_patience"):
-            _check_count(name, getattr(self, name), 0)
+            checked_int(f"recipe: {name}", getattr(self, name), 0)
         for value in self.n_anchors.values():
-            _check_count("n_anchors", value, 2)
+            checked_int("recipe: n_anchors", value, 2)
         for name, high in _HIGHEST.items():
             _check_number(self, name, 0, high)
         for value in self.label_weight.values():
@@ -159,11 +160,6 @@ def _check_number(recipe, name, low, high):
     if not _is_number(value) or not low <= value <= high:
         raise ValueError(f"recipe: {name} = {value!r}; allowed are numbers {low} to {high:g}.")
     object.__setattr__(recipe, name, float(value))
-
-
-def _check_count(name, value, least):
-    if type(value) is not int or value < least:
-        raise ValueError(f"recipe: {name} = {value!r}; allowed are whole numbers from {least}.")
 
 
 # Source: P section 3.3 and C `train.py`: random crops, batch 15, SGD at 0.1 with Nesterov

@@ -2,15 +2,15 @@
 
 import csv
 import dataclasses
+import io
 import json
 import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import filelock
-
 from artist_features.errors import OutputError
+from artist_features.files import acquire_lock, output_error, write_atomically
 from artist_features.version import VERSION
 
 SETTINGS_FILE = "run.json"
@@ -94,7 +94,6 @@ class RunFolder:
         self.last = self.path / "checkpoints" / "last.npz"
         self.best = self.path / "checkpoints" / "best.npz"
         self.tensorboard = self.path / "tensorboard"
-        self._lock = filelock.FileLock(self.path / "lock")
 
     def check(self, settings):
         """Refuse a folder that holds something else, before anything is made or decoded.
@@ -141,13 +140,9 @@ class RunFolder:
         """
         try:
             self.last.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            text = "another run is writing here; wait for it, or choose another -o."
-            raise OutputError("locked", text, self.path) from None
         except OSError as error:
-            text = f"run folder cannot be written ({error.strerror}); choose another -o."
-            raise OutputError("not_writable", text, self.path) from None
+            raise output_error(error, self.path) from None
+        self._lock = acquire_lock(self.path / "lock", self.path)
 
     def release(self):
         """Give the lock back."""
@@ -159,10 +154,7 @@ class RunFolder:
             return self._compare(settings)
         record = {"settings": dataclasses.asdict(settings), "command": command}
         record |= {"versions": versions(), "platform": platform.platform()}
-        path = self.path / SETTINGS_FILE
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_atomically(self.path / SETTINGS_FILE, f"{json.dumps(record, indent=2)}\n".encode())
 
     def open_log(self, step):
         """Return a `Log`; rows after `step`, which the run will repeat, are dropped."""
@@ -178,12 +170,11 @@ class Log:
             with open(path, encoding="utf-8", newline="") as file:
                 whole = [row for row in csv.DictReader(file) if None not in row.values()]
             rows = [row for row in whole if row["step"].isdigit() and int(row["step"]) <= step]
-        partial = path.with_suffix(".partial")
-        with open(partial, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            writer.writeheader()
-            writer.writerows({name: row.get(name) for name in _COLUMNS} for row in rows)
-        os.replace(partial, path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, _COLUMNS)
+        writer.writeheader()
+        writer.writerows({name: row.get(name) for name in _COLUMNS} for row in rows)
+        write_atomically(path, text.getvalue().encode())
         self.seconds = float(rows[-1]["seconds"]) if rows else 0.0
         self._path = path
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from artist_features.errors import AudioError
+from artist_features.optional import require
 from artist_features.signal.containers import identify
 from artist_features.signal.folders import search_folder
 from artist_features.training.manifest import Track
@@ -45,7 +46,7 @@ def scan_folder(folder):
     Raises:
         ImportError: mutagen, the extra `[tags]`, is not installed.
     """
-    mutagen = require_mutagen()
+    mutagen = require("mutagen", "reading tags", "tags", ", or write the manifest by hand")
     tracks, problems = [], []
     for found in tqdm(search_folder(os.fsdecode(folder)), "tags", unit="file", disable=None):
         try:
@@ -58,18 +59,6 @@ def scan_folder(folder):
         artist, title = tags.pop("artist"), tags.pop("title")
         tracks.append(Track(Path(found), artist, title or Path(found).stem, tags))
     return tracks, problems
-
-
-def require_mutagen():
-    """Return mutagen, or say which extra brings it."""
-    try:
-        import mutagen
-    except ImportError:
-        raise ImportError(
-            "reading tags needs mutagen; install it with `pip install 'artist-features[tags]'`, "
-            "or write the manifest by hand."
-        ) from None
-    return mutagen
 
 
 def read_tags(path, mutagen):

@@ -3,11 +3,10 @@
 Sources: P = Park et al., ISMIR 2018, section 3; C = the authors' `model.py`.
 """
 
-import numbers
-
 import keras
 
 from artist_features.config import FrontEnd, Network
+from artist_features.errors import checked_int
 from artist_features.signal.frontend import log_mel
 
 
@@ -80,7 +79,7 @@ def basic(n_artists: int, *, tower: keras.Model | None = None) -> keras.Model:
     Raises:
         ValueError: n_artists is below 2.
     """
-    n_artists = _count("n_artists", n_artists, 2)
+    n_artists = checked_int("n_artists", n_artists, 2)
     tower = tower or backbone()
     probabilities = keras.layers.Dense(
         n_artists, activation="softmax", dtype="float32", name="artist"
@@ -106,7 +105,7 @@ def siamese(n_negatives: int = 4, *, tower: keras.Model | None = None) -> keras.
     Raises:
         ValueError: n_negatives is below 1.
     """
-    n_negatives = _count("n_negatives", n_negatives, 1)
+    n_negatives = checked_int("n_negatives", n_negatives, 1)
     tower = tower or backbone()
     segment = tower.input_shape[1:]
     anchor = keras.Input(segment, name="anchor")
@@ -118,9 +117,3 @@ def siamese(n_negatives: int = 4, *, tower: keras.Model | None = None) -> keras.
     similarities = [cosine([anchor_embedding, tower(other)]) for other in others]
     joined = keras.layers.Concatenate(dtype="float32", name="similarity")(similarities)
     return keras.Model([anchor, positive, negatives], joined, name="siamese")
-
-
-def _count(name: str, value: object, least: int) -> int:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} = {value!r}; allowed is an integer of {least} or more.")
-    return int(value)

@@ -28,6 +28,7 @@ from artist_features.cli.main import main as artist_features
 from artist_features.errors import ArtistFeaturesError, AudioError, display_path
 from artist_features.extraction.remote import identity
 from artist_features.files import write_atomically
+from artist_features.optional import require
 from artist_features.search import Index, layout
 from artist_features.search.sources import join_manifest, read_embeddings
 from artist_features.signal.audio import Clip, read_file
@@ -55,7 +56,7 @@ def prepare(manifest, out, *, model="siamese", with_previews=True):
         ArtistFeaturesError: the manifest, or what is made of it, cannot be used.
     """
     out, manifest = Path(out), Path(manifest)
-    layout.require_opentsne()  # now, not after all is extracted
+    require("openTSNE", "a map", "map")  # now, not after all is extracted
     require_files(manifest, read_manifest(manifest))
     out.mkdir(parents=True, exist_ok=True)
     table = out.with_suffix(".npz")
