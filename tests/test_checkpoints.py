@@ -46,7 +46,7 @@ def test_full_disk_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(
         np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left"))
     )
-    with pytest.raises(OutputError, match="No space left") as caught:
+    with pytest.raises(OutputError, match="no space; free some") as caught:
         checkpoints.save(tmp_path / "last.npz", ARRAYS, STATE)
     assert caught.value.code == "no_space"
 

@@ -122,8 +122,8 @@ def test_a_word_that_is_no_split(write):
 def test_only_files_of_one_size_are_read(write, monkeypatch):
     contents = {"a": b"1", "b": b"22", "c": b"33", "d": b""}
     tracks, path = write(contents, [(name, "A", "") for name in contents])
-    read, sha256 = [], checks._sha256
-    monkeypatch.setattr(checks, "_sha256", lambda path: read.append(path.name) or sha256(path))
+    read, sha256 = [], checks.file_sha256
+    monkeypatch.setattr(checks, "file_sha256", lambda path: read.append(path.name) or sha256(path))
     assert check_manifest(tracks, path).duplicates == []
     assert read == ["b", "c"]
 
@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_read_counts_as_missing(write, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(checks, "_sha256", refuse)
+    monkeypatch.setattr(checks, "file_sha256", refuse)
     assert check_manifest(tracks, path).missing == tracks
 
 
