@@ -23,12 +23,10 @@ EXTREMES = [0, 1, -1, 5, 6, 7, 127, 128, 255, 2**31 - 1, 2**31, -(2**31), 2**62,
 STRANGE = [np.nan, np.inf, -np.inf, 1e38, -1e38, 1e-45, 0.0]
 
 
-@pytest.fixture(scope="module", params=["exact", "approximate"])
-def saved(request, tmp_path_factory):
-    if request.param == "approximate":
-        pytest.importorskip("faiss")
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "lib.index"
-    nasty_index(method=request.param).save(path)
+    nasty_index().save(path)
     return path
 
 
@@ -111,12 +109,12 @@ def test_forged_with_right_checksums(saved):
 def refused(path):
     """Return whether an index is refused by name; otherwise its answers must be usable."""
     try:
-        tracks, rows, (near, exact, artists), *_ = use(path)
+        tracks, rows, (near, artists), *_ = use(path)
     except SearchIndexError as error:
         return error.code in ("damaged", "incompatible") and str(path) in str(error)
     assert all(row is None or 0 <= row < len(tracks) for row in rows)
     assert len(rows) == len(NASTY)
-    for match in [*near, *exact]:
+    for match in near:
         assert 0 <= match.row < len(tracks)
         assert np.isfinite(match.similarity)
     assert all(np.isfinite(match.similarity) for match in artists)

@@ -37,12 +37,6 @@ def add_parser(commands):
     )
     add_root_option(build)
     names.add_argument("--no-tags", action="store_true", help="do not read the files' tags")
-    build.add_argument(
-        "--method",
-        default="auto",
-        choices=("auto", "exact", "approximate"),
-        help="auto: exact below 100,000 recordings, approximate (extra [search]) from there",
-    )
     build.add_argument("--force", action="store_true", help="replace an existing INDEX")
     build.set_defaults(command=run_build)
     info = parts.add_parser("info", help="what is in an index")
@@ -54,23 +48,17 @@ def add_parser(commands):
 def run_build(args):
     """Read, join, build, write, and return the exit code."""
     from artist_features.search import Index
-    from artist_features.search.lists import APPROXIMATE_FROM, require_faiss
     from artist_features.search.sources import read_embeddings
 
     check_new_file(args.output, args.force)
-    if args.method == "approximate":
-        require_faiss()
     found = read_embeddings(args.embeddings)
-    if args.method == "auto" and len(found.tracks) >= APPROXIMATE_FROM:
-        require_faiss()  # now, not after all tags are read
     _tell_left_out(found)
     tracks = _named(found.tracks, args)
-    index = Index.build(found.vectors, tracks, found.made_with, method=args.method)
+    index = Index.build(found.vectors, tracks, found.made_with)
     index.save(args.output)
-    method = "approximate" if index.approximate else "exact"
     write_line(
         f"{len(index)} recordings of {len(index.artists)} artists ({index.n_unlabelled} without "
-        f"artist), {method} search; written to {display_path(args.output)}"
+        f"artist); written to {display_path(args.output)}"
     )
     return 0
 
@@ -117,7 +105,6 @@ def run_info(args):
         "artists": len(index.artists),
         "without artist": index.n_unlabelled,
         "dimension": index.dim,
-        "search": "approximate" if index.approximate else "exact",
         "model": index.made_with["model"],
         "weights sha256": index.made_with["weights_sha256"],
         "extraction": {

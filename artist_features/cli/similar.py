@@ -31,9 +31,6 @@ def add_parser(commands):
         action="store_true",
         help="no other recordings of TRACK's artist, which the index or the file's tags must name",
     )
-    parser.add_argument(
-        "--exact", action="store_true", help="read all vectors, also of an approximate index"
-    )
     parser.add_argument("--m3u", metavar="OUT.m3u8", help="write a playlist of them, in UTF-8")
     parser.add_argument("--force", action="store_true", help="replace an existing OUT.m3u8")
     parser.set_defaults(command=run)
@@ -64,11 +61,7 @@ def run(args):
             "--exclude-artist needs it."
         )
     matches = index.query(
-        query.vector,
-        args.k,
-        exclude_rows=query.own_rows,
-        exclude_artists=artists,
-        exact=args.exact,
+        query.vector, args.k, exclude_rows=query.own_rows, exclude_artists=artists
     )
     if args.m3u:
         _write_playlist(args.m3u, [match.track for match in matches])
@@ -162,14 +155,10 @@ def tell(args, index, query, records, lines):
 def _check_options(args):
     """Refuse what would be ignored, before anything is read."""
     if args.by == "artist":
-        for_tracks = {
-            "--m3u": args.m3u,
-            "--exact": args.exact,
-            "--exclude-artist": args.exclude_artist,
-        }
+        for_tracks = {"--m3u": args.m3u, "--exclude-artist": args.exclude_artist}
         if given := [name for name, value in for_tracks.items() if value]:
-            text = "goes with recordings; leave it out or leave out --by artist"
-            raise ValueError(f"{given[0]} {text} (artists are always compared exactly).")
+            text = "goes with recordings; leave it out or leave out --by artist."
+            raise ValueError(f"{given[0]} {text}")
     if args.m3u:
         _check_playlist(args)
 

@@ -1,6 +1,6 @@
-"""Embeddings to neighbours, artists, playlists and pictures. NumPy; faiss to build large ones."""
+"""Embeddings to neighbours, artists, playlists and pictures."""
 
-from artist_features.search.index import METHODS, Index
+from artist_features.search.index import Index
 from artist_features.search.tracks import ArtistMatch, IndexedTrack, Match
 
-__all__ = ["METHODS", "ArtistMatch", "Index", "IndexedTrack", "Match"]
+__all__ = ["ArtistMatch", "Index", "IndexedTrack", "Match"]

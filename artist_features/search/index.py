@@ -3,18 +3,16 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from artist_features.errors import SearchIndexError
-from artist_features.search import artist_means, lists, ranking, storage
+from artist_features.search import artist_means, ranking, storage
 from artist_features.search.container import damaged
 from artist_features.search.tracks import ArtistMatch, IndexedTrack, Match
 from artist_features.search.vectors import checked_query, checked_vectors
-
-METHODS = ("auto", "exact", "approximate")
 
 
 class Index:
@@ -27,7 +25,6 @@ class Index:
     Attributes:
         made_with: dict of what decides the vectors: `model` (name), `weights_sha256`,
             `graph_sha256`, and the options of the extraction.
-        approximate: True if a query reads a part of the vectors only.
         package_version: of this package, which built the index.
         created: date and time of that, ISO 8601.
 
@@ -46,7 +43,6 @@ class Index:
         self._c = contents
         self.made_with: dict[str, Any] = contents.made_with
         self.package_version, self.created = contents.package_version, contents.created
-        self.approximate = contents.order is not None
 
     @classmethod
     def build(
@@ -54,9 +50,6 @@ class Index:
         vectors: npt.ArrayLike,
         tracks: Sequence[IndexedTrack],
         made_with: Mapping[str, Any],
-        *,
-        method: Literal["auto", "exact", "approximate"] = "auto",
-        seed: int = 0,
     ) -> "Index":
         """Make an index in memory.
 
@@ -64,24 +57,15 @@ class Index:
             vectors: float `(n, dim)`, n >= 1, finite, no row all zeros.
             tracks: list of n `IndexedTrack`, each path once.
             made_with: dict of plain values with `model` and `weights_sha256`.
-            method: "exact" reads all vectors for a query, "approximate" a part of them,
-                "auto" is approximate from 100,000 rows.
-            seed: of the approximate index.
 
         Raises:
             ValueError: an argument outside what is allowed; a row is named by its number
                 and path.
-            ImportError: approximate, and the extra `[search]` is not installed.
         """
-        if method not in METHODS:
-            raise ValueError(f"method {method!r}; allowed are {', '.join(METHODS)}.")
         units = checked_vectors(vectors, tracks)
         if missing := [key for key in ("model", "weights_sha256") if not made_with.get(key)]:
             raise ValueError(f"made_with lacks {missing[0]!r}: which model made the vectors?")
-        approximate = method == "approximate"
-        approximate |= method == "auto" and len(units) >= lists.APPROXIMATE_FROM
-        parts = lists.make_lists(units, seed=seed) if approximate else None
-        return cls(storage.contents_of(units, tracks, made_with, parts))
+        return cls(storage.contents_of(units, tracks, made_with))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Index":
@@ -132,10 +116,7 @@ class Index:
 
     def vector(self, row: int) -> npt.NDArray[np.float32]:
         """Return float32 `(dim,)`, of length 1."""
-        position = row
-        if self._c.order is not None:
-            position = int(np.flatnonzero(self._c.order.all() == row)[0])
-        return self._c.vectors.rows(position, position + 1)[0]
+        return self._c.vectors.rows(row, row + 1)[0]
 
     def row_of(self, path: str) -> int | None:
         """Return the row of a path as it was given to `build`, or None."""
@@ -181,7 +162,6 @@ class Index:
         *,
         exclude_rows: Iterable[int] = (),
         exclude_artists: Iterable[str] = (),
-        exact: bool = False,
     ) -> list[Match]:
         """Find the tracks whose vectors point most nearly the same way.
 
@@ -190,7 +170,6 @@ class Index:
             k: how many, >= 1; fewer come back if there are no more.
             exclude_rows: rows that are no candidates, such as the query's own.
             exclude_artists: names of artists whose tracks are no candidates.
-            exact: read all vectors, also of an approximate index.
 
         Returns:
             list of `Match`, the most similar first, ties by row.
@@ -203,17 +182,15 @@ class Index:
         barred = np.isin(np.arange(len(self)), list(exclude_rows))
         for artist in exclude_artists:
             barred[self.rows_of_artist(artist)] = True
-        positions, coarse = self._candidates(query, k, barred, exact)
-        rows = self._c.row_numbers(positions)
-        allowed = ~barred[rows]
-        positions, rows, coarse = positions[allowed], rows[allowed], coarse[allowed]
+        rows = np.flatnonzero(~barred)
+        coarse = ranking.similarities(self._c.vectors, query)[rows]
         if not np.isfinite(coarse).all():  # a forged file
             raise damaged("a vector is not finite", self._c.path)
         if not len(rows):
             return []
 
         def read(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-            return self._c.vectors.at(positions[chosen])
+            return self._c.vectors.at(rows[chosen])
 
         pairs = zip(*ranking.best(coarse, rows, read, query, k), strict=True)
         return [Match(int(row), float(value), self.track(int(row))) for row, value in pairs]
@@ -262,15 +239,3 @@ class Index:
         if number is None:
             raise ValueError(f"artist {artist!r} has no track in this index; see `artists`.")
         return self._c.artist_vectors.rows(number, number + 1)[0]
-
-    def _candidates(
-        self,
-        query: npt.NDArray[np.float32],
-        k: int,
-        barred: npt.NDArray[np.bool_],
-        exact: bool,
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Return (positions int64, their float32 products with the query)."""
-        if not self.approximate or exact:
-            return np.arange(len(self)), ranking.similarities(self._c.vectors, query)
-        return lists.read_near(self._c, query, k, barred)

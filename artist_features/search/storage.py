@@ -21,11 +21,6 @@ _ARRAYS = {  # name -> (dtype, number of axes)
     "artist_of": (np.int32, 1),
     "durations_s": (np.float64, 1),
 }
-_LISTS = {  # of an approximate index
-    "centroids": (np.float32, 2),
-    "list_starts": (np.int64, 1),
-    "order": (np.int64, 1),
-}
 
 
 @dataclass
@@ -33,13 +28,12 @@ class Contents:
     """The arrays of an index.
 
     Attributes:
-        vectors: `StoredArray` float32 `(n, dim)`, length 1; sorted by list if there are any.
+        vectors: `StoredArray` float32 `(n, dim)`, length 1.
         paths, titles: `Texts` of n; artists: `Texts` of the names.
         columns: {name: `Texts` of n}, further columns.
         artist_of: `StoredArray` int32 `(n,)`: number of the artist, -1 for none.
         artist_vectors: `StoredArray` float32 `(n_artists, dim)`, length 1 or 0.
         durations_s: `StoredArray` float64 `(n,)`, 0 for unknown.
-        centroids, list_starts, order: see `lists.make_lists`; None in an exact index.
         made_with, package_version, created: see `Index`.
         path: of the file, or None.
     """
@@ -55,14 +49,7 @@ class Contents:
     made_with: dict
     package_version: str
     created: str
-    centroids: StoredArray | None = None
-    list_starts: StoredArray | None = None
-    order: StoredArray | None = None
     path: AnyPath | None = None
-
-    def row_numbers(self, positions):
-        """Return the row numbers, int64, of positions in `vectors`."""
-        return positions if self.order is None else self.order.all()[positions]
 
     def track(self, row):
         """Return the `IndexedTrack` of a row."""
@@ -76,15 +63,15 @@ class Contents:
         )
 
 
-def contents_of(vectors, tracks, made_with, parts):
-    """Return `Contents` from unit vectors, tracks and the result of `lists.make_lists`."""
+def contents_of(vectors, tracks, made_with):
+    """Return `Contents` from unit vectors and tracks."""
     numbers = {}
     artist_of = np.full(len(tracks), -1, np.int32)
     for row, track in enumerate(tracks):
         if track.artist:
             artist_of[row] = numbers.setdefault(track.artist, len(numbers))
     columns = list(dict.fromkeys(name for track in tracks for name in track.extra))
-    contents = Contents(
+    return Contents(
         StoredArray(vectors),
         Texts.of([track.path for track in tracks]),
         Texts.of([track.title for track in tracks]),
@@ -97,18 +84,11 @@ def contents_of(vectors, tracks, made_with, parts):
         VERSION,
         datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
-    if parts is not None:
-        centroids, starts, order = parts
-        contents.vectors = StoredArray(vectors[order])
-        contents.centroids, contents.list_starts = StoredArray(centroids), StoredArray(starts)
-        contents.order = StoredArray(order)
-    return contents
 
 
 def write_contents(path, contents):
     """Write `Contents` to a file; see `container.write_arrays` for errors."""
-    names = [*_ARRAYS, *(_LISTS if contents.order is not None else ())]
-    arrays = {name: getattr(contents, name) for name in names}
+    arrays = {name: getattr(contents, name) for name in _ARRAYS}
     texts = {name: getattr(contents, name) for name in _TEXTS}
     texts |= {f"column{n}": column for n, column in enumerate(contents.columns.values())}
     for name, text in texts.items():
@@ -148,7 +128,7 @@ def read_contents(path):
 
 
 def _assembled(arrays, metadata, path):
-    for name, (dtype, n_axes) in {**_ARRAYS, **(_LISTS if "order" in arrays else {})}.items():
+    for name, (dtype, n_axes) in _ARRAYS.items():
         if arrays[name].dtype != dtype or len(arrays[name].shape) != n_axes:
             raise ValueError(name)
 
@@ -163,7 +143,6 @@ def _assembled(arrays, metadata, path):
     return Contents(
         **{name: arrays[name] for name in _ARRAYS},
         **{name: texts(name) for name in _TEXTS},
-        **{name: arrays.get(name) for name in _LISTS},
         columns={name: texts(f"column{n}") for n, name in enumerate(columns)},
         made_with=made_with,
         package_version=metadata["package_version"],
@@ -185,12 +164,5 @@ def _check_fit(contents, path):
         fits = artist_of.min() >= -1 and artist_of.max() < n_artists
         fits &= bool(np.isfinite(contents.artist_vectors.all()).all())
         fits &= bool(np.isfinite(contents.durations_s.all()).all())
-    if fits and contents.order is not None:
-        order, starts = contents.order.all(), contents.list_starts.all()
-        fits = order.shape == (n,) and bool((np.bincount(order.clip(0, n), minlength=n) == 1).all())
-        fits &= len(starts) > 0 and starts[0] == 0 and starts[-1] == n
-        fits &= bool((np.diff(starts) >= 0).all()) and order.min() >= 0
-        fits &= contents.centroids.shape == (len(starts) - 1, dim)
-        fits &= bool(np.isfinite(contents.centroids.all()).all())
     if not fits:
         raise damaged("its parts do not fit together", path)
