@@ -15,7 +15,7 @@ from fuzz_folder import mutated_bytes, mutated_json
 from test_search_file import NASTY, check, nasty_index, use
 
 from artist_features.errors import SearchIndexError
-from artist_features.search import Index, container
+from artist_features.search import Index, storage
 
 MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "6000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
@@ -73,7 +73,7 @@ def forged_arrays(arrays, rng):
         elif kind == 5:
             array = np.concatenate([array, array[: rng.randrange(len(array) + 1)]])
         elif kind == 6:
-            array = array.astype(rng.choice(["<f8", "<i8", "<f4", "<i4", "<u4", "|u1"]))
+            array = array.astype(rng.choice(["<f8", "<i8", "<f4", "<i4", "|u1"]))
         elif kind == 7:
             array = array[None] if array.ndim == 1 else array.T
         elif rng.random() < 0.5:
@@ -87,8 +87,7 @@ def forged_arrays(arrays, rng):
 @pytest.mark.slow
 def test_forged_with_right_checksums(saved):
     """Whoever writes the file writes its checksums, too."""
-    stored, texts = container.read_arrays(saved)
-    stored = {name: np.array(array.all()) for name, array in stored.items()}
+    stored, texts = storage.read_arrays(saved)
     path, n_refused, n_mutants = saved.with_name("forged.index"), 0, MUTANTS // 12
     for number in range(n_mutants):
         rng = random.Random(f"forged, {SEED}, {number}")
@@ -99,8 +98,7 @@ def test_forged_with_right_checksums(saved):
             name = rng.choice(("made_with", "columns"))
             document = mutated_json(json.dumps([json.loads(metadata[name])]), rng)
             metadata[name] = document.decode("utf-8", "surrogatepass").strip()[1:-1]
-        arrays = {name: container.StoredArray(array) for name, array in arrays.items()}
-        container.write_arrays(path, arrays, metadata)
+        storage.write_arrays(path, arrays, metadata)
         with Limits():
             n_refused += refused(path)
     assert n_mutants / 4 < n_refused < n_mutants

@@ -9,9 +9,9 @@ from conftest import music, write_audio
 from map_data import clusters, open_browser, wait_for, write_embeddings
 from test_map import HOSTILE
 
-from artist_features.search.layout import nearest
 from artist_features.search.map import write_map
 from artist_features.search.page import build_page
+from artist_features.search.ranking import neighbours
 
 pytestmark = pytest.mark.slow
 N = 60
@@ -174,7 +174,7 @@ def test_click_shows_the_ten_neighbours_of_the_vectors(page, library):
     page.move_to(track, click=True)
     wait_for(lambda: not page.hidden("track"), "the track")
     assert page.text("track-title") == f"song {track}"
-    expected = nearest(library[1], 10)
+    expected = neighbours(library[1], 10)
     titles = page.run(
         "return [...document.querySelectorAll('#neighbours .what > :first-child')]"
         ".map(e => e.textContent)"

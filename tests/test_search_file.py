@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_search import MADE_WITH, clustered, tracks_of
 
 from artist_features.errors import OutputError, SearchIndexError
-from artist_features.search import Index, IndexedTrack, container
+from artist_features.search import Index, IndexedTrack, storage
 from artist_features.version import VERSION
 
 NASTY = ["/a\nb.mp3", "/tab\t'q\".mp3", os.fsdecode(b"/caf\xe9.mp3"), "/é.mp3", "/é", "s3://b/k"]
@@ -119,29 +119,24 @@ def test_overwritten_with_anything(saved, tmp_path_factory, data):
     check(target, use(path))
 
 
-def test_damage_in_vectors_is_found_when_they_are_read(tmp_path):
-    """Loading reads none of them; the MiB that is damaged is refused, others are not."""
+def test_damage_in_vectors_is_found_when_the_file_is_opened(tmp_path):
     vectors = clustered(3000, dim=128)  # 1.5 MB
     Index.build(vectors, tracks_of([""] * 3000), MADE_WITH).save(tmp_path / "lib.index")
     data = bytearray((tmp_path / "lib.index").read_bytes())
     place = bytes(data).index(Index.load(tmp_path / "lib.index").vector(2900).tobytes())
     data[place] ^= 1
     (tmp_path / "lib.index").write_bytes(data)
-    index = Index.load(tmp_path / "lib.index")
-    index.vector(5)
-    for action in (lambda: index.vector(2900), lambda: index.query(vectors[0])):
-        with pytest.raises(SearchIndexError, match="its checksum does not fit"):
-            action()
+    with pytest.raises(SearchIndexError, match="its checksum does not fit"):
+        Index.load(tmp_path / "lib.index")
 
 
 def rewrite(path, change, metadata=None):
     """Write an index whose checksums are right and whose arrays are not."""
-    arrays, texts = container.read_arrays(path)
-    arrays = {name: np.array(stored.all()) for name, stored in arrays.items()}
+    arrays, texts = storage.read_arrays(path)
+    arrays = {name: np.array(array) for name, array in arrays.items()}
     change(arrays)
-    arrays = {name: container.StoredArray(array) for name, array in arrays.items()}
     forged = path.with_name("forged.index")
-    container.write_arrays(forged, arrays, texts | (metadata or {}))
+    storage.write_arrays(forged, arrays, texts | (metadata or {}))
     return forged
 
 
@@ -194,9 +189,13 @@ def test_forged_metadata(saved, metadata):
     assert caught.value.code == "damaged"
 
 
-def test_another_format_version_is_refused(saved):
-    path = rewrite(saved[0], lambda arrays: None, {"format_version": "2"})
-    with pytest.raises(SearchIndexError, match="version '2'; this version reads") as caught:
+@pytest.mark.parametrize("version", ["1", "3"])
+def test_another_format_version_is_refused(saved, version):
+    path = rewrite(saved[0], lambda arrays: None, {"format_version": version})
+    text = (
+        f"index format '{version}'; this version reads '2'. Build it again: artist-features index"
+    )
+    with pytest.raises(SearchIndexError, match=text) as caught:
         Index.load(path)
     assert caught.value.code == "incompatible"
 
@@ -204,6 +203,13 @@ def test_another_format_version_is_refused(saved):
 def header_of(entries, data=b""):
     text = json.dumps(entries).encode()
     return len(text).to_bytes(8, "little") + text + data
+
+
+def array_of(dtype, shape, place, n_bytes=0):
+    """A file of our format with one array of bytes, and what its header says of it."""
+    metadata = {"format": "artist-features search index", "format_version": "2"}
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": place}
+    return header_of({"__metadata__": metadata, "x": entry}, bytes(n_bytes))
 
 
 @pytest.mark.parametrize(
@@ -215,14 +221,17 @@ def header_of(entries, data=b""):
         header_of([]),
         header_of({}),
         header_of({"__metadata__": {}, "x": 3}),
-        header_of({"__metadata__": {}, "x": {"dtype": "O", "shape": [], "data_offsets": [0, 0]}}),
-        header_of(
-            {"__metadata__": {}, "x": {"dtype": "U8", "shape": [10**18], "data_offsets": [0, 1]}}
-        ),
-        header_of(
-            {"__metadata__": {}, "x": {"dtype": "U8", "shape": [-1, -4], "data_offsets": [0, 4]}},
-            bytes(4),
-        ),
+        header_of({"__metadata__": {"format": "pt"}}),
+        array_of("O", [], [0, 0]),
+        array_of("U8", [10**18], [0, 1], 1),
+        array_of("U8", [-1, -4], [0, 4], 4),
+        array_of("F64", [2**61], [0, 2**64], 8),  # 0 bytes, counted in 64 bits
+        array_of("U8", [4], [4, 8], 8),  # a gap
+        array_of("U8", [4], [-4, 0], 8),
+        array_of("U8", [8], [0, 8], 4),
+        array_of("U8", [True], [0, 1], 1),
+        array_of("U8", [1, 1, 1], [0, 1], 1),
+        array_of("U8", [1], [0, 1], 1),  # nothing is wrong but that there is no checksum
     ],
 )
 def test_what_is_no_index_is_named(tmp_path, data):

@@ -12,6 +12,7 @@ from artist_features.files import check_new_file, write_atomically
 from artist_features.optional import require
 from artist_features.search import layout, map_texts
 from artist_features.search.page import build_page
+from artist_features.search.ranking import neighbours
 from artist_features.search.sources import read_embeddings
 from artist_features.zoo.devices import usable_cores
 
@@ -111,7 +112,7 @@ def _lay_out(vectors, seed, progress):
         return none, none, np.zeros((1, 2), np.float32), "hand: a single track"
     progress = progress or (lambda *_: contextlib.nullcontext())
     with progress("neighbours", n) as tell:
-        indices, similarities = layout.nearest(vectors, layout.tsne_neighbours(n), tell)
+        indices, similarities = neighbours(vectors, layout.tsne_neighbours(n), tell)
     with progress("layout", layout.N_EARLY + layout.N_LATE) as tell:
         # threads of t-SNE wait for each other: worth it only where there is much to do
         n_jobs = usable_cores() if n >= layout.FFT_FROM else 1

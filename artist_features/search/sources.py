@@ -12,7 +12,7 @@ from artist_features.extraction import tables
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.extraction.shards import JOURNAL_FILE
 from artist_features.optional import require
-from artist_features.search.tracks import IndexedTrack
+from artist_features.search.storage import IndexedTrack
 
 _NOT_OF_THE_VECTORS = ("content_hash",)  # options that change other columns only
 
