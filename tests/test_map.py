@@ -1,6 +1,5 @@
 """`artist-features map`: what is joined, what is refused, and that the page is harmless."""
 
-import builtins
 import json
 import re
 import subprocess
@@ -131,14 +130,7 @@ def test_wrong_usage(library, monkeypatch, capsys, arguments, text):
 
 
 def test_without_opentsne_it_says_so(library, monkeypatch, capsys):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.split(".")[0] == "openTSNE":
-            raise ImportError("No module named 'openTSNE'")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "openTSNE", None)
     assert draw(library) == 2
     assert "pip install 'artist-features[map]'" in capsys.readouterr().err
 
