@@ -281,9 +281,10 @@ def test_fifty_thousand_tracks_load_and_answer(browser, tmp_path, capsys):
         "group": [f"artist {i % 900}" for i in range(n)],
         "link": [f"artist%20{i % 900}/album/{i}.mp3" for i in range(n)],
     }
-    facts = {"title": "large", "about": [], "color": "artist"}
     path = tmp_path / "map.html"
-    path.write_text(build_page(places, indices, similarities, columns, facts), encoding="utf-8")
+    head = {"title": "large", "about": [], "color": "artist"}
+    page = build_page(places, indices, similarities, columns, **head)
+    path.write_text(page, encoding="utf-8")
     page = Page(browser, path)
     timing = "return [performance.now(), document.getElementById('data').textContent.length]"
     ready_ms, n_bytes = page.run(timing)

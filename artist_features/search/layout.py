@@ -1,13 +1,17 @@
-"""Vectors to places on a plane: nearest neighbours, then t-SNE on them.
+"""Places of vectors on a plane: t-SNE on their nearest neighbours, PCA for a few.
 
 openTSNE draws 50,000 points in minutes (interpolation by FFT), compiles nothing when it
 starts, and takes the neighbours that the map shows anyway, so that they are sought once.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.optional import require
-from artist_features.search.ranking import directions
+from artist_features.search.ranking import Floats, Rows, directions
 
 PERPLEXITY = 30  # Source: van der Maaten and Hinton, JMLR 2008, section 2: typically 5 to 50
 N_NEIGHBOURS = 10  # shown at a click
@@ -17,12 +21,20 @@ MIN_FOR_TSNE = 30  # tracks; fewer have no neighbourhoods to speak of, and t-SNE
 FFT_FROM = 10000  # points from which the FFT is the faster gradient. Source: openTSNE
 
 
-def tsne_neighbours(n):
+def tsne_neighbours(n: int) -> int:
     """Return how many neighbours `place` wants for n tracks: three perplexities."""
     return min(3 * PERPLEXITY, n - 1)
 
 
-def place(vectors, indices, similarities, *, seed=0, n_jobs=1, progress=None):
+def place(
+    vectors: Floats,
+    indices: Rows,
+    similarities: Floats,
+    *,
+    seed: int = 0,
+    n_jobs: int = 1,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[Floats, str]:
     """Lay tracks out on a plane, similar ones close together.
 
     Args:
@@ -30,8 +42,8 @@ def place(vectors, indices, similarities, *, seed=0, n_jobs=1, progress=None):
         indices, similarities: `(n, k)` of `ranking.neighbours`, k = `tsne_neighbours(n)`.
         seed: of t-SNE; the same seed gives the same places.
         n_jobs: threads.
-        progress: function that is told how many of the `N_EARLY + N_LATE` iterations are
-            done since, or None.
+        progress: called with the number of iterations done since the last call, of
+            `N_EARLY + N_LATE`, or None.
 
     Returns:
         (places, method): float32 `(n, 2)` in [-1, 1], and "t-SNE", or "PCA" below
@@ -68,21 +80,20 @@ def place(vectors, indices, similarities, *, seed=0, n_jobs=1, progress=None):
         n_jobs=n_jobs,
         random_state=seed,
     )
-    told = [0]
+    options: dict[str, Any] = {"inplace": True, "propagate_exception": True}
+    if progress is not None:
+        tell = progress
 
-    def tell(iteration, *_):
-        progress(iteration - told[0] if iteration > told[0] else iteration)
-        told[0] = iteration
+        def every_tenth(*_: object) -> None:  # a true result would end the optimisation
+            tell(10)
 
-    watch = {"callbacks": tell, "callbacks_every_iters": 10} if progress else {}
-    options = {"inplace": True, "propagate_exception": True, **watch}
+        options |= {"callbacks": every_tenth, "callbacks_every_iters": 10}
     embedding.optimize(N_EARLY, exaggeration=EXAGGERATION, momentum=0.5, **options)
-    told[0] = 0
     embedding.optimize(N_LATE, momentum=0.8, **options)
     return _fit(np.asarray(embedding)), "t-SNE"
 
 
-def _principal(rows):
+def _principal(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return float64 `(n, 2)`, the two directions in which rows differ most."""
     centred = rows - rows.mean(axis=0, dtype=np.float64)
     _, axes = np.linalg.eigh(centred.T @ centred)
@@ -93,7 +104,7 @@ def _principal(rows):
     return places
 
 
-def _fit(places):
+def _fit(places: npt.NDArray[np.floating]) -> Floats:
     """Centre places and scale the longer side to [-0.95, 0.95]."""
     centred = places - (places.max(axis=0) + places.min(axis=0)) / 2
     half = np.abs(centred).max()
