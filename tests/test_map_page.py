@@ -267,6 +267,7 @@ def test_few_tracks(browser, tmp_path, n):
     assert page.hidden("legend")
 
 
+@pytest.mark.nightly
 def test_fifty_thousand_tracks_load_and_answer(browser, tmp_path, capsys):
     from selenium.webdriver.common.keys import Keys
 

@@ -2,14 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from artist_features.cli.options import add_root_option
+from artist_features.cli.options import Commands, add_root_option
 from artist_features.cli.progress import write_line
 from artist_features.errors import OutputError, display_path
 from artist_features.files import check_new_file
-
-Commands = Any  # argparse's `_SubParsersAction` has no public name
 
 
 def add_parser(commands: Commands) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artist_features.cli.options import add_root_option
+from artist_features.cli.options import Commands, add_root_option
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path
 from artist_features.files import check_new_file, write_atomically
@@ -16,8 +16,6 @@ if TYPE_CHECKING:  # NumPy is imported when a command runs
     from artist_features.search import ArtistMatch, Index, IndexedTrack
     from artist_features.search.lookup import Query
     from artist_features.search.sources import Embeddings
-
-Commands = Any  # argparse's `_SubParsersAction` has no public name
 
 
 def add_parser(commands: Commands) -> None:
@@ -101,7 +99,7 @@ def _add_who(commands: Commands) -> None:
 
 
 def _add_query_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `similar` and `who` have in common."""
+    """Add the arguments that `similar` and `who` share."""
     parser.add_argument("track", metavar="TRACK", help="file or URI, in the index or not")
     parser.add_argument("--index", required=True, help="file of `artist-features index build`")
     parser.add_argument("-k", type=int, default=10, metavar="K", help="how many (default: 10)")
@@ -162,7 +160,7 @@ def _named(tracks: list["IndexedTrack"], args: argparse.Namespace) -> list["Inde
 
 
 def run_info(args: argparse.Namespace) -> int:
-    """Print what is in an index, and return the exit code."""
+    """Print the contents of an index, and return the exit code."""
     from artist_features.search import Index
 
     index = Index.load(args.index)
@@ -243,7 +241,7 @@ def run_who(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Refuse what would be ignored, or could not be written, before anything is read."""
+    """Refuse conflicting options and unwritable outputs before anything is read."""
     from artist_features.search.playlist import ENDINGS
 
     for name, value in (("--m3u", args.m3u), ("--exclude-artist", args.exclude_artist)):

@@ -1,4 +1,4 @@
-"""A search index: build, save, load, and ask it for the nearest tracks or artists."""
+"""The search index: build, save, load, find the nearest tracks or artists."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -283,7 +283,7 @@ class Index:
 
 
 def _checked_units(vectors: npt.NDArray[np.floating], tracks: Sequence[IndexedTrack]) -> Floats:
-    """Return vectors `(n, dim)` scaled to length 1, or name what is wrong with which row."""
+    """Scale vectors `(n, dim)` to length 1; refuse zero or non-finite rows and repeated paths."""
     if vectors.ndim != 2 or len(vectors) != len(tracks) or not vectors.size:
         raise ValueError(
             f"vectors of shape {vectors.shape} for {len(tracks)} tracks; allowed is "
@@ -309,7 +309,7 @@ def _checked_units(vectors: npt.NDArray[np.floating], tracks: Sequence[IndexedTr
 
 
 def _checked_query(vector: npt.NDArray[np.floating], dim: int) -> Floats:
-    """Return a query as float32 `(dim,)` of length 1, or say what is wrong with it."""
+    """Scale a query `(dim,)` to length 1; refuse another shape, zeros, and non-finite numbers."""
     if vector.shape != (dim,):
         raise ValueError(
             f"query of shape {vector.shape}; this index holds vectors of {dim} numbers."

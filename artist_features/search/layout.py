@@ -82,10 +82,10 @@ def place(
     )
     options: dict[str, Any] = {"inplace": True, "propagate_exception": True}
     if progress is not None:
-        tell = progress
+        report = progress
 
         def every_tenth(*_: object) -> None:  # a true result would end the optimisation
-            tell(10)
+            report(10)
 
         options |= {"callbacks": every_tenth, "callbacks_every_iters": 10}
     embedding.optimize(N_EARLY, exaggeration=EXAGGERATION, momentum=0.5, **options)

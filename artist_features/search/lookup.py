@@ -1,4 +1,4 @@
-"""A recording to a query: its row where the index has it, else a vector extracted alike."""
+"""Query of a recording: its vector in the index, or one extracted with the same options."""
 
 import contextlib
 import os

@@ -88,7 +88,7 @@ def _groups(values: Sequence[str]) -> tuple[list[str], npt.NDArray[np.uint32]]:
 
 
 def _label_place(places: Floats, members: Rows) -> int:
-    """Return the member with the most others around it: there the group's name stands."""
+    """Return the member with the most others around it, where the group's name is written."""
     sample = members[:: max(1, len(members) // _LABEL_SAMPLE)]
     gaps = np.linalg.norm(places[sample][:, None] - places[sample][None], axis=2)
     return int(sample[(gaps < _LABEL_RADIUS).sum(axis=1).argmax()])
@@ -99,8 +99,8 @@ def _encode(array: npt.ArrayLike, kind: str) -> str:
 
 
 def _pack(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the start that all texts share, and their ends: paths get shorter."""
-    start = os.path.commonprefix(list(texts))  # noqa: RUF071 - by characters is what is wanted
+    """Split off the prefix that all texts share, to make paths shorter."""
+    start = os.path.commonprefix(list(texts))  # noqa: RUF071 - by characters is what is intended
     return {"start": start, "ends": [text[len(start) :] for text in texts]}
 
 

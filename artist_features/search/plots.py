@@ -91,7 +91,7 @@ class Listener:
         duration: float | None = None,
         isolated: bool = False,
     ) -> SelfSimilarity:
-        """Compute what `draw` draws.
+        """Compute log-mel, segment embeddings and their cosines for `draw`.
 
         Args:
             path: of a recording.

@@ -1,4 +1,4 @@
-"""Tables that `extract` wrote to the rows of an index, named by a manifest or by tags."""
+"""Read tables that `extract` wrote; join artists and titles from a manifest or from tags."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -103,7 +103,7 @@ def _check_same(found: Embeddings, made_with: dict[str, Any], path: Path) -> Non
 
 
 def _vectors(found: Embeddings, rows: Iterable[tables.Row], seen: set[str]) -> Iterator[Floats]:
-    """Yield the vectors of a table, while their tracks and what is left out are noted."""
+    """Yield the vectors of usable rows; note their tracks, count the other rows."""
     for row in rows:
         if row.failed:
             found.n_failed += 1

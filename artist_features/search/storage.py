@@ -1,15 +1,15 @@
-"""A search index in memory and in its file, which is mapped, checked and never trusted.
+"""Data of a search index, in memory and as a memory-mapped file with a checksum.
 
-The file has the layout of safetensors, so that other programs can open it:
+The layout is that of safetensors, so that other programs can open the file:
 
     8 bytes      length of the header, little-endian
     header       JSON: dtype, shape and place of each array; metadata, texts only
     arrays       without gaps, the larger number formats first
 
-The metadata has a CRC-32 of everything else, which is compared when the file is opened. It
-is written and read here, not by the package safetensors: that copies each array it writes (up
-to 0.7) or leaves a file that only its owner may read and that is not synced (0.8), and copies
-what it reads.
+The metadata has a CRC-32 of everything else, which is compared when the file is opened. A
+checksum does not stop a forger: each size and number is checked before it is used. The
+package safetensors neither writes the file nor reads it: up to 0.7 it copies each array, 0.8
+leaves a file that only its owner may read and does not sync it, and reading copies.
 """
 
 import datetime
@@ -66,7 +66,7 @@ class IndexedTrack:
 
     @property
     def label(self) -> str:
-        """The track in words: 'artist - title', or what of it is known, else the file's name."""
+        """Display name: 'artist - title', the title alone, or the file's name."""
         title = self.title or PurePath(self.path).stem
         return f"{self.artist} - {title}" if self.artist else title
 
@@ -138,7 +138,7 @@ def _encoded(text: str) -> bytes:
 
 @dataclass
 class IndexData:
-    """The arrays of an index, and what is known of them.
+    """Arrays and metadata of an index.
 
     Attributes:
         vectors: float32 `(n, dim)`, length 1.
@@ -190,7 +190,7 @@ class IndexData:
         )
 
     def track(self, row: int) -> IndexedTrack:
-        """Return what is known of a row."""
+        """Return path, names, length and further columns of a row."""
         artist = int(self.artist_of[row])
         return IndexedTrack(
             self.paths[row],
@@ -367,7 +367,7 @@ def _crc32(arrays: Arrays, metadata: Mapping[str, str]) -> str:
 
 
 def damaged(what: str, path: AnyPath | None) -> SearchIndexError:
-    """Return the error for a file that is not what was written."""
+    """Return the error `damaged`, which names the command that builds the file again."""
     text = f"is no search index, or damaged ({what}); build it again: artist-features index build."
     return SearchIndexError("damaged", text, path)
 

@@ -105,5 +105,5 @@ def common_folder(paths: Iterable[str]) -> str:
 
 
 def _line(text: str) -> str:
-    """Return text without what would break a line; the page escapes the rest."""
+    """Return text on one line, valid UTF-8; the page escapes markup."""
     return " ".join(os.fsencode(text).decode("utf-8", "replace").split())
