@@ -9,9 +9,9 @@ from conftest import music, write_audio
 from map_data import clusters, open_browser, wait_for, write_embeddings
 from test_map import HOSTILE
 
-from artist_features.search.layout import nearest
 from artist_features.search.map import write_map
 from artist_features.search.page import build_page
+from artist_features.search.ranking import neighbours
 
 pytestmark = pytest.mark.slow
 N = 60
@@ -174,7 +174,7 @@ def test_click_shows_the_ten_neighbours_of_the_vectors(page, library):
     page.move_to(track, click=True)
     wait_for(lambda: not page.hidden("track"), "the track")
     assert page.text("track-title") == f"song {track}"
-    expected = nearest(library[1], 10)
+    expected = neighbours(library[1], 10)
     titles = page.run(
         "return [...document.querySelectorAll('#neighbours .what > :first-child')]"
         ".map(e => e.textContent)"
@@ -267,6 +267,7 @@ def test_few_tracks(browser, tmp_path, n):
     assert page.hidden("legend")
 
 
+@pytest.mark.nightly
 def test_fifty_thousand_tracks_load_and_answer(browser, tmp_path, capsys):
     from selenium.webdriver.common.keys import Keys
 
@@ -281,9 +282,10 @@ def test_fifty_thousand_tracks_load_and_answer(browser, tmp_path, capsys):
         "group": [f"artist {i % 900}" for i in range(n)],
         "link": [f"artist%20{i % 900}/album/{i}.mp3" for i in range(n)],
     }
-    facts = {"title": "large", "about": [], "color": "artist"}
     path = tmp_path / "map.html"
-    path.write_text(build_page(places, indices, similarities, columns, facts), encoding="utf-8")
+    head = {"title": "large", "about": [], "color": "artist"}
+    page = build_page(places, indices, similarities, columns, **head)
+    path.write_text(page, encoding="utf-8")
     page = Page(browser, path)
     timing = "return [performance.now(), document.getElementById('data').textContent.length]"
     ready_ms, n_bytes = page.run(timing)

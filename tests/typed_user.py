@@ -53,7 +53,7 @@ def mistakes(path: Path) -> None:
 
 def search(vectors: Vector) -> None:
     tracks = [IndexedTrack("/a.mp3", artist="A", extra={"year": "1999"})]
-    index = Index.build(vectors, tracks, {"model": "mine", "weights_sha256": "0"}, method="exact")
+    index = Index.build(vectors, tracks, {"model": "mine", "weights_sha256": "0"})
     index.save("lib.index")
     index = Index.load(Path("lib.index"))
     index.check_model("0")

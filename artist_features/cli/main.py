@@ -17,17 +17,14 @@ from artist_features.cli import (
     export,
     extract,
     import_authors,
-    index,
     manifest,
-    map,
     models,
-    plot,
+    pictures,
     pull,
     push,
-    similar,
+    search,
     train,
     whiten,
-    who,
 )
 from artist_features.cli.progress import LogHandler
 from artist_features.cli.stopping import Stopped
@@ -43,7 +40,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, import_authors, pull, push, manifest, train, whiten),
-    *(index, similar, who, map, plot, export),
+    *(search, pictures, export),
 )
 
 

@@ -1,13 +1,18 @@
-"""A map as one HTML page that needs nothing else: library, styles and data are inside."""
+"""The HTML page of a map, self-contained: library, styles and data are inside."""
 
 import base64
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from artist_features.search.ranking import Floats, Rows
 
 # Okabe and Ito, "Color Universal Design", 2008, without its yellow, too pale on white; in
 # the order in which groups get them. The rest is grey.
@@ -19,18 +24,26 @@ _SIMILARITY_STEPS = 10000  # similarities are stored as int16
 _SCRIPTS = ("regl-scatterplot.js", "data.js", "plot.js", "panel.js")
 
 
-def build_page(places, indices, similarities, columns, facts):
+def build_page(
+    places: Floats,
+    indices: Rows,
+    similarities: Floats,
+    columns: Mapping[str, Sequence[str]],
+    *,
+    title: str,
+    about: Sequence[str],
+    color: str,
+) -> str:
     """Return the HTML of a map.
 
     Args:
         places: float32 `(n, 2)` in [-1, 1].
         indices, similarities: `(n, k)`, the neighbours of each track, nearest first.
-        columns: dict of lists of n `str`: `path`, `title`, `artist`, `group`, `link`.
-        facts: dict of `str` or numbers for the page's head: `title`, `about` (list of
-            `str`), `color` (the name of what the groups are, "" for none).
-
-    Returns:
-        `str`. Any text of a track is data in it, never markup.
+        columns: lists of n texts: `path`, `title`, `artist`, `group`, `link`. They are data
+            in the page, never markup.
+        title: of the page.
+        about: remarks beside the title.
+        color: what the groups are, "" for none.
     """
     names, members = _groups(columns["group"])
     data = {
@@ -48,14 +61,14 @@ def build_page(places, indices, similarities, columns, facts):
         ],
         "palette": PALETTE,
         "grey": GREY,
-        "color": facts["color"],
+        "color": color,
         **{name: _pack(columns[name]) for name in ("path", "title", "artist", "link")},
     }
     # inside <script> only `<` can end it; ASCII keeps every other character harmless
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
-        "TITLE": escape(facts["title"]),
-        "ABOUT": escape(" · ".join(facts["about"])),
+        "TITLE": escape(title),
+        "ABOUT": escape(" · ".join(about)),
         "STYLE": _read("page.css"),
         "LICENCES": escape(_read("regl-scatterplot.LICENSE.txt")),
         "DATA": text,
@@ -66,7 +79,7 @@ def build_page(places, indices, similarities, columns, facts):
     return "".join(page)
 
 
-def _groups(values):
+def _groups(values: Sequence[str]) -> tuple[list[str], npt.NDArray[np.uint32]]:
     """Return (names, uint32 `(n,)`): groups by size, then name; members without one last."""
     counts = Counter(value for value in values if value)
     names = sorted(counts, key=lambda name: (-counts[name], name))
@@ -74,22 +87,22 @@ def _groups(values):
     return names, np.array([number.get(value, len(names)) for value in values], np.uint32)
 
 
-def _label_place(places, members):
-    """Return the member with the most others around it: there the group's name stands."""
+def _label_place(places: Floats, members: Rows) -> int:
+    """Return the member with the most others around it, where the group's name is written."""
     sample = members[:: max(1, len(members) // _LABEL_SAMPLE)]
     gaps = np.linalg.norm(places[sample][:, None] - places[sample][None], axis=2)
     return int(sample[(gaps < _LABEL_RADIUS).sum(axis=1).argmax()])
 
 
-def _encode(array, kind):
+def _encode(array: npt.ArrayLike, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode()
 
 
-def _pack(texts):
-    """Return the start that all texts share, and their ends: paths get shorter."""
-    start = os.path.commonprefix(texts)  # noqa: RUF071 - by characters is what is wanted
+def _pack(texts: Sequence[str]) -> dict[str, Any]:
+    """Split off the prefix that all texts share, to make paths shorter."""
+    start = os.path.commonprefix(list(texts))  # noqa: RUF071 - by characters is what is intended
     return {"start": start, "ends": [text[len(start) :] for text in texts]}
 
 
-def _read(name):
-    return (files("artist_features.search") / "page_files" / name).read_text(encoding="utf-8")
+def _read(name: str) -> str:
+    return (files(__package__) / "page_files" / name).read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 
 from artist_features.errors import ArtistFeaturesError, SearchIndexError, display_path
 from artist_features.search import Index
-from artist_features.search.listener import Listener
+from artist_features.search.plots import Listener
 from artist_features.zoo import registry
 
 INDEX, PLACES, PREVIEWS = "tracks.index", "places.npy", "previews"
@@ -64,7 +64,7 @@ class Library:
         card = self.listener.card
         self.index.check_model(card.weights_sha256, card.graph_sha256)
         # all vectors are read once: damage shows now, not at somebody's clip
-        self.index.query(self.index.vector(0), k=1, exact=True)
+        self.index.query(self.index.vector(0), k=1)
         self.places = _read_places(self.folder / PLACES, len(self.index))
 
     def find(self, vector):

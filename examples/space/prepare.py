@@ -29,7 +29,7 @@ from artist_features.errors import ArtistFeaturesError, AudioError, display_path
 from artist_features.extraction.remote import identity
 from artist_features.files import write_atomically
 from artist_features.optional import require
-from artist_features.search import Index, layout
+from artist_features.search import Index, layout, ranking
 from artist_features.search.sources import join_manifest, read_embeddings
 from artist_features.signal.audio import Clip, read_file
 from artist_features.signal.decoders import Span
@@ -91,7 +91,7 @@ def lay_out(vectors):
     """Return the places of tracks on the map, float32 `(n, 2)` in [-1, 1]."""
     if len(vectors) == 1:
         return np.zeros((1, 2), np.float32)
-    neighbours = layout.nearest(vectors, layout.tsne_neighbours(len(vectors)))
+    neighbours = ranking.neighbours(vectors, layout.tsne_neighbours(len(vectors)))
     return layout.place(vectors, *neighbours)[0]
 
 
