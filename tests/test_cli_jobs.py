@@ -105,12 +105,13 @@ def test_the_unbroken_job_has_a_row_for_every_file(unbroken):
     assert [path for path, status, _ in unbroken if status != "ok"] == [unbroken[-1][0]]
 
 
+@pytest.mark.parametrize("n_kills", [1, pytest.param(5, marks=pytest.mark.nightly)])
 def test_row_50_killed_at_any_time_it_ends_as_an_unbroken_one(
-    library, tiny_folder, tmp_path, unbroken
+    n_kills, library, tiny_folder, tmp_path, unbroken
 ):
-    """Five kills in one job, at random times after the first row."""
+    """Killed at random times after the first row, and a power loss on top."""
     out, rng, sizes = tmp_path / "out", random.Random(0), []
-    for number in range(5):
+    for number in range(n_kills):
         process = start(library, tiny_folder, out)
         while process.poll() is None and not _has_rows(out):
             time.sleep(0.005)
@@ -118,7 +119,7 @@ def test_row_50_killed_at_any_time_it_ends_as_an_unbroken_one(
         process.send_signal(signal.SIGKILL)  # the last ones may find the job done
         process.communicate()
         sizes.append(len(rows(out)))
-        if number == 1 and _has_rows(out):  # a power loss on top: half a record
+        if number == 0 and _has_rows(out):  # half a record
             with open(out / ".journal", "ab") as journal:
                 journal.write(b"AFr1 half a record")
     finish(library, tiny_folder, out)
@@ -130,7 +131,12 @@ def test_row_50_killed_at_any_time_it_ends_as_an_unbroken_one(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 143, marks=pytest.mark.nightly),
+    ],
 )
 def test_rows_51_52_a_signal_to_the_group_commits_and_ends(
     number, code, library, tiny_folder, tmp_path, unbroken
@@ -151,7 +157,10 @@ def test_rows_51_52_a_signal_to_the_group_commits_and_ends(
     assert_same(whole_rows(out), unbroken)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.nightly)],
+)
 def test_rows_51_52_a_signal_while_nothing_is_decoded(number, code, library, tiny_folder, tmp_path):
     """The decoders hang, and what was finished before is kept."""
     hang = "import soundfile, time\nsoundfile.SoundFile.read = lambda *_, **__: time.sleep(600)"
@@ -347,7 +356,9 @@ def _without_all_rights():
     return command
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGHUP, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)]
+)
 def test_ignored_signals_stay_ignored(number, library, tiny_folder, tmp_path):
     """As under nohup."""
     out = tmp_path / "out"
@@ -364,7 +375,9 @@ def test_ignored_signals_stay_ignored(number, library, tiny_folder, tmp_path):
     assert len(rows(out)) == N_FILES
 
 
-@pytest.mark.parametrize("delay", [0.3, 0.6, 1.0, 1.6])
+@pytest.mark.parametrize(
+    "delay", [1.0, *(pytest.param(s, marks=pytest.mark.nightly) for s in (0.3, 0.6, 1.6))]
+)
 def test_a_signal_at_the_start_ends_it_without_a_traceback(delay, library, tiny_folder, tmp_path):
     process = start(library, tiny_folder, tmp_path / "out")
     time.sleep(delay)

@@ -75,8 +75,8 @@ def only_the_victim(out, status):
     ("action", "name"),
     [
         ("ctypes.string_at(0)", "SIGSEGV"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
-        ("os.abort()", "SIGABRT"),
+        pytest.param("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL", marks=pytest.mark.nightly),
+        pytest.param("os.abort()", "SIGABRT", marks=pytest.mark.nightly),
     ],
 )
 def test_row_46_a_worker_that_is_killed(
@@ -101,7 +101,13 @@ def test_row_47_a_worker_that_hangs(library, tiny_folder, tmp_path, sabotage, mo
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "action",
-    ["bytearray(8 << 30)", "while True: sys.x = [getattr(sys, 'x', 0), bytearray(1 << 26)]"],
+    [
+        "bytearray(8 << 30)",
+        pytest.param(
+            "while True: sys.x = [getattr(sys, 'x', 0), bytearray(1 << 26)]",
+            marks=pytest.mark.nightly,
+        ),
+    ],
 )
 def test_row_48_a_worker_that_eats_memory(library, tiny_folder, tmp_path, sabotage, action):
     sabotage(action)

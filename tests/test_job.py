@@ -1,6 +1,5 @@
 """Jobs over many files: what is missing, changed, failed; memory; the parts of a list."""
 
-import itertools
 import os
 import subprocess
 import sys
@@ -8,12 +7,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from test_outputs import MADE_WITH
+from test_outputs import opened
 
 from artist_features.errors import AudioError
 from artist_features.extraction import job
 from artist_features.extraction.decode import Facts, Source
-from artist_features.extraction.outputs import open_output
+from artist_features.extraction.inputs import stamp_of
 from artist_features.extraction.pipeline import Result
 
 
@@ -46,11 +45,11 @@ def files(tmp_path):
 
 
 def go(paths, out, *, retry_failed=False, **options):
-    writer = open_output(out, dim=4, made_with=MADE_WITH)
+    writer = opened(out)
     listener = Listener()
     try:
-        tally = job.survey(iter(paths), writer, retry_failed=retry_failed)
-        job.run(iter(paths), writer, listener, tally, **options)
+        tally = job.survey(iter(paths), writer, writer.named, retry_failed=retry_failed)
+        job.run(writer.named, writer, listener, tally, **options)
     finally:
         writer.close()
     return tally, [os.path.basename(path) for path in listener.heard]
@@ -102,10 +101,9 @@ def test_paths_given_twice_leave_no_old_rows(files, tmp_path, name):
     os.utime(files[0], (1, 1))
     tally, _ = go(twice, tmp_path / name)
     assert (tally.made.total(), tally.n_repeated) == (2, 2)
-    writer = open_output(tmp_path / name, dim=4, made_with=MADE_WITH)
+    writer = opened(tmp_path / name)
     assert len(writer._rows) == 2
-    path, _, stamp = job._path_name_stamp(files[0], {})
-    assert writer.find(path)[1] == stamp
+    assert writer.named.held(files[0]) == ("ok", stamp_of(files[0]))
 
 
 def test_a_folder_has_one_row_for_a_path_however_often_it_is_named(files, tmp_path):
@@ -144,9 +142,9 @@ def test_row_of_a_folder_goes_once_it_can_be_searched(files, tmp_path, name):
     tally, _ = go([files[0], locked, away], tmp_path / name)
     assert tally.made == {"ok": 1, "no_permission": 2}
     tally, _ = go(files[:1], tmp_path / name)
-    writer = open_output(tmp_path / name, dim=4, made_with=MADE_WITH)
-    assert writer.find(str(tmp_path / "music")) is None
-    assert writer.find(str(tmp_path / "away"))[0] == "no_permission"  # still not there
+    writer = opened(tmp_path / name)
+    assert writer.named.held(str(tmp_path / "music")) is None
+    assert writer.named.held(str(tmp_path / "away"))[0] == "no_permission"  # still not there
     writer.close()
 
 
@@ -160,15 +158,15 @@ def test_rows_of_segments_say_when_they_begin(files, tmp_path):
     assert heard == []
 
 
-def test_the_tally_tells_formats_and_limit(files, tmp_path):
+def test_the_tally_has_formats_and_the_bottleneck(files, tmp_path):
     tally, _ = go(files, tmp_path / "out")
     assert tally.formats == {
         "mp3": {"files": 3, "audio_s": 18.0, "decode_s": pytest.approx(0.06), "resample_s": 0.03}
     }
     tally.seconds.update(wall=0.06, model=0.001)
-    assert tally.limit == "decoding (busy 75 % of the time)"
+    assert tally.bottleneck == "decoding (busy 75 % of the time)"
     tally.seconds.update(fetch=0.11)  # of both decoders
-    assert tally.limit == "fetching (busy 92 % of the time)"
+    assert tally.bottleneck == "fetching (busy 92 % of the time)"
     alone, _ = go(files[:1], tmp_path / "one")
     assert alone.n_workers == 1
     record = tally.record()
@@ -176,17 +174,9 @@ def test_the_tally_tells_formats_and_limit(files, tmp_path):
     assert record["formats"]["mp3"]["files"] == 3
 
 
-def test_parts_of_a_list_are_disjoint_and_whole():
-    paths = [f"/music/{n}.mp3" for n in range(1000)]
-    parts = [list(job.part_of(paths, index, 3)) for index in (1, 2, 3)]
-    assert sorted(itertools.chain(*parts)) == sorted(paths)
-    assert min(map(len, parts)) > 250
-    assert list(job.part_of(paths[::-1], 2, 3)) == parts[1][::-1]
-
-
 MEMORY = """
 import resource, sys
-from test_job import MADE_WITH, Listener, job, open_output
+from test_job import Listener, job, opened
 
 class Forgetful(Listener):
     def results(self, sources, **options):
@@ -197,9 +187,9 @@ class Forgetful(Listener):
 for n_files, out in zip((20_000, 100_000), sys.argv[1:]):
     for _ in range(2):
         paths = lambda: (f"/music/{n % 1000}/{n}.mp3" for n in range(n_files))
-        writer = open_output(out, dim=4, made_with=MADE_WITH)
-        tally = job.survey(paths(), writer)
-        job.run(paths(), writer, Forgetful(), tally)
+        writer = opened(out)
+        tally = job.survey(paths(), writer, writer.named)
+        job.run(writer.named, writer, Forgetful(), tally)
         writer.close()
     assert (tally.n_listed, tally.kept.total()) == (n_files, n_files)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB

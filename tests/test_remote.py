@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from artist_features import extract
 from artist_features.cli.main import main
 from artist_features.errors import AudioError, OutputError, display_path, without_secrets
-from artist_features.extraction import job, remote
+from artist_features.extraction import inputs, remote
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.inputs import find_audio
 
@@ -355,8 +355,7 @@ def test_folders_in_archives_and_on_servers(archive, server):
 
 
 def test_uris_have_no_stamp(memory):
-    uri = f"{memory}/a.flac"
-    assert job._path_name_stamp(uri, {}) == (uri, uri, job.NO_FILE)
+    assert inputs.stamp_of(f"{memory}/a.flac") == inputs.NO_FILE
 
 
 @pytest.mark.parametrize("isolated", [False, True])

@@ -3,7 +3,7 @@
 import json
 import os
 
-from artist_features.cli.options import add_root_option
+from artist_features.cli import add_root_option
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path
 from artist_features.files import check_new_file

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-from artist_features.cli.options import add_root_option
+from artist_features.cli import add_root_option
 from artist_features.errors import display_path
 
 

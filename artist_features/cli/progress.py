@@ -1,13 +1,17 @@
-"""Progress of a job on standard error: a bar in a terminal, a line now and then in a file."""
+"""Progress and log messages on standard error: a bar in a terminal, else a line each 30 s."""
 
 import contextlib
 import logging
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artist_features.errors import display_path
+
+if TYPE_CHECKING:  # NumPy is imported when a job begins
+    from artist_features.extraction.job import Tally
+    from artist_features.extraction.tables import Row
 
 LINE_EVERY_S = 30.0  # where standard error is no terminal
 
@@ -40,7 +44,7 @@ class Progress:
         quiet: only lines of files that fail.
     """
 
-    def __init__(self, tally: Any, quiet: bool = False) -> None:
+    def __init__(self, tally: "Tally", quiet: bool = False) -> None:
         self._tally, self._quiet = tally, quiet
         self._bar: Any = None
         self._n_done = 0
@@ -55,7 +59,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, row: Any) -> None:
+    def update(self, row: "Row") -> None:
         """Count a row; say what is wrong with it."""
         if row.failed or (row.status != "ok" and not self._quiet):
             write_line(f"{display_path(row.name)}: {row.status}: {row.error}")

@@ -1,19 +1,22 @@
-"""What a job did and where its time went: lines at the end, and a JSON file."""
+"""Report of a job: lines on standard error at its end, and a JSON file."""
 
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from artist_features.cli.progress import write_line
 from artist_features.errors import OutputError, display_path
 from artist_features.files import write_atomically
 
+if TYPE_CHECKING:  # NumPy is imported when a job begins
+    from artist_features.extraction.job import Tally
+
 _TABLE_FROM = 20  # files
 _REPORT_BEGIN = '{\n  "report_of": "artist-features extract"'
 
 
-def check_place(path, output):
+def check_place(path: str, output: str | None) -> None:
     """Refuse a place that holds something else than an earlier report."""
     text = None
     folder = os.path.dirname(os.path.abspath(path))
@@ -27,7 +30,7 @@ def check_place(path, output):
         raise OutputError("not_writable", text, path)
 
 
-def _is_report(path):
+def _is_report(path: str) -> bool:
     if os.path.islink(path) or not os.path.isfile(path):
         return False
     try:
@@ -37,8 +40,8 @@ def _is_report(path):
         return False
 
 
-def tell(
-    tally: Any,
+def write_report(
+    tally: "Tally",
     output: str | None = None,
     report: str | None = None,
     *,
@@ -64,7 +67,7 @@ def tell(
         write_atomically(Path(report), f"{text}\n".encode())
 
 
-def _write_lines(tally: Any, output: str | None, verbose: bool) -> None:
+def _write_lines(tally: "Tally", output: str | None, verbose: bool) -> None:
     from artist_features.extraction.tables import WITH_VECTOR
 
     failed = sum(n for status, n in tally.made.items() if status not in WITH_VECTOR)
@@ -88,7 +91,7 @@ def _write_lines(tally: Any, output: str | None, verbose: bool) -> None:
         _write_times(tally, wall_s)
 
 
-def _write_times(tally: Any, wall_s: float) -> None:
+def _write_times(tally: "Tally", wall_s: float) -> None:
     seconds = tally.seconds
     # of all decoders together, as the columns of decoding below
     fetching = f"fetching {seconds['fetch']:.1f} s, " if seconds["fetch"] >= 0.05 else ""
@@ -96,7 +99,7 @@ def _write_times(tally: Any, wall_s: float) -> None:
         f"  {tally.audio_s / 3600:.2f} h of audio in {wall_s:.1f} s "
         f"({tally.audio_s / wall_s:.0f} x real time): loading {seconds['load']:.1f} s, "
         f"{fetching}waiting for decoders {seconds['wait']:.1f} s, model {seconds['model']:.1f} s, "
-        f"writing {seconds['write']:.1f} s; limit: {tally.limit}"
+        f"writing {seconds['write']:.1f} s; limit: {tally.bottleneck}"
     )
     write_line(f"  {'format':<10}{'files':>8}{'audio h':>10}{'decode s':>10}{'resample s':>12}")
     for name, sums in sorted(tally.formats.items()):
