@@ -77,10 +77,11 @@ def test_force_is_for_single_files(library, tiny_folder, tmp_path, capsys):
 
 
 def test_json_lines_on_standard_output(library, tiny_folder, capsys):
-    assert main(["extract", str(library / "a b'c.wav"), "--model", str(tiny_folder)]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert record["status"] == "ok"
-    assert len(record["embedding"]) == 8
+    song = str(library / "a b'c.wav")
+    assert main(["extract", song, song, "--model", str(tiny_folder)]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["status"] for record in records] == ["ok"] * 2  # one for each name
+    assert len(records[0]["embedding"]) == 8
 
 
 def test_folder_without_audio_is_usage(tmp_path, tiny_folder, capsys):

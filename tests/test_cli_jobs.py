@@ -33,20 +33,13 @@ def library(tmp_path_factory):
     return folder
 
 
+def words_of(*words):
+    return [sys.executable, "-m", "artist_features.cli.main", "extract", *map(str, words)]
+
+
 def start(library, model, out, *options, before=(), **streams):
-    words = [
-        *before,
-        sys.executable,
-        "-m",
-        "artist_features.cli.main",
-        "extract",
-        library,
-        "-o",
-        out,
-    ]
-    words += ["--model", model, *options]
     return subprocess.Popen(
-        [str(word) for word in words],
+        [*before, *words_of(library, "-o", out, "--model", model, *options)],
         text=True,
         start_new_session=True,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
@@ -85,9 +78,9 @@ def _has_rows(out):
     return (out / ".journal").exists() and (out / ".journal").stat().st_size > 0
 
 
-def journal_grows(out, process, n_bytes):
+def journal_grows(out, process):
     deadline = time.monotonic() + 100
-    while not (out / ".journal").exists() or (out / ".journal").stat().st_size < n_bytes:
+    while not _has_rows(out):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -143,7 +136,7 @@ def test_rows_51_52_a_signal_to_the_group_commits_and_ends(
 ):
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
-    journal_grows(out, process, 1)
+    journal_grows(out, process)
     begun = time.monotonic()
     os.killpg(process.pid, number)
     _, said = process.communicate(timeout=20)
@@ -170,7 +163,7 @@ def test_rows_51_52_a_signal_while_nothing_is_decoded(number, code, library, tin
     listing = tmp_path / "list.txt"
     listing.write_text(f"{library / 'bad.mp3'}\n{library / '00.flac'}\n")
     process = start(f"@{listing}", tiny_folder, out, env={**os.environ, "PYTHONPATH": str(site)})
-    journal_grows(out, process, 1)  # the bad one
+    journal_grows(out, process)  # the bad one
     begun = time.monotonic()
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
@@ -182,7 +175,7 @@ def test_rows_51_52_a_signal_while_nothing_is_decoded(number, code, library, tin
 def test_row_51_a_second_signal_ends_it_at_once(library, tiny_folder, tmp_path, unbroken):
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
-    journal_grows(out, process, 1)
+    journal_grows(out, process)
     for _ in range(20):
         process.send_signal(signal.SIGINT)
         time.sleep(0.002)
@@ -196,7 +189,7 @@ def test_row_54_an_output_that_takes_no_more_half_way(library, tiny_folder, tmp_
     """A folder that takes no more shards: the rows are in the journal, and come later."""
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
-    journal_grows(out, process, 1)
+    journal_grows(out, process)
     blocker = out / "part-00000.parquet"  # root may write anywhere, but not over a folder
     blocker.mkdir()
     _, said = process.communicate(timeout=200)
@@ -212,7 +205,7 @@ def test_row_54_an_output_that_takes_no_more_half_way(library, tiny_folder, tmp_
 def test_row_56_two_jobs_in_one_folder(library, tiny_folder, tmp_path):
     out = tmp_path / "out"
     first = start(library, tiny_folder, out)
-    journal_grows(out, first, 1)
+    journal_grows(out, first)
     first.send_signal(signal.SIGSTOP)  # or it may be done before the second has started
     try:
         said = finish(library, tiny_folder, out, code=2)
@@ -268,10 +261,6 @@ def test_a_report_that_cannot_be_written_is_told_first(library, tmp_path, capsys
     assert main([*words, "--report", str(tmp_path / "none" / "r.json")]) == 2
     assert "report cannot be written there" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
-
-
-def words_of(*words):
-    return [sys.executable, "-m", "artist_features.cli.main", "extract", *map(str, words)]
 
 
 def test_lists_that_can_be_read_only_once(library, tiny_folder, tmp_path):
@@ -330,11 +319,12 @@ def test_row_54_a_disk_that_is_full_keeps_what_is_finished(
     assert_same(whole_rows(out), unbroken)
 
 
+@pytest.mark.nightly
 def test_a_folder_that_becomes_read_only_on_the_way(library, tiny_folder, tmp_path, unbroken):
     out = tmp_path / "out"
     out.mkdir()
     process = start(library, tiny_folder, out, "--batch-size", "8", before=_without_all_rights())
-    journal_grows(out, process, 1)
+    journal_grows(out, process)
     out.chmod(0o555)
     _, said = process.communicate(timeout=100)
     assert process.returncode == 2, said
@@ -362,13 +352,9 @@ def _without_all_rights():
 def test_ignored_signals_stay_ignored(number, library, tiny_folder, tmp_path):
     """As under nohup."""
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        words_of(library, "-o", out, "--model", tiny_folder),
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
-    )
-    journal_grows(out, process, 1)
+    ignore = {"preexec_fn": lambda: signal.signal(number, signal.SIG_IGN)}
+    process = start(library, tiny_folder, out, **ignore)
+    journal_grows(out, process)
     process.send_signal(number)
     _, said = process.communicate(timeout=200)
     assert process.returncode == 1, said
@@ -391,10 +377,7 @@ def test_with_closed_streams_no_file_becomes_one_of_them(library, tiny_folder, t
     out = tmp_path / "out"
     command = " ".join(words_of(library, "-o", out, "--model", tiny_folder)) + " <&- >&- 2>&-"
     process = subprocess.Popen(["sh", "-c", f"exec {command}"])
-    deadline = time.monotonic() + 100
-    while not (out / ".journal").exists() or not (out / ".journal").stat().st_size:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    journal_grows(out, process)
     streams = [os.readlink(f"/proc/{process.pid}/fd/{n}") for n in range(3)]
     assert streams == ["/dev/null"] * 3
     assert process.wait(200) == 1

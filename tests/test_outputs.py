@@ -110,8 +110,11 @@ def test_parquet_types(tmp_path):
 def test_rows_of_another_model_are_refused(tmp_path, name):
     write(tmp_path / name, [row("a")])
     other = {**MADE_WITH, "weights_sha256": "cd" * 32}
-    with pytest.raises(OutputError, match=r"made with weights_sha256 = abab.*this run has cdcd"):
+    said = r"made with weights_sha256 = abab.*this run has cdcd"
+    with pytest.raises(OutputError, match=said) as caught:
         opened(tmp_path / name, other)
+    assert caught.value.code == "mismatch"
+    opened(tmp_path / name, {**MADE_WITH, "model": "the same by another name"}).close()
 
 
 @pytest.mark.parametrize("name", ["t.npz", "t.parquet"])

@@ -16,6 +16,7 @@ from test_outputs import opened as opened_output
 
 from artist_features.errors import OutputError
 from artist_features.extraction import shards, tables
+from artist_features.extraction.inputs import NamedPaths
 
 pytest.importorskip("pyarrow")
 
@@ -78,6 +79,21 @@ def test_a_kill_loses_no_row(tmp_path):
     assert writer.named.held("c") == ("ok", (7, 8))
     writer.close()
     assert paths(folder) == ["a", "b", "c"]
+
+
+def test_a_signal_while_the_journal_is_read_loses_no_row(tmp_path, monkeypatch):
+    folder = tmp_path / "shards"
+    crash(write(folder, [row("a")], close=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(NamedPaths, "held", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            opened(folder)
+    opened(folder).close()
+    assert paths(folder) == ["a"]
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_kill_between_shard_and_journal_makes_no_row_twice(tmp_path, monkeypatch):
@@ -166,14 +182,6 @@ def test_stale_rows_leave_their_shards(tmp_path):
 
     kept = parquet.ParquetFile(folder / "part-00000.parquet").read()["embedding"].to_pylist()
     np.testing.assert_array_equal(np.float32(kept), [row("b", 1).embedding])
-
-
-def test_rows_of_another_model_are_refused(tmp_path):
-    write(tmp_path / "s", [row("a")])
-    with pytest.raises(OutputError, match="made with weights_sha256") as caught:
-        opened(tmp_path / "s", weights_sha256="cd" * 32)
-    assert caught.value.code == "mismatch"
-    opened(tmp_path / "s", model="the same numbers by another name").close()
 
 
 def test_rows_of_another_model_in_the_journal_are_refused(tmp_path):

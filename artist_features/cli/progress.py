@@ -34,7 +34,7 @@ class LogHandler(logging.Handler):
 
 
 class Progress:
-    """Progress of a job, and a line for each file that is not just fine.
+    """Progress bar of a job, and a line for each file that has a flaw or fails.
 
     It counts from the first file that is finished, so that loading a model and starting
     decoders are no part of the time left.

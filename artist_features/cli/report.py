@@ -17,7 +17,7 @@ _REPORT_BEGIN = '{\n  "report_of": "artist-features extract"'
 
 
 def check_place(path: str, output: str | None) -> None:
-    """Refuse a place that holds something else than an earlier report."""
+    """Refuse a path for a report that holds anything but an earlier report."""
     text = None
     folder = os.path.dirname(os.path.abspath(path))
     if not os.access(folder, os.W_OK):

@@ -221,7 +221,7 @@ class ClusterExtractor:
 
 
 class _Actors:
-    """The actors of one turn, by name, so that none outlives it.
+    """Names of the actors of one turn, to end them with it.
 
     Ray starts a failed actor again also when its turn is over, and leaves it with the CPUs that
     the actors of the next turn wait for.

@@ -53,7 +53,7 @@ class ShardFolder:
         try:
             self._recover(named)
         except BaseException:
-            self._release()
+            self._release(remove=False)
             raise
 
     def _recover(self, named: NamedPaths) -> None:
@@ -137,10 +137,11 @@ class ShardFolder:
             if complete:
                 self._flush()
         finally:
-            self._release()
+            self._release(remove=not self._rows)
 
-    def _release(self) -> None:
+    def _release(self, *, remove: bool) -> None:
+        """Close the journal, remove it where nothing is left in it, and free the lock."""
         if self._journal:
-            self._journal.close(remove=not self._rows)
+            self._journal.close(remove=remove)
             self._journal = None
         self._lock.release()

@@ -18,7 +18,7 @@ OTHER_ENDINGS = (
     *(".ape", ".wv", ".dsf", ".dff", ".tta", ".tak", ".mpc", ".shn", ".ra", ".amr", ".ac3"),
     *(".mkv", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv"),
 )
-# what desktops, servers and archivers lay beside files; their `._song.mp3` is no song
+# companion files of desktops, servers and archivers; their `._song.mp3` is no recording
 _COMPANION_FOLDERS = {
     *(".appledouble", "__macosx", "@eadir", "#recycle", "$recycle.bin", ".trashes", ".trash"),
     *("system volume information", "lost+found", ".spotlight-v100", ".fseventsd"),
@@ -29,7 +29,7 @@ COMPANIONS = "companion files and folders of the system"
 def search_folder(
     folder: AnyPath, passed: Counter[str] | None = None
 ) -> Iterator[str | AudioError]:
-    """Walk a folder in sorted order; end in spite of links that lead in circles.
+    """Yield the audio files of a folder in sorted order, each real folder searched once.
 
     Links are followed, each real folder is searched once, and a link to a file that the
     search finds by itself is left out. So are companion files of desktops (`._song.mp3`,
