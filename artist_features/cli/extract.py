@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import artist_features
-from artist_features.cli import report
-from artist_features.cli.progress import Progress, write_line
+from artist_features.cli.progress import Progress, check_report_path, write_line, write_report
 from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.errors import ManifestError, ModelError, OutputError, display_path
 
@@ -181,7 +180,7 @@ def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
         finally:
             output.close(complete=complete)  # what is finished is kept
             if reported:
-                report.write_report(
+                write_report(
                     tally, args.output, args.report, verbose=args.verbose, quiet=args.quiet
                 )
     return int(tally.n_failed > 0)
@@ -250,7 +249,7 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.output is None and sys.stdout is None:
         raise OutputError("not_writable", "standard output is closed; name an output by -o.")
     if args.report is not None:
-        report.check_place(args.report, args.output)
+        check_report_path(args.report, args.output)
 
 
 def _span(args: argparse.Namespace) -> "Span":
