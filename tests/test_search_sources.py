@@ -5,11 +5,10 @@ import os
 import numpy as np
 import pytest
 from conftest import music, write_audio
-from test_outputs import row
+from test_outputs import opened, row
 
 from artist_features.errors import ManifestError, OutputError
 from artist_features.extraction import tables
-from artist_features.extraction.outputs import open_output
 from artist_features.search import IndexedTrack
 from artist_features.search.playlist import to_m3u
 from artist_features.search.sources import join_manifest, read_embeddings, read_tags
@@ -18,7 +17,7 @@ MADE_WITH = {"model": "tiny", "weights_sha256": "ab" * 32, "per_segment": False}
 
 
 def write(path, rows, made_with=MADE_WITH):
-    writer = open_output(path, dim=4, made_with=made_with)
+    writer = opened(path, made_with)
     for index, item in enumerate(rows):
         writer.write(index, item)
     writer.close()

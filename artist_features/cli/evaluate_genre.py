@@ -5,8 +5,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from artist_features.cli import scoring
-from artist_features.cli.options import add_root_option
+from artist_features.cli import add_root_option, scoring
 from artist_features.errors import ManifestError, display_path
 
 

@@ -10,6 +10,8 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from typing import NoReturn, cast
 
 import artist_features
 from artist_features.cli import (
@@ -59,7 +61,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     """Return the argument parser with all commands."""
     parser = argparse.ArgumentParser(
         prog="artist-features",
@@ -79,7 +81,7 @@ _OF_THE_JOB = (
 )
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     _prepare_streams()
     # TensorFlow's own start-up messages; set the variable to 0 to see them
@@ -90,7 +92,7 @@ def main(argv=None):
         logger.addHandler(LogHandler())
     try:
         args = build_parser().parse_args(argv)
-        return args.command(args)
+        return cast(int, args.command(args))
     except ArtistFeaturesError as error:
         _say(f"artist-features: {error}")
         return 2 if isinstance(error, _OF_THE_JOB) else 1
@@ -109,7 +111,7 @@ def main(argv=None):
         return 0
 
 
-def run():
+def run() -> NoReturn:
     """Entry point of the console script."""
     code = main()
     if code in _STOPPED:
@@ -122,12 +124,12 @@ def run():
     sys.exit(code)
 
 
-def _say(text):
+def _say(text: str) -> None:
     if sys.stderr is not None:
         print(text, file=sys.stderr)
 
 
-def _prepare_streams():
+def _prepare_streams() -> None:
     """Let any path be printed in any locale; keep going without a standard error."""
     for descriptor in range(3):  # a closed one would be the next file that is opened
         try:

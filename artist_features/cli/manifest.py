@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from artist_features.cli.options import add_root_option
+from artist_features.cli import add_root_option
 from artist_features.errors import OutputError, display_path
 
 

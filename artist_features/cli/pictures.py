@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from artist_features.cli.options import Commands, add_root_option
+from artist_features.cli import Commands, add_root_option
 from artist_features.cli.progress import write_line
 from artist_features.errors import OutputError, display_path
 from artist_features.files import check_new_file

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artist_features.cli.options import Commands, add_root_option
+from artist_features.cli import Commands, add_root_option
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path
 from artist_features.files import check_new_file, write_atomically

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 
-from artist_features.cli.options import add_root_option
+from artist_features.cli import add_root_option
 from artist_features.cli.stopping import OrderlyStop
 from artist_features.training.options import KINDS, Options
 from artist_features.training.recipes import RECIPES, Augmentation

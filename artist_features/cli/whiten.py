@@ -2,8 +2,7 @@
 
 import sys
 
-from artist_features.cli import train
-from artist_features.cli.options import add_root_option
+from artist_features.cli import add_root_option, train
 from artist_features.cli.stopping import OrderlyStop
 from artist_features.errors import display_path
 

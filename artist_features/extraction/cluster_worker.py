@@ -1,4 +1,4 @@
-"""What runs on a node of a cluster: one model, and tables of sources to tables of results.
+"""Ray actor with one model, and the tables that carry sources to it and results back.
 
 Both kinds of tables have a line per recording. Facts and errors travel as JSON in ASCII, so
 that any file name survives; a vector travels as its bytes.
@@ -7,10 +7,14 @@ that any file name survives; a vector travels as its bytes.
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from artist_features.errors import AudioError
+from artist_features.config import ModelCard
+from artist_features.errors import AnyPath, AudioError
+from artist_features.extraction.arguments import Pool
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.pipeline import Result
@@ -20,7 +24,7 @@ from artist_features.signal.decoders import Span
 from artist_features.version import VERSION
 
 
-def pack_sources(sources):
+def pack_sources(sources: Mapping[int, Source]) -> Any:
     """Return a table of sources.
 
     Args:
@@ -40,7 +44,9 @@ def pack_sources(sources):
     return pa.table({"index": list(sources), "record": [json.dumps(record) for record in records]})
 
 
-def unpack_results(table, dim, pooled):
+def unpack_results(
+    table: Any, dim: int, pooled: bool
+) -> Iterator[tuple[Result, dict[str, Any] | None]]:
     """Yield (`Result` with no path, note) of each line.
 
     Args:
@@ -64,7 +70,7 @@ def unpack_results(table, dim, pooled):
 
 
 class Embedder:
-    """The actor: builds the model once, then embeds table after table.
+    """Actor that builds the model once, then embeds table after table.
 
     Args:
         card: `ModelCard`.
@@ -74,7 +80,15 @@ class Embedder:
         options: keywords of `Extractor`.
     """
 
-    def __init__(self, card, weights, version, pool, n_sources, options):
+    def __init__(
+        self,
+        card: ModelCard,
+        weights: dict[str, Any],
+        version: str,
+        pool: Pool,
+        n_sources: int | None,
+        options: dict[str, Any],
+    ) -> None:
         if version != VERSION:
             raise RuntimeError(
                 f"this node has artist-features {VERSION}, the job was started with "
@@ -88,10 +102,12 @@ class Embedder:
         self._extractor = Extractor(folder.build(card, weights), isolated=True, **options)
         self._pool, self._n_sources = pool, n_sources
 
-    def __call__(self, table):
+    def __call__(self, table: Any) -> Any:
         """Return the table of results of a table of sources, in the order they are finished."""
-        extractor, indices, before = self._extractor, [], Counter(self._extractor.timing)
-        sources, records, vectors = [], [], []
+        extractor, before = self._extractor, Counter(self._extractor.timing)
+        indices, sources = [], []
+        records: list[dict[str, Any]] = []
+        vectors: list[bytes | None] = []
         for index, record in zip(
             table["index"].to_pylist(), table["record"].to_pylist(), strict=True
         ):
@@ -119,9 +135,9 @@ class Embedder:
         )
 
 
-def _absolute(path):
+def _absolute(path: AnyPath | None) -> str:
     """Return a path as the processes of any working directory understand it."""
-    path = os.fsdecode(path)
+    path = os.fsdecode(path or "")
     if not is_uri(path):
         return os.path.join(os.getcwd(), path)
     *links, last = path.split("::")
