@@ -40,9 +40,10 @@ import sys
 from artist_features.config import FrontEnd
 from artist_features.extraction.decode import Source, decode_segments
 for path in sys.argv[2:]:
-    for item in decode_segments(Source(path), FrontEnd()):
+    stream = decode_segments(Source(path), FrontEnd())
+    for _ in stream:
         pass
-    print(peak(), item.duration_s)
+    print(peak(), stream.facts.duration_s)
 assert "tensorflow" not in sys.modules
 """
 )

@@ -14,7 +14,7 @@ from fault_bytes import encode, encode_av
 from artist_features.config import FrontEnd
 from artist_features.errors import AUDIO_CODES, AudioError
 from artist_features.extraction.decode import Source
-from artist_features.extraction.workers import DecodePool
+from artist_features.extraction.decode_pool import DecodePool
 from artist_features.signal.decoders import Span
 
 MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "12000"))

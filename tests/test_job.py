@@ -12,9 +12,9 @@ from test_outputs import MADE_WITH
 
 from artist_features.errors import AudioError
 from artist_features.extraction import job
+from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.outputs import open_output
-from artist_features.extraction.pipeline import Result
 
 
 class Listener:

@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 
 from artist_features.errors import AudioError, ClusterError, without_secrets
+from artist_features.extraction.batching import Result
 from artist_features.extraction.cluster_connection import (
     LOCAL,
     Plan,
@@ -24,7 +25,6 @@ from artist_features.extraction.cluster_connection import (
 )
 from artist_features.extraction.cluster_worker import Embedder, pack_sources, unpack_results
 from artist_features.extraction.extractor import check_options
-from artist_features.extraction.pipeline import Result
 from artist_features.version import VERSION
 from artist_features.zoo import registry
 

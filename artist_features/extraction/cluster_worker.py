@@ -11,9 +11,9 @@ from collections import Counter
 import numpy as np
 
 from artist_features.errors import AudioError
+from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.pipeline import Result
 from artist_features.extraction.remote import is_uri
 from artist_features.extraction.tables import require_pyarrow
 from artist_features.signal.decoders import Span

@@ -12,8 +12,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from artist_features.errors import AudioError
+from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Source
-from artist_features.extraction.pipeline import Result
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.extraction.tables import WITH_VECTOR, Row
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from artist_features.extraction.decode import Source
+from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.workers import DecodePool
 from artist_features.signal.decoders import Span
 
 _BATCH = 64  # segments in one call of the network

@@ -10,8 +10,8 @@ from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.remote import identity, is_uri, require_fsspec
 from artist_features.search.sources import known_duration_s, read_tags
 from artist_features.search.tracks import IndexedTrack
-from artist_features.signal.audio import opened
 from artist_features.signal.decoders import Span
+from artist_features.signal.stream import opened
 from artist_features.zoo import registry
 
 

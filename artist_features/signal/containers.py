@@ -1,4 +1,4 @@
-"""What a file is, read from its own bytes: format, declared length, damage.
+"""Recognise audio files by their bytes: format, declared length, damage.
 
 Decoders believe headers and stay silent about missing data; these checks do not.
 Every read goes through an already open file descriptor, so that what is checked is
@@ -8,10 +8,11 @@ what is decoded.
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from artist_features.errors import AnyPath, AudioError
-from artist_features.signal import flac, mp3
+from artist_features.signal import mp3
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
 _MOST_TAGS, _MOST_PADDING = 64, 16 << 20  # bytes of zeros after a tag
@@ -51,12 +52,12 @@ _OTHER_MAGIC = (
 
 @dataclass(frozen=True)
 class Container:
-    """What the first bytes of a file say.
+    """Format of an audio file, and which of its bytes a decoder should see.
 
     Attributes:
         kind: "wav", "flac", "mp3", ..., or "unknown".
-        start: byte at which a decoder should begin (behind junk).
-        end: byte behind the audio, where the header is wrong about the length; None
+        start: byte at which a decoder should begin (after junk).
+        end: byte after the audio, where the header is wrong about the length; None
             where a decoder may read the file as it is.
         patch: (position, bytes) that a decoder must see in place of the file's, or None.
         declared_s: length in seconds that the header promises, if worth believing.
@@ -68,13 +69,13 @@ class Container:
     kind: str
     start: int = 0
     end: int | None = None
-    patch: tuple | None = None
+    patch: tuple[int, bytes] | None = None
     declared_s: float | None = None
     n_unread: int = 0
     gaps: tuple[tuple[int, int], ...] = ()
 
 
-def identify(fd, size, path):
+def identify(fd: int, size: int, path: AnyPath) -> Container:
     """Recognise an open audio file by its bytes, never by its name.
 
     Args:
@@ -91,12 +92,13 @@ def identify(fd, size, path):
     """
     start = _after_tags(fd, size, path)
     head = os.pread(fd, 64, start)
-    whole = (start, size, (0, b"")) if start else ()  # decoders do not see the tag
+    # decoders do not see the tag
+    whole: tuple[int, int, tuple[int, bytes]] | tuple[()] = (start, size, (0, b"")) if start else ()
     for offset, magic, kind in _AUDIO_MAGIC:
         if head[offset : offset + len(magic)] == magic:
             if kind == "wav":
                 return _wav(fd, size, start, path)
-            if kind == "flac" and (patch := flac.length_patch(fd, size, start)):
+            if kind == "flac" and (patch := flac_patch(fd, size, start)):
                 return Container("flac", start, size, patch)
             return Container(kind, *whole)
     if head[4:8] in _BOXES and _is_box(head, size - start):
@@ -119,13 +121,15 @@ def identify(fd, size, path):
     return Container("unknown", start)
 
 
-def describe_head(fd, start=0):
+def describe_head(fd: int, start: int = 0) -> str:
     """Return the first bytes of a file as text for an error message."""
     head = os.pread(fd, 16, start)
     return "only zero bytes" if not head.strip(b"\0") else repr(head)[1:]
 
 
-def find_damage(fd, size, kind, first_only=False, start=0):
+def find_damage(
+    fd: int, size: int, kind: str, *, first_only: bool = False, start: int = 0
+) -> tuple[str, str] | None:
     """Look for missing or altered bytes that decoders do not report.
 
     Args:
@@ -155,7 +159,7 @@ _LAYOUTS = {
 }
 
 
-def _chunks(fd, kind, start=0):
+def _chunks(fd: int, kind: str, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
     """Yield (id, position of the body, declared size) of each chunk."""
     position, layout, counted, alignment, _ = _LAYOUTS[kind]
     position += start
@@ -183,7 +187,7 @@ def _wav(fd: int, size: int, start: int, path: AnyPath) -> Container:
     as_it_is = Container("wav", start, size, (0, b"")) if start else Container("wav")
     if os.pread(fd, 4, start) not in (b"RIFF", b"RIFX"):
         return as_it_is  # RF64 has 64 bits for it
-    end = None
+    place, end = 0, None
     for name, position, length in _chunks(fd, "wav", start):
         if name == b"data" and end is None:
             place, end = position - 4, position + length
@@ -191,8 +195,9 @@ def _wav(fd: int, size: int, start: int, path: AnyPath) -> Container:
             return as_it_is
         elif end is not None:
             break
-    rest = 0 if end is None else size - end
-    if rest < max(HEADER_BYTES, 0.01 * size) or os.pread(fd, 8, end).startswith(mp3.TAGS):
+    if end is None or size - end < max(HEADER_BYTES, 0.01 * size):
+        return as_it_is
+    if os.pread(fd, 8, end).startswith(mp3.TAGS):
         return as_it_is
     # up to the end of the file, or as far as 32 bits reach
     beyond = max(0, size - place - 4 - 0xFFFFFFFF)
@@ -205,7 +210,7 @@ def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
     return letters.isalnum() and position + length <= size + 1
 
 
-def _check_wav(fd, size, start, path):
+def _check_wav(fd: int, size: int, start: int, path: AnyPath) -> None:
     order = ">" if os.pread(fd, 4, start) == b"RIFX" else "<"
     has_format = False
     for name, position, length in _chunks(fd, "wav", start):
@@ -237,7 +242,7 @@ def _check_wav(fd, size, start, path):
         raise AudioError("damaged", "WAV file without a format chunk.", path)
 
 
-def _chunk_damage(fd, size, kind, start):
+def _chunk_damage(fd: int, size: int, kind: str, start: int) -> tuple[str, str] | None:
     if os.pread(fd, 4, start) == b"RF64":
         return None
     if kind == "au":
@@ -254,7 +259,7 @@ def _chunk_damage(fd, size, kind, start):
     return None
 
 
-def check_format(sample_rate, n_channels, path):
+def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
     """Refuse a sample rate or channel count that no recording has (`out_of_range`)."""
     if not 4000 <= sample_rate <= 384_000:
         raise AudioError(
@@ -272,7 +277,7 @@ def check_format(sample_rate, n_channels, path):
 # ---- MP3 ----
 
 
-def _mp3(fd, size, start, path):
+def _mp3(fd: int, size: int, start: int, path: AnyPath) -> Container:
     """Find out whether a decoder may be handed the file as it is."""
     found = mp3.survey(fd, size, start)
     if found.changes_at_s is not None:
@@ -282,12 +287,12 @@ def _mp3(fd, size, start, path):
             "Split them.",
             path,
         )
-    patch, end = found.patch, found.end
+    patch: tuple[int, bytes] | None = found.patch
+    end: int | None = found.end
     if found.trusted:
         hidden = found.gaps or found.n_unread  # which a decoder would stop at
         patch, end = ((0, b""), end) if hidden else (None, None)
-    facts = (found.declared_s, found.n_unread, found.gaps)
-    return Container("mp3", start, end, patch, *facts)
+    return Container("mp3", start, end, patch, found.declared_s, found.n_unread, found.gaps)
 
 
 # ---- tags before the audio, AAC ----
@@ -369,21 +374,22 @@ def _find_adts(fd: int, position: int) -> int | None:
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _ogg_crc(data):
+def _ogg_crc(data: bytes) -> int:
     """Ogg's checksum (polynomial 0x04c11db7, unreflected) by way of zlib's reflected one."""
     state = zlib.crc32(data.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{state:032b}"[::-1], 2)
 
 
-def _ogg_damage(fd, first_only, start):
-    ended, next_number = False, {}
+def _ogg_damage(fd: int, first_only: bool, start: int) -> tuple[str, str] | None:
+    ended = False
+    next_number: dict[int, int] = {}  # of each stream, by its serial
     with open(os.dup(fd), "rb", buffering=1 << 20) as stream:
         stream.seek(start)
         position = start
         while head := stream.read(27):
             if head[:4] != b"OggS"[: len(head)] or (len(head) == 27 and head[4] != 0):
                 if ended:
-                    return None  # something appended behind the end of the stream
+                    return None  # something appended after the end of the stream
                 return "damaged", f"no Ogg page at byte {position}"
             lacing = stream.read(head[26]) if len(head) == 27 else b""
             body = stream.read(sum(lacing))
@@ -401,3 +407,89 @@ def _ogg_damage(fd, first_only, start):
             ended = bool(head[5] & 4)
             position += 27 + len(lacing) + len(body)
     return None if ended else ("truncated", "the Ogg stream has no end page")
+
+
+# ---- FLAC: the number of samples, from the header of the last frame ----
+
+# Decoders stop at the total that STREAMINFO states. A writer that was killed, or that joined
+# recordings, leaves a total that is too small. Source: RFC 9639, sections 8.2 and 9.1.
+_FLAC_TAIL = 1 << 18  # more than any frame of a recording with up to 8 channels
+_FLAC_INFO = 8  # byte at which its body begins
+_FLAC_TOTAL = 21  # byte that holds the upper 4 of the 36 bits of the total
+_FLAC_BLOCKS = {1: 192, **{n: 144 << n for n in range(2, 6)}, **{n: 1 << n for n in range(8, 16)}}
+
+
+def flac_patch(fd: int, size: int, start: int = 0) -> tuple[int, bytes] | None:
+    """Find out whether more samples follow than STREAMINFO states.
+
+    Args:
+        fd: file descriptor of a FLAC file.
+        size: its length in bytes.
+        start: byte at which "fLaC" stands.
+
+    Returns:
+        (position, bytes) that put the total right, or None where it is right, unknown (0), or
+        cannot be determined.
+    """
+    head = os.pread(fd, 26, start)
+    if len(head) < 26 or head[4] & 0x7F:  # the first block is no STREAMINFO
+        return None
+    stated = (head[_FLAC_TOTAL] & 0x0F) << 32 | int.from_bytes(head[_FLAC_TOTAL + 1 : 26], "big")
+    largest = int.from_bytes(head[_FLAC_INFO + 2 : _FLAC_INFO + 4], "big")
+    found = _flac_samples(os.pread(fd, _FLAC_TAIL, max(start, size - _FLAC_TAIL)), largest)
+    if not stated or found is None or not stated < found < 1 << 36:
+        return None
+    bits = bytes([head[_FLAC_TOTAL] & 0xF0 | found >> 32]) + (found & 0xFFFFFFFF).to_bytes(4, "big")
+    return start + _FLAC_TOTAL, bits
+
+
+def _flac_samples(tail: bytes, largest: int) -> int | None:
+    """Return at which sample the last frame ends; two frames in a row must agree."""
+    frames: list[tuple[int, int]] = []  # (first sample, number of samples), from the end
+    at = len(tail)
+    while (at := tail.rfind(b"\xff", 0, at)) >= 0 and len(frames) < 8:
+        if (frame := _flac_frame(tail[at : at + 16], largest)) is not None:
+            frames.append(frame)
+    for later, (first, count) in enumerate(frames):
+        if any(before + n == first for before, n in frames[later + 1 :]):
+            return first + count
+    return None
+
+
+def _flac_frame(head: bytes, largest: int) -> tuple[int, int] | None:
+    """Return (first sample, number of samples) of a frame header; None if it is none."""
+    if len(head) < 16 or head[1] & 0xFE != 0xF8:
+        return None
+    size_code, rate_code = head[2] >> 4, head[2] & 0x0F
+    if not size_code or rate_code == 15 or head[3] >> 4 > 10 or head[3] & 1:
+        return None
+    n_ones = next((n for n in range(8) if not head[4] << n & 0x80), 8)
+    length = max(1, n_ones)
+    if n_ones in (1, 8):
+        return None
+    number = head[4] & (0x7F >> n_ones)
+    for byte in head[5 : 4 + length]:
+        if byte & 0xC0 != 0x80:
+            return None
+        number = number << 6 | byte & 0x3F
+    at = 4 + length
+    count = _FLAC_BLOCKS.get(size_code)
+    if count is None:  # 6 and 7: its own field
+        n_bytes = size_code - 5
+        count = int.from_bytes(head[at : at + n_bytes], "big") + 1
+        at += n_bytes
+    at += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    if at >= len(head) or _crc8(head[:at]) != head[at]:
+        return None
+    variable = head[1] & 1
+    return (number if variable else number * largest), count
+
+
+def _crc8(data: bytes) -> int:
+    """Checksum of a frame header: polynomial x^8 + x^2 + x + 1."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x07 if crc & 0x80 else crc << 1) & 0xFF
+    return crc

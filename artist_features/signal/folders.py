@@ -1,4 +1,4 @@
-"""Folders: which files in them are audio by their names, in an order that stays."""
+"""Search folders for audio files by their names, in a stable order."""
 
 import os
 from collections import Counter
@@ -42,10 +42,10 @@ def search_folder(folder: AnyPath, passed: Counter[str] | None = None) -> Iterat
         paths of files with one of `AUDIO_ENDINGS`, or an `AudioError` for a folder that
         may not be read.
     """
-    root = os.path.realpath(folder)
+    root: Any = os.path.realpath(folder)
     passed = Counter() if passed is None else passed
-    seen = set()
-    pending = [folder]
+    seen: set[tuple[int, int]] = set()
+    pending: list[Any] = [folder]
     while pending:
         current = pending.pop()
         try:
@@ -90,14 +90,14 @@ def _is_companion_folder(name: str) -> bool:
     return name.lower() in _COMPANION_FOLDERS or name.lower().startswith(".trash-")
 
 
-def _is_folder(entry):
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a dangling or circular link: the reader will say so
         return False
 
 
-def _is_within(path, root):
+def _is_within(path: str, root: str) -> bool:
     """True if a link's target is an existing file that the search finds by itself."""
     ending = os.path.splitext(path)[1].lower()
     return path.startswith(root + os.sep) and os.path.isfile(path) and ending in AUDIO_ENDINGS
