@@ -6,13 +6,17 @@ travels as data too: an exception inside tf.data would end the whole job.
 """
 
 import contextlib
+import ctypes
 import functools
 import itertools
+import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -74,11 +78,35 @@ def inference_function(model: "keras.Model", n_rows: int | None = None) -> Calla
     """
     import tensorflow as tf
 
+    if n_rows is not None:
+        _quieten_xla()
     spec = tf.TensorSpec((n_rows, model.input_shape[1]), tf.float32)
 
     # a partial, as TensorFlow counts the traces of one code, of whatever model, and warns
     embed = functools.partial(_embed, model)
     return tf.function(embed, input_signature=[spec], jit_compile=n_rows is not None)
+
+
+def _quieten_xla() -> None:
+    """Make TF_CPP_MIN_LOG_LEVEL hold for XLA's log lines, too; errors are always printed.
+
+    XLA logs through Abseil, whose level TensorFlow 2.20 neither sets from the variable nor offers
+    in Python. So Abseil's own `SetMinLogLevel` is called, where the library exports it.
+    """
+    import tensorflow as tf
+
+    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "")
+    if level not in ("1", "2", "3"):
+        return
+    header = Path(tf.sysconfig.get_include(), "absl", "base", "options.h")
+    libraries = sorted(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*2*"))
+    with contextlib.suppress(OSError, AttributeError):  # another library: its lines stay
+        versions = re.findall(
+            r"#define ABSL_OPTION_INLINE_NAMESPACE_NAME (\w+)", header.read_text()
+        )
+        for version, library in zip(versions[:1], libraries, strict=False):
+            name = f"_ZN4absl{len(version)}{version}14SetMinLogLevelENS0_18LogSeverityAtLeastE"
+            ctypes.CDLL(str(library))[name](ctypes.c_int(min(int(level), 2)))  # 2: errors
 
 
 def _embed(model: "keras.Model", segments: "tf.Tensor") -> "tf.Tensor":
