@@ -16,7 +16,6 @@ from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.remote import is_uri
 from artist_features.extraction.tables import require_pyarrow
-from artist_features.signal.decoders import Span
 from artist_features.version import VERSION
 
 
@@ -28,14 +27,7 @@ def pack_sources(sources):
     """
     pa, _ = require_pyarrow()
     records = [
-        {
-            "path": _absolute(source.path),
-            "span": [source.span.offset_s, source.span.duration_s],
-            "decoder": source.decoder,
-            "hashed": source.hashed,
-            "n_sampled": source.n_sampled,
-        }
-        for source in sources.values()
+        {**source.to_record(), "audio": _absolute(source.path)} for source in sources.values()
     ]
     return pa.table({"index": list(sources), "record": [json.dumps(record) for record in records]})
 
@@ -55,7 +47,7 @@ def unpack_results(table, dim, pooled):
         record = json.loads(record)
         note = record.get("note")
         if "code" in record:
-            error = AudioError(record["code"], record["message"])
+            error = AudioError.from_record(record)
             yield Result(index, None, error=error), note
             continue
         vector = np.frombuffer(data, np.float32).copy()
@@ -96,13 +88,13 @@ class Embedder:
             table["index"].to_pylist(), table["record"].to_pylist(), strict=True
         ):
             record = json.loads(record)
-            sources.append(Source(record.pop("path"), span=Span(*record.pop("span")), **record))
+            sources.append(Source.from_record(record))
             indices.append(index)
         order = []
         for result in extractor.results(sources, pool=self._pool, n_sources=self._n_sources):
             order.append(indices[result.index])
             if result.error is not None:
-                records.append({"code": result.error.code, "message": result.error.message})
+                records.append(result.error.to_record())
                 vectors.append(None)
             else:
                 records.append({"facts": result.facts.to_record()})
