@@ -17,9 +17,11 @@ _SEARCH_BYTES = 1 << 18  # junk allowed before the first frame, and searched at 
 _CHAIN = 3  # consecutive frame headers that are no coincidence
 _CHUNK_BYTES = 1 << 20
 _MOST_SYNC = 1 << 19  # bytes 0xFF in junk, and 32 for each place: more is not worth the search
-_RESYNC_BYTES = 1000  # mpg123 gives up 1,024 bytes after the last frame
-_LARGEST_TAG = 1 << 18  # what may follow the last frame: a tag without a known mark
-TAGS = (b"TAG", b"ID3", b"3DI", b"APETAGEX", b"LYRICS")  # marks of what follows the last frame
+_RESYNC_BYTES = 1000  # mpg123 gives up 1,024 bytes after the last frame, or where fewer are zero
+_MOST_GAPS = 1000  # so small, that are left out: each costs time at each read
+_LARGEST_TAG = 1 << 18  # bytes of a Lyrics3 tag that are searched for its end
+_MOST_AFTER = 32 << 10  # bytes after the last frame that may be a tag without a known mark
+_MOST_TAGS = 64
 _ABSURD = 200  # a declared length so many times the real one is no download cut short
 
 _BITRATES = {  # kbit/s; key: (MPEG-1?, layer); ISO 11172-3 and 13818-3
@@ -152,8 +154,42 @@ def survey(fd: int, size: int, start: int) -> Survey:
 
 def _unread(fd: int, size: int, end: int, gaps: list[tuple[int, int]]) -> int:
     """Return how many bytes between and after the frames are no tag, nor too few to matter."""
-    places = [*gaps, *([(end, size)] if size - end > _LARGEST_TAG else [])]
-    return sum(b - a for a, b in places if not os.pread(fd, 8, a).startswith(TAGS))
+    n_between = sum(after - after_tags(fd, first, after) for first, after in gaps)
+    n_after = size - after_tags(fd, end, size)
+    return (n_between if n_between > _RESYNC_BYTES else 0) + (
+        n_after if n_after > _MOST_AFTER else 0
+    )
+
+
+def after_tags(fd: int, position: int, end: int) -> int:
+    """Return where the tags that begin at `position` end, or `position`; never after `end`.
+
+    ID3v1 (128 bytes, 227 with its extension), ID3v2, APEv2 (32 bytes and what it states) and
+    Lyrics3 are known; each states its length, or has a fixed one.
+    """
+    for _ in range(_MOST_TAGS):
+        head = os.pread(fd, 32, position)
+        if head.startswith(b"TAG+"):
+            length = 227
+        elif head.startswith(b"TAG"):
+            length = 128
+        elif head.startswith(b"ID3") and len(head) >= 10:
+            length = 10
+            for n, byte in enumerate(head[6:10]):
+                length += (byte & 0x7F) << 7 * (3 - n)
+        elif head.startswith(b"3DI"):
+            length = 10
+        elif head.startswith(b"APETAGEX") and len(head) >= 16:
+            length = 32 + int.from_bytes(head[12:16], "little")
+        elif head.startswith(b"LYRICSBEGIN"):
+            text = os.pread(fd, _LARGEST_TAG, position)
+            length = max(text.find(mark) for mark in (b"LYRICS200", b"LYRICSEND")) + 9
+        else:
+            break
+        if not 0 < length <= end - position:
+            return end if head.startswith((b"ID3", b"APETAGEX")) else position
+        position += length
+    return position
 
 
 def _stated_length(head: bytes, frame: Frame) -> tuple[int, int, int] | None:
@@ -217,7 +253,7 @@ def _count(
         n_sync += searched + 32
         if not follows.n_bytes(os.pread(fd, 4, position), 0):
             return n_frames, end, True, gaps
-        if position - end > _RESYNC_BYTES:
+        if len(gaps) < _MOST_GAPS or position - end > _RESYNC_BYTES:
             gaps.append((end, position))
     return n_frames, end, False, gaps
 

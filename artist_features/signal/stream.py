@@ -275,7 +275,11 @@ class AudioStream:
             self.flaws.append((code, f"{text}; {decoded}"))
             return
         declared_s = self.declared_s
-        if declared_s and span.offset_s + self.duration_s < 0.99 * declared_s - _CODEC_SLACK_S:
+        # FLAC counts samples, and a decoder delivers all of them
+        least_s = (declared_s or 0.0) * 0.99 - _CODEC_SLACK_S
+        if container.kind == "flac" and declared_s:
+            least_s = declared_s - 2 / self.sample_rate
+        if declared_s and span.offset_s + self.duration_s < least_s:
             text = f"{decoded}, the header declares {declared_s:.2f} s"
             self.flaws.append(("truncated", text))
 
