@@ -1,4 +1,4 @@
-"""Recordings to embeddings: the one call, `extract`, and the class behind it."""
+"""Extract embeddings from recordings: the function `extract` and the class `Extractor`."""
 
 import contextlib
 import functools
@@ -63,7 +63,7 @@ _BUILT: dict[tuple[str, str], "keras.Model"] = {}
 
 
 class Extractor:
-    """A model, and how recordings are fed to it; make one, use it often.
+    """Embedding extractor: a loaded model with its decoders, for many calls.
 
     Args:
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
