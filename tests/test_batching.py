@@ -182,16 +182,6 @@ def test_row_61_rows_in_are_rows_out(model, sources, isolated):
     assert [r.facts.n_segments for r in found[3:7]] == list(N_SEGMENTS[1:])
 
 
-@pytest.mark.parametrize("isolated", [False, True])
-def test_row_61_a_fault_of_the_source_iterator_keeps_its_type(model, sources, isolated):
-    def faulty():
-        yield from sources
-        raise KeyError("the playlist broke")
-
-    with pytest.raises(KeyError, match="the playlist broke"):
-        list(Extractor(model, isolated=isolated, n_workers=2).results(faulty()))
-
-
 def test_results_tell_what_was_done(model, sources):
     extractor = Extractor(model, batch_size=4)
     assert extractor.device == "not loaded"

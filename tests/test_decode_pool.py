@@ -197,7 +197,7 @@ def test_a_process_that_dies_while_its_segments_are_read_leaves_no_one_waiting(
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-def test_a_fault_of_the_source_iterator_keeps_its_type(model, sources, isolated, processes):
+def test_row_61_a_fault_of_the_source_iterator_keeps_its_type(model, sources, isolated, processes):
     def faulty():
         yield from sources
         raise KeyError("the playlist broke")

@@ -281,18 +281,3 @@ def test_damaged_m4a_is_damaged_where_ffmpeg_is_there(tmp_path):
     with pytest.raises(AudioError, match=r"a\.m4a: the file starts like mp4 but cannot") as caught:
         decode(tmp_path / "a.m4a")
     assert caught.value.code == "damaged"
-
-
-@pytest.mark.parametrize(
-    ("span", "error", "text"),
-    [
-        ((1e300,), ValueError, "offset is 1e[+]300 s; allowed is a number of seconds from 0 to"),
-        ((float("nan"),), ValueError, "offset is nan s"),
-        ((0.0, 0), ValueError, "duration is 0 s; .*not 0"),
-        ((None,), TypeError, "offset is None; allowed is a number"),
-        (("1",), TypeError, "offset is '1'; allowed is a number"),
-    ],
-)
-def test_impossible_spans(span, error, text):
-    with pytest.raises(error, match=text):
-        Span(*span)

@@ -229,18 +229,20 @@ def test_span_of_an_array_is_a_slice(offset, duration):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("arguments", "error", "text"),
     [
-        ((-0.1, None), r"offset is -0\.1 s; .*from 0 to 1e[+]07"),
-        ((float("nan"), None), r"offset is nan s"),
-        ((float("inf"), None), r"offset is inf s"),
-        ((0, 0), r"duration is 0 s; .*not 0"),
-        ((0, -1), r"duration is -1 s"),
-        ((0, float("nan")), r"duration is nan s"),
+        ((-0.1, None), ValueError, r"offset is -0\.1 s; .*from 0 to 1e[+]07"),
+        ((float("nan"), None), ValueError, r"offset is nan s"),
+        ((1e300, None), ValueError, r"offset is 1e[+]300 s; allowed is a number of seconds"),
+        ((None, None), TypeError, r"offset is None; allowed is a number"),
+        (("1", None), TypeError, r"offset is '1'; allowed is a number"),
+        ((0, 0), ValueError, r"duration is 0 s; .*not 0"),
+        ((0, -1), ValueError, r"duration is -1 s"),
+        ((0, float("nan")), ValueError, r"duration is nan s"),
     ],
 )
-def test_impossible_spans(arguments, text):
-    with pytest.raises(ValueError, match=text):
+def test_impossible_spans(arguments, error, text):
+    with pytest.raises(error, match=text):
         Span(*arguments)
 
 

@@ -193,7 +193,7 @@ def _pull(segment_samples: int, key: np.int64) -> tuple[Floats, npt.NDArray[Any]
 
 
 class _SideBySide:
-    """A function that divides a batch among calls at once; a context manager.
+    """Divide a batch among several calls of a function at once; a context manager.
 
     Args:
         embed: from `inference_function`.

@@ -32,7 +32,7 @@ class EncodedAudio:
 
 @dataclass(frozen=True)
 class Source:
-    """What to decode. An option that is added here reaches decode processes by itself.
+    """Recording to decode, and how. A field added here reaches decode processes by itself.
 
     Attributes:
         audio: path of a file, `EncodedAudio`, or array `(n_samples,)` or
@@ -75,7 +75,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found while decoding one source.
+    """Outcome of decoding one source: length, format, flaws, times.
 
     Attributes:
         n_segments: segments delivered, >= 1.
@@ -144,7 +144,7 @@ class SegmentStream:
             raise AudioError("damaged", text, source.path) from error
 
     def _sampled(self, path: AnyPath, n: int) -> Iterator[Samples]:
-        """Read some segments; none where reading the whole file is needed, or tells more."""
+        """Read some segments; none where the whole file must be read, or gives the better error."""
         n_read = 0
         try:
             rate = self._front_end.sample_rate

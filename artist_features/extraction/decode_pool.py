@@ -1,7 +1,7 @@
 """Decode many sources at once, in threads or in processes that may die.
 
 One supervising thread holds one source at a time, and in isolated mode one process.
-What it gets it puts into one bounded queue, so that a slow model slows the decoding
+Segments go into one bounded queue, so that a slow model slows the decoding
 and memory stays flat. A process that crashes or hangs costs the file it was reading:
 the file gets one more try in a fresh process, then an `AudioError`.
 """

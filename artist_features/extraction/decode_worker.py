@@ -48,7 +48,7 @@ def main(ring_arguments: tuple[int, int, int] | None = None) -> None:
         for line in requests:
             _serve(json.loads(line), out, ring)
     except (BrokenPipeError, KeyboardInterrupt):
-        pass  # the parent is gone or is stopping: nobody is left to tell
+        pass  # the parent is gone or is stopping
     # the interpreter would flush and close file descriptors that the parent already closed
     os._exit(0)
 

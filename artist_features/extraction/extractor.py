@@ -1,4 +1,4 @@
-"""Recordings to embeddings: the one call, `extract`, and the class behind it."""
+"""Extract embeddings from recordings: the function `extract` and the class `Extractor`."""
 
 import contextlib
 import functools
@@ -7,7 +7,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,7 @@ from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.recordings import (
     DecoderName,
     Embedding,
-    ExtractOptions,
     Model,
-    ModelOptions,
     OneRecording,
     OnError,
     Pool,
@@ -57,13 +55,32 @@ ISOLATE_FROM = 8  # files in a list from which processes pay for their start
 COMPILE_FROM = 64  # files from which compiling with XLA pays for itself (benchmarks/README.md)
 _MAX_BATCH = 4096  # segments; one takes 0.27 MB as samples and some 4 MB in the network
 _MODELS_KEPT = 4
+_CALLER = 5  # calls from a warning up to that of the function `extract`
 _IDLE_S = 0.5  # without a segment, until what is there is computed
 # (weights_sha256, graph_sha256) -> model; never handed out for training
 _BUILT: dict[tuple[str, str], "keras.Model"] = {}
 
 
+class ExtractOptions(TypedDict, total=False):
+    """Keywords of `Extractor.extract` that its result's type does not depend on."""
+
+    offset: float
+    duration: float | None
+    n_segments: int | None
+    on_error: OnError
+    progress: bool
+
+
+class ModelOptions(ExtractOptions, total=False):
+    """Keywords of the function `extract` besides."""
+
+    model: Model
+    batch_size: int
+    decoder: DecoderName
+
+
 class Extractor:
-    """A model, and how recordings are fed to it; make one, use it often.
+    """Embedding extractor: a loaded model with its decoders, for many calls.
 
     Args:
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
@@ -294,38 +311,49 @@ class Extractor:
             to_source, span=span, decoder=self.decoder, n_sampled=n_segments
         )
         items = recordings_in(audio)
+        rows: Any
         if items is None:
-            source = make_source(audio, sample_rate)
-            require_readable(source)  # a typo is known before TensorFlow is loaded
-            (result,) = self.results([source], pool=pool, n_sources=1)
-            if result.error is not None:
-                raise result.error
-            _warn_of_flaws(result)
-            row = result.embedding
-            return (row, self._times(row, span)) if return_times else row
+            rows = self._embed_one(make_source(audio, sample_rate), pool)
+            return (rows, self._times(rows, span)) if return_times else rows
         items = _searched(items, on_error)
-        sources = _sources_of(items, sample_rate, make_source)
-        found = self.results(sources, pool=pool, n_sources=_length(items))
-        by_index: dict[int, Embedding] = {}
-        with contextlib.closing(found):  # also where the caller keeps the exception
-            for result in found if not progress else _with_bar(found, _length(items)):
-                if result.error is None:
-                    _warn_of_flaws(result)
-                    by_index[result.index] = result.embedding
-                    continue
-                error = _numbered(result.error, result.index)
-                if on_error == "raise":
-                    raise error
-                _warn_of_failure(error, result.path, on_error)
-                if on_error == "nan":
-                    shape = self.embedding_dim if pool else (1, self.embedding_dim)
-                    by_index[result.index] = np.full(shape, np.nan, np.float32)
-        rows = [by_index[index] for index in sorted(by_index)]
+        sources, n_sources = _sources_of(items, sample_rate, make_source), _length(items)
+        results = self.results(sources, pool=pool, n_sources=n_sources)
+        with contextlib.closing(results):  # also where the caller keeps the exception
+            shown = _with_bar(results, n_sources) if progress else results
+            rows = self._embed_several(shown, pool, on_error)
         if return_times:
             return rows, [self._times(row, span) for row in rows]
         if pool is None:
             return rows
         return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
+
+    def _embed_one(self, source: Source, pool: Pool) -> Embedding:
+        require_readable(source)  # a typo is known before TensorFlow is loaded
+        (result,) = self.results([source], pool=pool, n_sources=1)
+        if result.error is not None:
+            raise result.error
+        _warn_of_flaws(result)
+        embedding: Embedding = result.embedding
+        return embedding
+
+    def _embed_several(
+        self, results: Iterable[Result], pool: Pool, on_error: OnError
+    ) -> list[Embedding]:
+        """Return the embeddings in the order of their sources."""
+        by_index: dict[int, Embedding] = {}
+        for result in results:
+            if result.error is None:
+                _warn_of_flaws(result)
+                by_index[result.index] = result.embedding
+                continue
+            error = _numbered(result.error, result.index)
+            if on_error == "raise":
+                raise error
+            _warn_of_failure(error, result.path, on_error)
+            if on_error == "nan":
+                shape = self.embedding_dim if pool else (1, self.embedding_dim)
+                by_index[result.index] = np.full(shape, np.nan, np.float32)
+        return [by_index[index] for index in sorted(by_index)]
 
     def _times(self, rows: Embedding, span: Span) -> npt.NDArray[np.float64]:
         """Return where each segment begins in its recording, in seconds, float64 `(n,)`."""
@@ -563,10 +591,10 @@ def _numbered(error: AudioError, index: int) -> AudioError:
 
 def _warn_of_flaws(result: Result) -> None:
     for code, text in result.facts.flaws if result.facts else ():
-        warnings.warn(AudioWarning(code, f"{code}: {text}.", result.path), stacklevel=4)
+        warnings.warn(AudioWarning(code, f"{code}: {text}.", result.path), stacklevel=_CALLER)
 
 
 def _warn_of_failure(error: AudioError, path: AnyPath | None, on_error: OnError) -> None:
     done = "skipped" if on_error == "skip" else "a row of NaN"
     message = f"{done}, {error.code}: {error.message}"
-    warnings.warn(AudioWarning("skipped", message, path), stacklevel=4)
+    warnings.warn(AudioWarning("skipped", message, path), stacklevel=_CALLER)

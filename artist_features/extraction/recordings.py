@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Generator, Iterable, Mapping, Set
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -45,24 +45,6 @@ Pool: TypeAlias = Literal["mean"] | None
 OnError: TypeAlias = Literal["raise", "skip", "nan"]
 DecoderName: TypeAlias = Literal["auto", "soundfile", "av", "tfio"]
 Embedding: TypeAlias = npt.NDArray[np.float32]
-
-
-class ExtractOptions(TypedDict, total=False):
-    """Keywords of `Extractor.extract` that its result's type does not depend on."""
-
-    offset: float
-    duration: float | None
-    n_segments: int | None
-    on_error: OnError
-    progress: bool
-
-
-class ModelOptions(ExtractOptions, total=False):
-    """Keywords of the function `extract` besides."""
-
-    model: Model
-    batch_size: int
-    decoder: DecoderName
 
 
 _LONGEST_NAME = 4096  # bytes

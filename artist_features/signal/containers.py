@@ -291,7 +291,7 @@ def _check_wav(fd: int, size: int, start: int, path: AnyPath) -> None:
                 raise AudioError(
                     "empty",
                     f"WAV header says 0 bytes of samples, the file holds {size - position} bytes "
-                    "behind it. Its writer was interrupted; repair the header.",
+                    "after it. Its writer was interrupted; repair the header.",
                     path,
                 )
             return

@@ -55,7 +55,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Survey:
-    """What counting the frames of a file has shown.
+    """Frame count of an mp3: its real length, and whether its header can be trusted.
 
     Attributes:
         declared_s: length in seconds that the file promises, or has by count.
