@@ -186,16 +186,24 @@ def test_another_backend_is_named_at_once(by, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_forked_child_is_refused(tiny_folder):
-    code = """
+@pytest.mark.parametrize(
+    "before",
+    [
+        "af.extract(wave, 22050, model=sys.argv[1])",
+        "af.models.backbone()(np.zeros((1, 66560, 1), 'float32'))",
+        "import tensorflow as tf; tf.reduce_sum(tf.ones(3))",
+    ],
+    ids=["extract", "network", "tensorflow"],
+)
+def test_a_forked_child_is_refused(tiny_folder, before):
+    code = f"""
 import os, sys, numpy as np, artist_features as af
 wave = np.zeros(22050 * 4, "float32")
-extractor = af.Extractor(sys.argv[1])
-extractor.extract(wave, sample_rate=22050)
+{before}
 child = os.fork()
 if not child:
     try:
-        extractor.extract(wave, sample_rate=22050)
+        af.extract(wave, 22050, model=sys.argv[1])
     except RuntimeError as error:
         os.write(1, str(error).encode())
     os._exit(0)
@@ -612,3 +620,21 @@ def test_row_103_fewer_bits_than_their_container(bits, container, tmp_path):
     path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
     found, _ = read_audio(path)
     np.testing.assert_allclose(found, samples, atol=2.0 ** (2 - bits))
+
+
+def test_a_long_number_is_quoted_in_part():
+    for name in ("offset", "duration"):
+        with pytest.raises(TypeError, match=f"{name} is '9+") as caught:
+            Span(**{f"{name}_s": "9" * 9999})
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.slow
+def test_no_word_of_matplotlib_without_a_home(tiny_folder, tmp_path):
+    path = write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
+    code = "import sys, artist_features as af; af.extract(sys.argv[1], model=sys.argv[2])"
+    words = [sys.executable, "-W", "ignore", "-c", code, str(path), str(tiny_folder)]
+    env = {n: v for n, v in os.environ.items() if n != "MPLCONFIGDIR"} | {"HOME": "/dev/null/no"}
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "atplotlib" not in done.stderr

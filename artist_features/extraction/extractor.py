@@ -319,6 +319,8 @@ class Extractor:
         sources, n_sources = _sources_of(items, sample_rate, make_source), _length(items)
         results = self.results(sources, pool=pool, n_sources=n_sources)
         with contextlib.closing(results):  # also where the caller keeps the exception
+            if progress:
+                self._compiled(n_sources)  # before the bar, which counts from its first second
             shown = _with_bar(results, n_sources) if progress else results
             rows = self._embed_several(shown, pool, on_error)
         if return_times:
@@ -563,23 +565,17 @@ def _length(items: Iterable[Any]) -> int | None:
 
 
 def _with_bar(results: Iterator[Result], n: int | None) -> Iterator[Result]:
-    """Pass results on beside a bar, which starts with the first: the model is there then."""
+    """Pass results on beside a progress bar."""
     from tqdm.auto import tqdm
 
-    bar, audio_s = None, 0.0
-    try:
+    audio_s = 0.0
+    with tqdm(total=n, unit="file") as bar:
         for result in results:
-            if bar is None:
-                bar = tqdm(total=n, unit="file")
-            else:  # the first one took no time here
-                audio_s += result.facts.duration_s if result.facts else 0.0
+            audio_s += result.facts.duration_s if result.facts else 0.0
             speed = audio_s / max(bar.format_dict["elapsed"], 1e-3)
             bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
             bar.update()
             yield result
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def _numbered(error: AudioError, index: int) -> AudioError:

@@ -6,6 +6,7 @@ extra `[av]`) also reads m4a, mp4, aac, wma and matroska. `Decoder` is the inter
 
 import contextlib
 import os
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from artist_features.errors import AnyPath, AudioError
+from artist_features.errors import AnyPath, AudioError, shortened
 from artist_features.signal.containers import HEADER_BYTES, Container, check_format, describe_head
 from artist_features.signal.mp3 import CorrectedFile
 
@@ -43,7 +44,8 @@ class Span:
             if name == "duration" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise TypeError(f"{name} is {value!r}; allowed is a number of seconds.")
+                given = shortened(reprlib.repr(value))
+                raise TypeError(f"{name} is {given}; allowed is a number of seconds.")
             if not (0 <= value <= MAX_SECONDS) or (name == "duration" and value == 0):
                 raise ValueError(
                     f"{name} is {value} s; allowed is a number of seconds from 0 to "
