@@ -1,7 +1,10 @@
 """Decoders that may die, hang or be stopped: a fault costs the file, nothing is left."""
 
 import contextlib
+import dataclasses
 import itertools
+import json
+import os
 import subprocess
 import threading
 import time
@@ -13,9 +16,10 @@ from conftest import music, write_audio
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError, DecoderError
 from artist_features.extraction import decode_pool, decode_process
-from artist_features.extraction.decode import Source
+from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.extractor import Extractor
+from artist_features.signal.decoders import Span
 from artist_features.zoo.registry import load_model
 
 RATE = 22050
@@ -86,6 +90,20 @@ def processes(monkeypatch):
     return started
 
 
+def test_records_hold_every_field_and_any_file_name():
+    source = Source(os.fsdecode(b"\xff.wav"), None, Span(1.5, 2.0), "av", True, 3)
+    facts = Facts(2, 6.0, 8000, "av", (("short", "a"), ("silent", "b")), "ogg", 0.1, 0.2, "ff")
+    for given in (source, facts):
+        record = given.to_record()
+        assert set(record) == {field.name for field in dataclasses.fields(given)}
+        assert type(given).from_record(json.loads(json.dumps(record))) == given
+    error = AudioError("damaged", "bad", "a.wav")
+    again = AudioError.from_record(error.to_record(), "b.wav")
+    assert (again.code, again.message, again.path) == ("damaged", "bad", "b.wav")
+    with pytest.raises(TypeError, match="only a source with a path"):
+        Source(np.zeros(9), 8000).to_record()
+
+
 def decode_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("decode-")]
 
@@ -140,6 +158,7 @@ def test_a_process_that_announces_nonsense_costs_the_file(model, sources, victim
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_silence_is_not_allowed_for_ever_however_much_was_decoded(
     model, victim, sabotage, monkeypatch
 ):

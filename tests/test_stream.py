@@ -1,5 +1,7 @@
 """Recordings to mono blocks: scaling, mixing, checks, resampling."""
 
+import os
+
 import numpy as np
 import pytest
 import soxr
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from artist_features.errors import AudioError
 from artist_features.signal.decoders import Span
-from artist_features.signal.stream import check_array, open_array
+from artist_features.signal.stream import check_array, open_array, open_file
 
 RATES = (4000, 8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192_000, 384_000)
 
@@ -208,6 +210,31 @@ def test_integer_files_are_scaled_by_full_scale(subtype, step, tmp_path):
     np.testing.assert_allclose(
         read_audio(tmp_path / "a.wav", SAMPLE_RATE)[0], samples, atol=1.01 * step
     )
+
+
+# ---- open, read, close ----
+
+
+def test_what_is_known_before_the_first_block_and_what_is_closed(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(good_files().flac)
+    before = len(os.listdir("/dev/fd"))
+    with open_file(path, target_rate=22050) as stream:
+        found = (stream.sample_rate, stream.declared_s, stream.decoder, stream.container)
+        assert found == (44100, 8.0, "soundfile", "flac")
+        assert len(next(iter(stream)))  # and no more
+    assert len(os.listdir("/dev/fd")) == before
+    for data in (good_files().flac[:5000], b"RIFF" + bytes(40)):  # opened in vain
+        path.write_bytes(data)
+        with pytest.raises(AudioError):
+            read_audio(path)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_an_error_of_the_user_of_a_stream_is_left_alone(tmp_path):
+    (tmp_path / "a.flac").write_bytes(good_files().flac)
+    with pytest.raises(OSError, match="disk"), open_file(tmp_path / "a.flac", target_rate=22050):
+        raise OSError("the disk of the user")
 
 
 # ---- a part of an array ----

@@ -65,10 +65,8 @@ def open_file(
         container = containers.identify(fd, status.st_size, path)
         source = _open_decoder(fd, container, path, decoder)
         held.callback(source.close)
-        stream = AudioStream(source, target_rate, span)
-        stream.path, stream.container = path, container.kind
-        stream._file = fd, status, container
-        stream._held = held.pop_all()
+        stream = AudioStream(source, target_rate, span, path)
+        stream._attach(fd, status, container, held.pop_all())
     stream.decode_s += time.perf_counter() - started
     return stream
 
@@ -109,11 +107,13 @@ class AudioStream:
         decode_s, resample_s: seconds of work that decoding with mixing, and resampling took.
     """
 
-    def __init__(self, source: Decoder, target_rate: int, span: Span = WHOLE) -> None:
+    def __init__(
+        self, source: Decoder, target_rate: int, span: Span = WHOLE, path: AnyPath | None = None
+    ) -> None:
         self._source, self._target_rate, self._span = source, target_rate, span
         self._file: tuple[int, os.stat_result, Container] | None = None
         self._held = contextlib.ExitStack()
-        self.path: AnyPath | None = None
+        self.path = path
         self.container = ""
         self.decoder = source.name
         self.sample_rate = source.sample_rate
@@ -121,6 +121,12 @@ class AudioStream:
         self.duration_s = 0.0
         self.flaws: list[tuple[str, str]] = []
         self.decode_s = self.resample_s = 0.0
+
+    def _attach(
+        self, fd: int, status: os.stat_result, container: Container, held: contextlib.ExitStack
+    ) -> None:
+        """Take over an open file: its end is checked after the last block."""
+        self._file, self._held, self.container = (fd, status, container), held, container.kind
 
     def __enter__(self) -> "AudioStream":
         return self
