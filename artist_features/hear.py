@@ -25,10 +25,10 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
-from artist_features.extraction.pipeline import inference_function
-from artist_features.signal.audio import Clip, read_array
+from artist_features.extraction.batching import inference_function
 from artist_features.signal.frontend import Standardisation, front_end_of
 from artist_features.signal.segments import Segmenter
+from artist_features.signal.stream import open_array
 from artist_features.zoo import registry
 
 MAX_HOP_MS = 50.0  # of timestamps. Source: HEAR API, tolerance of music transcription
@@ -222,10 +222,9 @@ def _sounds(audio: tf.Tensor | npt.ArrayLike, model: HearModel) -> npt.NDArray[n
     rate = model.sample_rate
     for number, samples in enumerate(audio):
         try:
-            blocks = list(read_array(samples, Clip(), sample_rate=rate, target_rate=rate))
+            rows.append(open_array(samples, sample_rate=rate, target_rate=rate).read())
         except AudioError as error:
             raise AudioError(error.code, error.message, f"sound {number}") from None
-        rows.append(np.concatenate(blocks))
     return _stacked(rows, audio.shape[1:])
 
 

@@ -135,7 +135,7 @@ def test_mfcc_decoder_that_breaks_costs_that_track_alone(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(baselines, "read_file", broken)
+    monkeypatch.setattr(baselines, "open_file", broken)
     with pytest.raises(AudioError, match=r"the decoder failed \(RuntimeError: out of luck\)"):
         baselines.mfcc_statistics(tmp_path / "a.wav")
 

@@ -1,7 +1,7 @@
 """Rows 46 to 64 of the fault table: jobs whose files, places and processes fail.
 
 Rows 50 to 52, 54 and 56 need real signals and are in test_cli_jobs.py, rows 53 and 64 in
-test_cli.py, row 61 in test_pipeline.py.
+test_cli.py, row 61 in test_batching.py.
 """
 
 import json
@@ -17,7 +17,7 @@ from conftest import music, write_audio
 
 import artist_features
 from artist_features.cli.main import main
-from artist_features.extraction import child, extractor
+from artist_features.extraction import decode_process, extractor
 
 parquet = pytest.importorskip("pyarrow.parquet")
 N_FILES, VICTIM = 20, 7
@@ -93,7 +93,7 @@ def test_rows_46_47_48_a_worker_that_dies_hangs_or_eats_memory(
 ):
     sabotage(action)
     if status == "timeout":
-        monkeypatch.setattr(child, "_PATIENCE_S", 4.0)
+        monkeypatch.setattr(decode_process, "_PATIENCE_S", 4.0)
     started = time.monotonic()
     assert go(library, tiny_folder, tmp_path / "out") == 1
     only_the_victim(tmp_path / "out", status)

@@ -6,7 +6,7 @@ import numpy as np
 
 from artist_features.errors import AudioError
 from artist_features.optional import require
-from artist_features.signal.audio import Clip, read_file
+from artist_features.signal.stream import open_file
 
 BASELINES = ("mfcc", "mfcc-raw", "chance")
 MFCC_SAMPLE_RATE = 22050  # Hz, librosa's default
@@ -84,7 +84,8 @@ def standardise(vectors, among=None):
 def _read_mono(path):
     """Return a recording as float32 `(n_samples,)`, zero-padded to one STFT window."""
     try:
-        samples = np.concatenate(list(read_file(path, Clip(), target_rate=MFCC_SAMPLE_RATE)))
+        with open_file(path, target_rate=MFCC_SAMPLE_RATE) as stream:
+            samples = stream.read()
     except (RuntimeError, OSError, ValueError, EOFError) as error:
         text = f"the decoder failed ({type(error).__name__}: {error})."
         raise AudioError("damaged", text, path) from error

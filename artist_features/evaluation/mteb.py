@@ -16,7 +16,7 @@ import numpy as np
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.audio import check_array
+from artist_features.signal.stream import check_array
 
 _ORGANISATION = "artist-features"  # mteb wants names of the form organisation/model
 _HUB = "hf://"

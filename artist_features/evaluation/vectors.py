@@ -10,7 +10,7 @@ from artist_features.errors import AudioError
 from artist_features.evaluation import baselines
 from artist_features.extraction.decode import Source
 from artist_features.extraction.remote import is_uri
-from artist_features.signal.audio import opened
+from artist_features.signal.stream import opened
 
 
 @dataclass

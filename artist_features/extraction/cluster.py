@@ -23,11 +23,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from artist_features.config import ModelCard
 from artist_features.errors import AnyPath, AudioError, ClusterError, without_secrets
-from artist_features.extraction.arguments import Decoder, Pool
+from artist_features.extraction.batching import Result
 from artist_features.extraction.cluster_worker import Embedder, pack_sources, unpack_results
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import check_options
-from artist_features.extraction.pipeline import Result
+from artist_features.extraction.recordings import DecoderName, Pool
 from artist_features.optional import require
 from artist_features.version import VERSION
 from artist_features.zoo import registry
@@ -75,7 +75,7 @@ class ClusterExtractor:
         address: str = LOCAL,
         batch_size: int = 64,
         n_workers: int | None = None,
-        decoder: Decoder = "auto",
+        decoder: DecoderName = "auto",
         on_loaded: Callable[[str], object] | None = None,
     ) -> None:
         import_ray()

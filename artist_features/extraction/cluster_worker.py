@@ -14,13 +14,12 @@ import numpy as np
 
 from artist_features.config import ModelCard
 from artist_features.errors import AnyPath, AudioError
-from artist_features.extraction.arguments import Pool
+from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.pipeline import Result
+from artist_features.extraction.recordings import Pool
 from artist_features.extraction.remote import is_uri
 from artist_features.extraction.tables import require_pyarrow
-from artist_features.signal.decoders import Span
 from artist_features.version import VERSION
 
 
@@ -32,14 +31,7 @@ def pack_sources(sources: Mapping[int, Source]) -> Any:
     """
     pa, _ = require_pyarrow()
     records = [
-        {
-            "path": _absolute(source.path),
-            "span": [source.span.offset_s, source.span.duration_s],
-            "decoder": source.decoder,
-            "hashed": source.hashed,
-            "n_sampled": source.n_sampled,
-        }
-        for source in sources.values()
+        {**source.to_record(), "audio": _absolute(source.path)} for source in sources.values()
     ]
     return pa.table({"index": list(sources), "record": [json.dumps(record) for record in records]})
 
@@ -61,7 +53,7 @@ def unpack_results(
         record = json.loads(record)
         note = record.get("note")
         if "code" in record:
-            error = AudioError(record["code"], record["message"])
+            error = AudioError.from_record(record)
             yield Result(index, None, error=error), note
             continue
         vector = np.frombuffer(data, np.float32).copy()
@@ -112,13 +104,13 @@ class Embedder:
             table["index"].to_pylist(), table["record"].to_pylist(), strict=True
         ):
             record = json.loads(record)
-            sources.append(Source(record.pop("path"), span=Span(*record.pop("span")), **record))
+            sources.append(Source.from_record(record))
             indices.append(index)
         order = []
         for result in extractor.results(sources, pool=self._pool, n_sources=self._n_sources):
             order.append(indices[result.index])
             if result.error is not None:
-                records.append({"code": result.error.code, "message": result.error.message})
+                records.append(result.error.to_record())
                 vectors.append(None)
             else:
                 records.append({"facts": result.facts.to_record()})

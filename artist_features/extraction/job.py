@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.inputs import Found, NamedPath, NamedPaths, stamp_of
 from artist_features.extraction.outputs import Output
-from artist_features.extraction.pipeline import Result
 from artist_features.extraction.tables import WITH_VECTOR, Row
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.errors import AnyPath, OutputError
-from artist_features.extraction.pipeline import Result
+from artist_features.extraction.batching import Result
 from artist_features.optional import require
 
 Vector: TypeAlias = npt.NDArray[np.float32]

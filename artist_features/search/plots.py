@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.config import FrontEnd, ModelCard
-from artist_features.extraction.arguments import Model
 from artist_features.extraction.decode import Source
+from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.workers import DecodePool
+from artist_features.extraction.recordings import Model
 from artist_features.files import write_atomically
 from artist_features.optional import require
 from artist_features.search.ranking import Floats, directions

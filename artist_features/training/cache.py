@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from artist_features.errors import AUDIO_CODES, AudioError
-from artist_features.signal.audio import Clip, read_file
+from artist_features.signal.stream import open_file
 
 
 class AudioCache:
@@ -145,7 +145,8 @@ def _append(missing, entries, listing, data, sample_rate):
         for key, path in tqdm(missing.items(), desc="decode", unit="track", disable=None):
             start, length, error = samples.tell() // 2, 0, None
             try:
-                blocks = list(read_file(path, Clip(), target_rate=sample_rate))
+                with open_file(path, target_rate=sample_rate) as stream:
+                    blocks = list(stream)
             except AudioError as failure:
                 error = failure
             else:

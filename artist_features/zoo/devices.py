@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import sys
 
@@ -45,23 +46,45 @@ def configure_devices(dedicated=False):
 
 
 def refuse_fork() -> None:
-    """Raise in a forked child of a process that has used a model: TensorFlow would hang there.
+    """Raise in a forked child of a process that has used TensorFlow, which would hang there.
 
     Raises:
         RuntimeError: with what to do.
     """
     if _used_by not in (None, os.getpid()):
         raise RuntimeError(
-            f"process {os.getpid()} was forked from {_used_by}, which has used a model; TensorFlow "
+            f"process {os.getpid()} was forked from {_used_by}, which has used TensorFlow; it "
             "hangs in such a child. Start processes by 'spawn': "
             "multiprocessing.get_context('spawn')."
         )
 
 
+def _note_fork() -> None:
+    """Remember, in a forked child, that its parent's TensorFlow has run: its threads are gone."""
+    global _used_by
+    context = sys.modules.get("tensorflow.python.eager.context")
+    running = getattr(getattr(context, "_context", None), "_initialized", False)
+    if running and _used_by is None:
+        _used_by = os.getppid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
 def quieten_tensorflow() -> None:
-    """Hide TensorFlow's start-up lines unless the user has set its log level."""
+    """Hide TensorFlow's start-up lines unless the user has set its log level.
+
+    And that Matplotlib, which Keras imports, finds no home for its cache: none is needed here.
+    """
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("matplotlib").addFilter(_no_word_of_its_cache)
+
+
+def _no_word_of_its_cache(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    return "cache directory" not in text and "mkdir -p failed" not in text
 
 
 def require_tensorflow_backend() -> None:

@@ -10,7 +10,6 @@ only what is new: the vectors stay in DATA.npz, which is not for publishing.
 """
 
 import argparse
-import contextlib
 import csv
 import io
 import os
@@ -31,8 +30,8 @@ from artist_features.files import write_atomically
 from artist_features.optional import require
 from artist_features.search import Index, layout, ranking
 from artist_features.search.sources import join_manifest, read_embeddings
-from artist_features.signal.audio import Clip, read_file
 from artist_features.signal.decoders import Span
+from artist_features.signal.stream import open_file
 from artist_features.training.manifest import read_manifest, require_files
 
 PREVIEW_S, RATE = 15.0, 22050
@@ -152,8 +151,8 @@ def preview(track):
         AudioError: it cannot be read.
     """
     span = Span(max(0.0, (track.duration_s - PREVIEW_S) / 2), PREVIEW_S)
-    with contextlib.closing(read_file(track.path, Clip(), target_rate=RATE, span=span)) as blocks:
-        samples = np.concatenate(list(blocks))
+    with open_file(track.path, target_rate=RATE, span=span) as stream:
+        samples = stream.read()
     n = min(len(samples) // 2, round(_FADE_S * RATE))
     fade = np.linspace(0, 1, n, dtype=np.float32)
     samples[:n] *= fade

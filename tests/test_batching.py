@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 
 import keras
 import numpy as np
@@ -10,10 +11,10 @@ from conftest import music, write_audio
 
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
+from artist_features.extraction.batching import embed_events, inference_function
 from artist_features.extraction.decode import Facts, Source
+from artist_features.extraction.decode_pool import DecodePool, Event
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.pipeline import embed_events, inference_function
-from artist_features.extraction.workers import DecodePool, Event
 from artist_features.zoo.registry import load_model
 
 RATE = 22050
@@ -36,9 +37,9 @@ def sources(tmp_path_factory):
     ]
 
 
-def embed_all(model, events, batch_size, *, n_rows=None, pooled=True, calls=None):
+def embed_all(model, events, n_rows, *, compiled=False, pooled=True, n_calls=1):
     """Return {index: (embedding, error)} and the shapes of what the model was given."""
-    embed, shapes = inference_function(model, n_rows), []
+    embed, shapes = inference_function(model, n_rows if compiled else None), []
 
     class Recording:
         input_signature = embed.input_signature
@@ -47,9 +48,16 @@ def embed_all(model, events, batch_size, *, n_rows=None, pooled=True, calls=None
             shapes.append(tuple(segments.shape))
             return embed(segments)
 
-    timing = dict.fromkeys(("wait_s", "model_s", "segments"), 0)
-    outcomes = embed_events(events, Recording(), SAMPLES, batch_size, pooled, timing, calls)
-    return {index: (row, error) for index, row, _, error in outcomes}, shapes
+    results = embed_events(
+        events,
+        Recording(),
+        segment_samples=SAMPLES,
+        n_rows=n_rows,
+        n_calls=n_calls,
+        pooled=pooled,
+        timing=Counter(),
+    )
+    return {result.index: (result.embedding, result.error) for result in results}, shapes
 
 
 def segments(count, seed=0):
@@ -80,7 +88,7 @@ def test_xla_with_a_fixed_number_of_rows_equals_without(model, pooled):
     clips = [segments(count, seed=count) for count in (1, 6, 3)]
     events = [e for n, clip in enumerate(clips) for e in (Event(n, segments=clip), finished(n))]
     plain, _ = embed_all(model, events, 4, pooled=pooled)
-    compiled, shapes = embed_all(model, events, 4, n_rows=4, pooled=pooled)
+    compiled, shapes = embed_all(model, events, 4, compiled=True, pooled=pooled)
     assert shapes == [(4, SAMPLES)] * 3  # the last batch of 2 is padded
     assert inference_function(model, 4).experimental_get_tracing_count() == 1
     for index, clip in enumerate(clips):
@@ -99,17 +107,18 @@ def test_many_models_in_turn_bring_no_warning_of_retracing(caplog):
 
 
 def test_a_fixed_number_of_rows_must_be_the_batch_size(model):
+    options = {"segment_samples": SAMPLES, "n_rows": 8, "timing": Counter()}
     with pytest.raises(ValueError, match="compiled for 4 rows, a call is of 8"):
-        embed_all(model, [], 8, n_rows=4)
+        list(embed_events([], inference_function(model, 4), **options))
 
 
-@pytest.mark.parametrize("n_rows", [2, None], ids=["XLA", "plain"])
-def test_calls_at_once_give_each_row_to_its_source(model, n_rows):
-    clips = [segments(count, seed=count) for count in (1, 6, 3)]
+@pytest.mark.parametrize("compiled", [True, False], ids=["XLA", "plain"])
+def test_calls_at_once_give_each_row_to_its_source(model, compiled):
+    clips = [segments(count, seed=count) for count in (1, 5, 3)]
     events = [e for n, clip in enumerate(clips) for e in (Event(n, segments=clip), finished(n))]
-    found, given = embed_all(model, events, 5, n_rows=n_rows, pooled=False, calls=(3, 2))
-    sizes = sorted(n for n, _ in given)  # two batches of five
-    assert sizes == ([2] * 6 if n_rows else [1, 1, 2, 2, 2, 2])
+    found, given = embed_all(model, events, 2, compiled=compiled, pooled=False, n_calls=3)
+    sizes = sorted(n for n, _ in given)  # batches of six and of three
+    assert sizes == ([2] * 5 if compiled else [1, 2, 2, 2, 2])
     for index, clip in enumerate(clips):
         np.testing.assert_allclose(found[index][0], expected_rows(model, clip), atol=1e-5)
 
@@ -124,10 +133,10 @@ def test_calls_are_made_at_once_and_an_error_in_one_reaches_the_caller(model):
             together.wait()  # broken if the second call waits for the first
             raise MemoryError("of the model")
 
-    timing = dict.fromkeys(("wait_s", "model_s", "segments"), 0)
     events = [Event(0, segments=segments(4)), finished(0)]
+    options = {"segment_samples": SAMPLES, "n_rows": 2, "n_calls": 2, "timing": Counter()}
     with pytest.raises(MemoryError, match="of the model"):
-        list(embed_events(events, Meeting(), SAMPLES, 4, True, timing, (2, 2)))
+        list(embed_events(events, Meeting(), **options))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
@@ -173,16 +182,6 @@ def test_row_61_rows_in_are_rows_out(model, sources, isolated):
     assert [r.facts.n_segments for r in found[3:7]] == list(N_SEGMENTS[1:])
 
 
-@pytest.mark.parametrize("isolated", [False, True])
-def test_row_61_a_fault_of_the_source_iterator_keeps_its_type(model, sources, isolated):
-    def faulty():
-        yield from sources
-        raise KeyError("the playlist broke")
-
-    with pytest.raises(KeyError, match="the playlist broke"):
-        list(Extractor(model, isolated=isolated, n_workers=2).results(faulty()))
-
-
 def test_results_tell_what_was_done(model, sources):
     extractor = Extractor(model, batch_size=4)
     assert extractor.device == "not loaded"
@@ -225,10 +224,10 @@ def test_a_job_broken_off_leaves_no_thread_at_its_events(model):
             yield Event(1, segments=segments(1)[:0])
 
     embed = inference_function(model, None)
-    timing = dict.fromkeys(("wait_s", "model_s", "segments"), 0)
-    outcomes = embed_events(endless(), embed, SAMPLES, 64, True, timing)
-    assert next(outcomes)[0] == 0
-    outcomes.close()
+    options = {"segment_samples": SAMPLES, "n_rows": 64, "timing": Counter()}
+    results = embed_events(endless(), embed, **options)
+    assert next(results).index == 0
+    results.close()
     n_taken = len(taken)
     time.sleep(0.3)
     assert len(taken) == n_taken < 500

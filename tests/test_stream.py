@@ -1,36 +1,31 @@
 """Recordings to mono blocks: scaling, mixing, checks, resampling."""
 
+import os
+
 import numpy as np
 import pytest
 import soxr
-from conftest import SAMPLE_RATE, music
+from conftest import SAMPLE_RATE, music, read_audio
 from fault_bytes import encode, good_files, wav
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artist_features.errors import AudioError
-from artist_features.signal.audio import Clip, check_array, read_array, read_file
 from artist_features.signal.decoders import Span
+from artist_features.signal.stream import check_array, open_array, open_file
 
 RATES = (4000, 8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192_000, 384_000)
 
 
 def from_array(samples, sample_rate=SAMPLE_RATE, target_rate=None, span=None):
-    """Return (mono samples, clip)."""
-    clip = Clip()
-    blocks = read_array(
+    """Return (mono samples, stream)."""
+    stream = open_array(
         samples,
-        clip,
         sample_rate=sample_rate,
         target_rate=target_rate or int(sample_rate),
         span=span or Span(),
     )
-    return np.concatenate(list(blocks)), clip
-
-
-def from_file(path, target_rate=SAMPLE_RATE, **options):
-    clip = Clip()
-    return np.concatenate(list(read_file(path, clip, target_rate=target_rate, **options))), clip
+    return stream.read(), stream
 
 
 # ---- scaling and mixing ----
@@ -50,10 +45,10 @@ def from_file(path, target_rate=SAMPLE_RATE, **options):
     ],
 )
 def test_samples_are_scaled_by_full_scale(dtype, values, expected):
-    samples, clip = from_array(np.array(values, dtype))
+    samples, stream = from_array(np.array(values, dtype))
     assert samples.dtype == np.float32
     np.testing.assert_array_equal(samples, np.array(expected, np.float32))
-    assert clip.decoder == "array"
+    assert stream.decoder == "array"
 
 
 @given(st.integers(1, 32), st.integers(1, 50), st.sampled_from(["int16", "float32", "float64"]))
@@ -133,7 +128,7 @@ def test_one_sample_that_is_not_finite(value, at, from_what, tmp_path):
     samples[at] = value
     expected = rf"1 of 300001 samples .* first at {at / SAMPLE_RATE:.3f} s \(sample {at}\)"
     (tmp_path / "a.wav").write_bytes(wav(samples.tobytes(), bits=32, tag=3))
-    read, what = (from_array, samples) if from_what == "array" else (from_file, tmp_path / "a.wav")
+    read, what = (from_array, samples) if from_what == "array" else (read_audio, tmp_path / "a.wav")
     with pytest.raises(AudioError, match=expected) as caught:
         read(what)
     assert caught.value.code == "not_finite"
@@ -160,9 +155,9 @@ def test_what_overflows_in_the_mix_is_refused_without_warnings(frame):
 
 
 def test_silence_is_noted():
-    samples, clip = from_array(np.zeros(SAMPLE_RATE, np.float32))
+    samples, stream = from_array(np.zeros(SAMPLE_RATE, np.float32))
     assert len(samples) == SAMPLE_RATE
-    assert clip.flaws == [("silent", "all 1.0 s are digital silence")]
+    assert stream.flaws == [("silent", "all 1.0 s are digital silence")]
 
 
 # ---- resampling ----
@@ -171,20 +166,20 @@ def test_silence_is_noted():
 @pytest.mark.parametrize("sample_rate", RATES)
 def test_streamed_resampling_is_that_of_the_whole(sample_rate):
     samples = music(5.0, sample_rate, 1)[:, 0]
-    streamed, clip = from_array(samples, sample_rate, 22050)
+    streamed, stream = from_array(samples, sample_rate, 22050)
     expected = soxr.resample(samples, sample_rate, 22050, quality="HQ")
     np.testing.assert_array_equal(streamed, expected)
-    assert clip.duration_s == pytest.approx(5.0)
+    assert stream.duration_s == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 44100, 192_000])
 def test_resampling_of_a_file_is_that_of_the_whole(sample_rate, tmp_path):
     samples = music(4.0, sample_rate)
     (tmp_path / "a.wav").write_bytes(encode(samples, "WAV", sample_rate, "FLOAT"))
-    streamed, clip = from_file(tmp_path / "a.wav", 22050)
+    streamed, stream = read_audio(tmp_path / "a.wav")
     mono = (samples[:, 0] + samples[:, 1]) * np.float32(0.5)
     np.testing.assert_array_equal(streamed, soxr.resample(mono, sample_rate, 22050, quality="HQ"))
-    assert (clip.sample_rate, clip.decoder) == (sample_rate, "soundfile")
+    assert (stream.sample_rate, stream.decoder) == (sample_rate, "soundfile")
 
 
 def test_tone_keeps_its_pitch_and_level_and_aliases_nothing():
@@ -200,7 +195,9 @@ def test_tone_keeps_its_pitch_and_level_and_aliases_nothing():
 def test_many_channels_in_a_file(n_channels, tmp_path):
     samples = music(1.0, n_channels=n_channels)
     (tmp_path / "a.wav").write_bytes(encode(samples, "WAV", subtype="FLOAT"))
-    np.testing.assert_allclose(from_file(tmp_path / "a.wav")[0], samples.mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(
+        read_audio(tmp_path / "a.wav", SAMPLE_RATE)[0], samples.mean(axis=1), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,7 +207,34 @@ def test_many_channels_in_a_file(n_channels, tmp_path):
 def test_integer_files_are_scaled_by_full_scale(subtype, step, tmp_path):
     samples = music(1.0, n_channels=1)[:, 0]
     (tmp_path / "a.wav").write_bytes(encode(samples, "WAV", subtype=subtype))
-    np.testing.assert_allclose(from_file(tmp_path / "a.wav")[0], samples, atol=1.01 * step)
+    np.testing.assert_allclose(
+        read_audio(tmp_path / "a.wav", SAMPLE_RATE)[0], samples, atol=1.01 * step
+    )
+
+
+# ---- open, read, close ----
+
+
+def test_what_is_known_before_the_first_block_and_what_is_closed(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(good_files().flac)
+    before = len(os.listdir("/dev/fd"))
+    with open_file(path, target_rate=22050) as stream:
+        found = (stream.sample_rate, stream.declared_s, stream.decoder, stream.container)
+        assert found == (44100, 8.0, "soundfile", "flac")
+        assert len(next(iter(stream)))  # and no more
+    assert len(os.listdir("/dev/fd")) == before
+    for data in (good_files().flac[:5000], b"RIFF" + bytes(40)):  # opened in vain
+        path.write_bytes(data)
+        with pytest.raises(AudioError):
+            read_audio(path)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_an_error_of_the_user_of_a_stream_is_left_alone(tmp_path):
+    (tmp_path / "a.flac").write_bytes(good_files().flac)
+    with pytest.raises(OSError, match="disk"), open_file(tmp_path / "a.flac", target_rate=22050):
+        raise OSError("the disk of the user")
 
 
 # ---- a part of an array ----
@@ -226,24 +250,26 @@ def test_span_of_an_array_is_a_slice(offset, duration):
             from_array(samples, 8000, span=Span(offset, duration))
         return
     last = 8000 if duration is None else first + max(1, round(duration * 8000))
-    part, clip = from_array(samples, 8000, span=Span(offset, duration))
+    part, stream = from_array(samples, 8000, span=Span(offset, duration))
     np.testing.assert_array_equal(part, samples[first:last])
-    assert clip.duration_s == len(part) / 8000
+    assert stream.duration_s == len(part) / 8000
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("arguments", "error", "text"),
     [
-        ((-0.1, None), r"offset is -0\.1 s; .*from 0 to 1e[+]07"),
-        ((float("nan"), None), r"offset is nan s"),
-        ((float("inf"), None), r"offset is inf s"),
-        ((0, 0), r"duration is 0 s; .*not 0"),
-        ((0, -1), r"duration is -1 s"),
-        ((0, float("nan")), r"duration is nan s"),
+        ((-0.1, None), ValueError, r"offset is -0\.1 s; .*from 0 to 1e[+]07"),
+        ((float("nan"), None), ValueError, r"offset is nan s"),
+        ((1e300, None), ValueError, r"offset is 1e[+]300 s; allowed is a number of seconds"),
+        ((None, None), TypeError, r"offset is None; allowed is a number"),
+        (("1", None), TypeError, r"offset is '1'; allowed is a number"),
+        ((0, 0), ValueError, r"duration is 0 s; .*not 0"),
+        ((0, -1), ValueError, r"duration is -1 s"),
+        ((0, float("nan")), ValueError, r"duration is nan s"),
     ],
 )
-def test_impossible_spans(arguments, text):
-    with pytest.raises(ValueError, match=text):
+def test_impossible_spans(arguments, error, text):
+    with pytest.raises(error, match=text):
         Span(*arguments)
 
 
@@ -262,6 +288,5 @@ def test_a_missing_end_is_told_where_it_was_asked_for(tmp_path, name, span, code
     data = getattr(good_files(), name)
     path = tmp_path / f"half.{name}"
     path.write_bytes(data[: len(data) // 2])
-    clip = Clip()
-    list(read_file(path, clip, target_rate=SAMPLE_RATE, span=span))
-    assert [code for code, _ in clip.flaws] == ([code] if code else [])
+    _, stream = read_audio(path, SAMPLE_RATE, span=span)
+    assert [code for code, _ in stream.flaws] == ([code] if code else [])
