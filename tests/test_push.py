@@ -277,7 +277,9 @@ def scored(folder, claimed, *, card):
 
     put_score = edited(CARD, lambda c: c.update(scores={"held_out_artist_map": claimed}))
     put_score(folder)
-    (folder / README).write_text(card_text.model_card(model_folder.read_card(folder)))
+    (folder / README).write_text(
+        card_text.model_card(model_folder.read_card(folder), "path/to/tiny")
+    )
     scores = {"held_out_artist_map": card} if card else {}
     edited(CARD, lambda c: c.update(scores=scores))(folder)
 
@@ -371,7 +373,7 @@ def test_the_advice_about_metadata_works(hub, push, copy):
 
     without_datasets(copy)
     card = model_folder.read_card(copy)
-    (copy / README).write_text(card_text.model_card(card))  # what `models DIR` prints
+    (copy / README).write_text(card_text.model_card(card, "path/to/tiny"))
     assert push(folder=copy).code == 0
     assert b"datasets: [open-corpus]" in published(hub)[README]
 
@@ -381,7 +383,7 @@ def test_a_name_of_a_bundled_model_is_not_its_handle(hub, push, copy):
     from artist_features.zoo import card_text
 
     edited(CARD, lambda c: c.update(name="siamese"))(copy)
-    new = card_text.model_card(model_folder.read_card(copy))
+    new = card_text.model_card(model_folder.read_card(copy), "path/to/siamese")
     assert 'model="path/to/siamese"' in new
     for text in (new, new.replace("path/to/siamese", "siamese")):
         (copy / README).write_text(text)

@@ -156,7 +156,7 @@ def ship(args: argparse.Namespace, kind: str, judged: dict) -> None:
     for file in model_folder.KERAS_FILES:
         (folder / file).write_bytes((source / file).read_bytes())
     (folder / model_folder.CARD_FILE).write_text(card.to_json(), encoding="utf-8")
-    (folder / "README.md").write_text(card_text.model_card(card), encoding="utf-8")
+    (folder / "README.md").write_text(card_text.model_card(card, card.name), encoding="utf-8")
 
 
 def interval(value: dict) -> str:

@@ -27,10 +27,14 @@ _SCORES = {
 _PAPER = "https://arxiv.org/abs/1710.06648"
 
 
-def model_card(card):
-    """Return the Markdown text of a `ModelCard`, YAML metadata first."""
+def model_card(card: ModelCard, handle: str) -> str:
+    """Return the README.md of a model: the Hub's YAML metadata, then Markdown.
+
+    Args:
+        card: of the model.
+        handle: by which its example loads it: a bundled name, "path/to/NAME" or a Hub id.
+    """
     front_end, network = card.front_end, card.network
-    handle = card.name if _is_bundled(card) else f"path/to/{card.name}"
     lines = [
         *card_metadata.metadata_lines(card),
         "",
@@ -128,17 +132,6 @@ def models_table(cards):
             f"{' | '.join(scores)} | {card.license} |"
         )
     return "\n".join(display_path(line) for line in lines)
-
-
-def _is_bundled(card):
-    """Return whether the name loads this very model: anyone may call theirs `siamese`."""
-    from artist_features.zoo import folder, registry  # they write cards by this module
-
-    if card.name not in registry.bundled_names():
-        return False
-    bundled = folder.read_card(registry.bundled_folder() / card.name)
-    ours = (card.weights_sha256, card.graph_sha256)
-    return ours == (bundled.weights_sha256, bundled.graph_sha256)
 
 
 def _table(record):

@@ -177,7 +177,7 @@ def _write_folder(folder, model, card_fields):
     digest = hashlib.sha256(contents[WEIGHTS_FILE]).hexdigest()
     card = ModelCard(**card_fields, weights_sha256=digest)
     # a path in the training record may not be UTF-8: its bytes become JSON escapes
-    contents["README.md"] = card_text.model_card(card).encode()
+    contents["README.md"] = card_text.model_card(card, f"path/to/{card.name}").encode()
     contents[CARD_FILE] = card.to_json().encode("utf-8", "backslashreplace")
     partial = {name: partial_name(folder / name) for name in contents}
     try:
