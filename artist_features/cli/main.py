@@ -16,17 +16,13 @@ from artist_features.cli import (
     evaluate,
     export,
     extract,
-    import_authors,
     index,
     manifest,
     map,
     models,
     plot,
-    pull,
-    push,
     similar,
     train,
-    whiten,
     who,
 )
 from artist_features.cli.progress import LogHandler
@@ -42,7 +38,7 @@ from artist_features.errors import (
 )
 
 _COMMANDS = (
-    *(extract, evaluate, models, import_authors, pull, push, manifest, train, whiten),
+    *(extract, evaluate, models, manifest, train),
     *(index, similar, who, map, plot, export),
 )
 

@@ -1,6 +1,9 @@
 """Options that several commands have."""
 
 import argparse
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # add_subparsers()
 
 
 def add_root_option(parser: argparse.ArgumentParser) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # imported when a model is used
 
 _PREFETCH_BATCHES = 2
 _ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
+NOT_FINITE = (
+    "the model gives NaN or infinite numbers for it; its weights are not those of a trained model."
+)
 _END = -1  # in place of a key: no batch follows
 _sources = {}  # key -> iterator of batches (segments, owners, closed), while a call uses it
 _keys = itertools.count()
@@ -206,8 +209,13 @@ def _embed_batches(batches, embed, ledger, pooled, timing):
         for key in closed[closed != _END]:
             rows = sums.pop(key, None)
             if (event := ledger.outcomes.pop(key)) is not None:
-                embedding = None if event.error else rows.result()
-                yield event.index, embedding, event.facts, event.error
+                error = event.error
+                if error is None and not rows.finite:
+                    error = AudioError("not_finite", NOT_FINITE)
+                if error is None:
+                    yield event.index, rows.result(), event.facts, None
+                else:
+                    yield event.index, None, None, error
         if _is_last(closed):
             ledger.is_read = True
             return
@@ -312,10 +320,14 @@ class _Rows:
 
     def __init__(self, pooled):
         self._pooled = pooled
+        self.finite = True
         self._kept = []
         self._count = 0
 
     def add(self, rows):
+        self.finite = self.finite and bool(np.isfinite(rows).all())
+        if not self.finite:
+            return
         self._count += len(rows)
         if self._pooled:
             total = rows.sum(axis=0, dtype=np.float64)
