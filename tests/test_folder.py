@@ -262,7 +262,7 @@ def tensor_too_many(path, outside):
     edit_weights(path, lambda file: file.create_dataset("layers/conv1d/vars/2", data=[1.0]))
 
 
-def front_end_that_takes_26_gb_a_segment(path, outside):
+def segment_of_26_gb(path, outside):
     card = json.loads((path / CARD).read_text())
     large = {"n_fft": 65536, "hop_length": 1, "segment_frames": 100_000}
     edit_card(path, front_end=card["front_end"] | large, graph_sha256=None)
@@ -270,223 +270,102 @@ def front_end_that_takes_26_gb_a_segment(path, outside):
 
 ONES, GIB_64 = np.ones((2, 128, 8), "float32"), ((1 << 34,), "float32")
 GZIP = {"compression": "gzip"}
+D, X = "damaged", "incompatible"  # codes
+HTML = b"<!DOCTYPE html>"
+LONG_NUMBER = b'{"schema_version": ' + b"9" * 5000 + b"}"
+HASH_DIFFERS = "sha256 starts [0-9a-f]{12}, the card says [0-9a-f]{12}"
+NO_CARD = "not a model card"
+
+
+def linked_to_itself(file):
+    file.symlink_to(file.name)
+
+
+def changed_mean(data):
+    return data.replace(b"0.22620339", b"0.23620339")
+
+
+def longer_than_allowed(path, outside):
+    os.truncate(path / WEIGHTS, (1 << 28) + 1)
+
+
 CASES = {  # row of the fault table -> (name, how to spoil a folder, code, text)
     73: [  # names that lead out of the folder
-        (
-            "weights-above",
-            card_with(weights="../../x.h5"),
-            "damaged",
-            r"is '\.\./\.\./x\.h5'; allowed",
-        ),
-        ("weights-absolute", card_with(weights="/x.h5"), "damaged", "weights file is '/.*allowed"),
-        ("weights-name-huge", card_with(weights=["x" * 1000] * 999), "damaged", "weights file is"),
-        ("weights-linked-out", link_out(WEIGHTS), "damaged", "is a link out of its folder, to /"),
-        ("card-linked-out", link_out(CARD), "damaged", "is a link out of its folder, to /"),
-        (
-            "weights-linked-to-themselves",
-            put(WEIGHTS, lambda file: file.symlink_to(WEIGHTS)),
-            "unavailable",
-            "cannot be read .*symbolic links",
-        ),
-        ("weights-are-a-fifo", put(WEIGHTS, os.mkfifo), "damaged", "not a regular file"),
-        ("card-is-a-folder", put(CARD, Path.mkdir), "damaged", "not a regular file"),
+        ("weights-above", card_with(weights="../../x.h5"), D, r"is '\.\./\.\./x\.h5'; allowed is "),
+        ("weights-absolute", card_with(weights="/x.h5"), D, "weights file is '/.*allowed is"),
+        ("weights-name-huge", card_with(weights=["x" * 1000] * 999), D, "weights file is"),
+        ("weights-linked-out", link_out(WEIGHTS), D, "is a link out of its folder, to /"),
+        ("card-linked-out", link_out(CARD), D, "is a link out of its folder, to /"),
+        ("linked-to-itself", put(WEIGHTS, linked_to_itself), "unavailable", "read .*symbolic link"),
+        ("weights-are-a-fifo", put(WEIGHTS, os.mkfifo), D, "not a regular file"),
+        ("card-is-a-folder", put(CARD, Path.mkdir), D, "not a regular file"),
     ],
     74: [  # bytes that are not what the name says
-        (
-            "no-weights",
-            put(WEIGHTS, bool),
-            "unavailable",
-            "No such file.* Needed are artist_features.j",
-        ),
+        ("no-weights", put(WEIGHTS, bool), "unavailable", "No such file.* Needed are artist_featu"),
         ("no-card", put(CARD, bool), "unavailable", "No such file"),
-        (
-            "weights-empty",
-            rewrite(WEIGHTS, b""),
-            "damaged",
-            "^[^:]*: 0 bytes .*at least 8560 bytes",
-        ),
-        (
-            "weights-are-html",
-            rewrite(WEIGHTS, b"<!DOCTYPE html>"),
-            "damaged",
-            "15 bytes that start with b'<!DOCTYPE html>'; needed .* 8560 bytes",
-        ),
-        (
-            "weights-cut",
-            rewrite(WEIGHTS, lambda data: data[:8000]),
-            "damaged",
-            r"\d+ bytes that start with b'\\x89HDF.*at least 8560 bytes",
-        ),
-        (
-            "weights-cut-a-little",
-            rewrite(WEIGHTS, lambda data: data[:-1]),
-            "hash",
-            "sha256 starts [0-9a-f]{12}, the card says [0-9a-f]{12}",
-        ),
-        ("weights-are-zeros", zeros_of_the_stated_hash, "damaged", "not a readable HDF5 file"),
-        (
-            "weights-huge",
-            lambda path, outside: os.truncate(path / WEIGHTS, (1 << 28) + 1),
-            "damaged",
-            "268435457 bytes; allowed is up to 268435456 bytes",
-        ),
-        ("card-empty", rewrite(CARD, b""), "damaged", "not a model card"),
-        (
-            "card-cut",
-            rewrite(CARD, lambda data: data[: len(data) // 2]),
-            "damaged",
-            "not a model card",
-        ),
-        ("card-is-html", rewrite(CARD, b"<!DOCTYPE html>"), "damaged", "not a model card"),
-        ("card-is-a-list", rewrite(CARD, b"[1]"), "damaged", "not a model card .not a JSON object"),
-        ("card-nested", rewrite(CARD, b"[" * 500_000), "damaged", "not a model card .*recursion"),
-        (
-            "card-nested-nearly-too-deeply",
-            rewrite(CARD, nested_nearly_too_deeply),
-            "incompatible",
-            "front_end must be an object|sample_rate = ",
-        ),
-        (
-            "card-huge",
-            rewrite(CARD, b" " * 2_000_000),
-            "damaged",
-            "2000000 bytes; allowed is up to 1048",
-        ),
-        (
-            "card-with-a-number-of-5000-digits",
-            rewrite(CARD, b'{"schema_version": ' + b"9" * 5000 + b"}"),
-            "damaged",
-            "not a model card .*integer string",
-        ),
-        ("card-not-utf8", rewrite(CARD, b'{"x": "\xff"}'), "damaged", "card .*codec can't decode"),
+        ("weights-empty", rewrite(WEIGHTS, b""), D, "^[^:]*: 0 bytes .*at least 8560 bytes"),
+        ("weights-html", rewrite(WEIGHTS, HTML), D, "start with b'<!DOCTYPE html>'; needed .* 856"),
+        ("weights-cut", rewrite(WEIGHTS, lambda data: data[:8000]), D, r"b'\\x89HDF.*at least 856"),
+        ("weights-a-byte-less", rewrite(WEIGHTS, lambda data: data[:-1]), "hash", HASH_DIFFERS),
+        ("weights-are-zeros", zeros_of_the_stated_hash, D, "not a readable HDF5 file"),
+        ("weights-huge", longer_than_allowed, D, "268435457 bytes; allowed is up to 268435456 byt"),
+        ("card-empty", rewrite(CARD, b""), D, NO_CARD),
+        ("card-cut", rewrite(CARD, lambda data: data[: len(data) // 2]), D, NO_CARD),
+        ("card-is-html", rewrite(CARD, HTML), D, NO_CARD),
+        ("card-is-a-list", rewrite(CARD, b"[1]"), D, "not a model card .not a JSON object"),
+        ("card-nested", rewrite(CARD, b"[" * 500_000), D, "not a model card .*recursion"),
+        ("card-nested-less", rewrite(CARD, nested_nearly_too_deeply), X, "must be an obj|_rate = "),
+        ("card-huge", rewrite(CARD, b" " * 2_000_000), D, "2000000 bytes; allowed is up to 104857"),
+        ("card-of-5000-digits", rewrite(CARD, LONG_NUMBER), D, "not a model card .*integer string"),
+        ("card-not-utf8", rewrite(CARD, b'{"x": "\xff"}'), D, "card .*codec can't decode"),
     ],
     75: [  # changed bytes (weights: test_row75_any_flipped_byte_is_a_wrong_hash)
-        (
-            "card-with-another-mean",
-            rewrite(CARD, lambda data: data.replace(b"0.22620339", b"0.23620339")),
-            "hash",
-            "graph_sha256 is '.*front_end, network and pooling give",
-        ),
+        ("another-mean", rewrite(CARD, changed_mean), "hash", "_sha256 is '.*network and pooling "),
     ],
     76: [  # HDF5 that is more than arrays
-        ("external-data", external_data, "damaged", "points to another file"),
-        ("external-link", external_link, "damaged", r"'0' is a link \(external\)"),
-        ("external-group", external_link_to_a_group, "damaged", r"'layers' is a link \(external\)"),
-        ("soft-link", soft_link("/" + GAMMA), "damaged", r"'0' is a link \(soft\)"),
-        ("soft-link-to-nothing", soft_link("/nothing"), "damaged", r"'0' is a link \(soft\)"),
-        ("virtual", virtual, "damaged", "points to another file"),
-        ("claims-64-gib", created(KERNEL, *GIB_64), "damaged", "stores 0 of 68719476736 bytes"),
-        (
-            "claims-64-gib-in-chunks",
-            created(KERNEL, *GIB_64, chunks=(1 << 20,), **GZIP),
-            "damaged",
-            "chunked or compressed",
-        ),
-        (
-            "nothing-stored",
-            created(KERNEL, (2, 128, 8), "float32", fillvalue=0.5),
-            "damaged",
-            "stores 0 of 8192 bytes",
-        ),
-        ("compressed", created(KERNEL, data=0 * ONES, **GZIP), "damaged", "chunked or compressed"),
-        ("inflates", chunk_that_inflates_to_256_mib, "damaged", "chunked or compressed"),
-        ("group-inside-itself", group_inside_itself, "damaged", "more members than any model"),
-        ("groups-that-multiply", shared_groups_that_multiply, "damaged", "more members than any"),
-        ("names-that-add-up", names_that_add_up, "damaged", "more members than any model"),
-        ("named-type", named_type_for_an_array, "damaged", "'0' is not an array"),
+        ("external-data", external_data, D, "points to another file"),
+        ("external-link", external_link, D, r"'0' is a link \(external\)"),
+        ("external-group", external_link_to_a_group, D, r"'layers' is a link \(external\)"),
+        ("soft-link", soft_link("/" + GAMMA), D, r"'0' is a link \(soft\)"),
+        ("soft-link-to-nothing", soft_link("/nothing"), D, r"'0' is a link \(soft\)"),
+        ("virtual", virtual, D, "points to another file"),
+        ("claims-64-gib", created(KERNEL, *GIB_64), D, "stores 0 of 68719476736 bytes"),
+        ("64-gib-in-chunks", created(KERNEL, *GIB_64, chunks=(1 << 20,), **GZIP), D, "or compress"),
+        ("nothing-stored", created(KERNEL, (2, 128, 8), "f4", fillvalue=0.5), D, "0 of 8192 bytes"),
+        ("compressed", created(KERNEL, data=0 * ONES, **GZIP), D, "chunked or compressed"),
+        ("inflates", chunk_that_inflates_to_256_mib, D, "chunked or compressed"),
+        ("group-inside-itself", group_inside_itself, D, "more members than any model"),
+        ("groups-that-multiply", shared_groups_that_multiply, D, "more members than any model"),
+        ("names-that-add-up", names_that_add_up, D, "more members than any model"),
+        ("named-type", named_type_for_an_array, D, "'0' is not an array"),
     ],
     79: [  # arrays that no training leaves behind
-        (
-            "nan",
-            with_value(KERNEL, np.nan),
-            "incompatible",
-            "block1_conv kernel has 1024 NaN or inf",
-        ),
-        (
-            "infinite",
-            with_value(GAMMA, -np.inf),
-            "incompatible",
-            "block2_norm gamma has 1 NaN or inf",
-        ),
-        (
-            "zero-kernel",
-            with_value(KERNEL, 0, ...),
-            "incompatible",
-            "block1_conv kernel is all zeros",
-        ),
-        ("zero-gamma", with_value(GAMMA, 0, ...), "incompatible", "block2_norm gamma is all zeros"),
-        (
-            "zero-variance",
-            with_value(VARIANCE, 0, ...),
-            "incompatible",
-            "moving variance is all zeros",
-        ),
-        (
-            "negative-variance",
-            with_value(VARIANCE, -0.5),
-            "incompatible",
-            "block2_norm moving variance has a negative value -0.5",
-        ),
-        (
-            "float64",
-            with_array(KERNEL, ONES.astype(float)),
-            "incompatible",
-            r"is float64 \(2, 128, 8\); needed is float32 \(2, 128, 8\)",
-        ),
-        ("int32", with_array(KERNEL, ONES.astype("i4")), "incompatible", r"is int32 \(2, 128, 8\)"),
-        ("big-endian", with_array(KERNEL, ONES.astype(">f4")), "incompatible", "is >f4 "),
-        (
-            "transposed",
-            with_array(KERNEL, ONES.T),
-            "incompatible",
-            r"is float32 \(8, 128, 2\); needed is float32 \(2, 128, 8\)",
-        ),
-        ("scalar", with_array(KERNEL, np.float32(1)), "incompatible", r"is float32 \(\); needed"),
-        ("text", created(GAMMA, data=["a", "b"]), "incompatible", "is object "),
-        (
-            "no-shape",
-            created(KERNEL, data=h5py.Empty("f4")),
-            "damaged|incompatible",
-            "HDF5|needed is float32",
-        ),
-        ("missing", tensor_missing, "incompatible", "tensor 'layers/conv1d/vars/0' is missing"),
-        (
-            "too-many",
-            tensor_too_many,
-            "incompatible",
-            "tensor 'layers/conv1d/vars/2' is not expected",
-        ),
-        (
-            "array-for-a-group",
-            created("layers/conv1d/vars", data=[1]),
-            "incompatible",
-            "tensor 'layers/conv1d/vars' is not expected",
-        ),
+        ("nan", with_value(KERNEL, np.nan), X, "block1_conv kernel has 1024 NaN or infinite value"),
+        ("infinite", with_value(GAMMA, -np.inf), X, "block2_norm gamma has 1 NaN or infinite"),
+        ("zero-kernel", with_value(KERNEL, 0, ...), X, "block1_conv kernel is all zeros"),
+        ("zero-gamma", with_value(GAMMA, 0, ...), X, "block2_norm gamma is all zeros"),
+        ("zero-variance", with_value(VARIANCE, 0, ...), X, "moving variance is all zeros"),
+        ("negative", with_value(VARIANCE, -0.5), X, "moving variance has a negative value -0.5"),
+        ("float64", with_array(KERNEL, ONES.astype(float)), X, r"is float64 \(2, 128, 8\); needed"),
+        ("int32", with_array(KERNEL, ONES.astype("i4")), X, r"is int32 \(2, 128, 8\); needed is f"),
+        ("big-endian", with_array(KERNEL, ONES.astype(">f4")), X, "is >f4 "),
+        ("transposed", with_array(KERNEL, ONES.T), X, r"\(8, 128, 2\); needed is float32 \(2, 128"),
+        ("scalar", with_array(KERNEL, np.float32(1)), X, r"is float32 \(\); needed"),
+        ("text", created(GAMMA, data=["a", "b"]), X, "is object "),
+        ("no-shape", created(KERNEL, data=h5py.Empty("f4")), f"{D}|{X}", "HDF5|needed is float32"),
+        ("missing", tensor_missing, X, "tensor 'layers/conv1d/vars/0' is missing"),
+        ("too-many", tensor_too_many, X, "tensor 'layers/conv1d/vars/2' is not expected"),
+        ("array-for-a-group", created("layers/conv1d/vars", data=[1]), X, "d/vars' is not expecte"),
     ],
     80: [  # other schemas
-        (
-            "newer",
-            card_with(schema_version=99),
-            "incompatible",
-            "made by a newer version: schema 99.*pip install -U artist-features",
-        ),
-        ("none", card_with(schema_version=None), "incompatible", "schema_version is None; a whole"),
-        ("text", card_with(schema_version="1"), "incompatible", "schema_version is '1'"),
-        ("true", card_with(schema_version=True), "incompatible", "schema_version is True"),
-        ("unknown-field", card_with(extra=1), "incompatible", "ModelCard: unknown field 'extra'"),
-        (
-            "unknown-kind",
-            card_with(kind="other"),
-            "incompatible",
-            "ModelCard: kind 'other'; allowed is 'basic' or 'siamese'",
-        ),
-        (
-            "26-gb-a-segment",
-            front_end_that_takes_26_gb_a_segment,
-            "incompatible",
-            "FrontEnd: a segment becomes 100000 frames of 32769 values; allowed are",
-        ),
-        ("name-that-keras-refuses", card_with(name="a/b"), "incompatible", "ModelCard: name 'a/b'"),
+        ("newer", card_with(schema_version=99), X, "schema 99.*pip install -U artist-features"),
+        ("none", card_with(schema_version=None), X, "schema_version is None; a whole number is ne"),
+        ("text", card_with(schema_version="1"), X, "schema_version is '1'"),
+        ("true", card_with(schema_version=True), X, "schema_version is True"),
+        ("unknown-field", card_with(extra=1), X, "ModelCard: unknown field 'extra'"),
+        ("unknown-kind", card_with(kind="other"), X, "kind 'other'; allowed is 'basic' or 'siames"),
+        ("26-gb", segment_of_26_gb, X, "a segment becomes 100000 frames of 32769 values; allowed "),
+        ("name-that-keras-refuses", card_with(name="a/b"), X, "ModelCard: name 'a/b'"),
     ],
 }
 

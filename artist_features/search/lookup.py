@@ -55,9 +55,7 @@ def find_query(index, path, *, model=None, on_loaded=None):
         SearchIndexError: `mismatch`: the model is not that of the index.
         WeightsError, ValueError: the model cannot be found or read.
     """
-    if model is not None:
-        card, _ = registry.read_model(model)
-        index.check_model(card.weights_sha256, card.graph_sha256, card.name)
+    extractor = _extractor(index, model, on_loaded) if model is not None else None
     row = index.row_of(identity(path))
     if row is None:  # of an index that was built from other paths
         row = index.row_of(os.path.abspath(os.fsdecode(path)))
@@ -66,17 +64,22 @@ def find_query(index, path, *, model=None, on_loaded=None):
     if not is_uri(os.fsdecode(path)):
         with opened(path):  # what is no readable file is told before the model is loaded
             pass
-    extractor = Extractor(_spec(index, model), n_workers=1, isolated=True, on_loaded=on_loaded)
-    index.check_model(
-        extractor.card.weights_sha256, extractor.card.graph_sha256, extractor.card.name
-    )
+    if extractor is None:
+        extractor = _extractor(index, _bundled_model(index), on_loaded)
     return _extracted(index, path, extractor)
 
 
-def _spec(index, model):
+def _extractor(index, model, on_loaded):
+    """Return an `Extractor` of the model that made the index, which it checks."""
+    extractor = Extractor(model, n_workers=1, isolated=True, on_loaded=on_loaded)
+    card = extractor.card
+    index.check_model(card.weights_sha256, card.graph_sha256, card.name)
+    return extractor
+
+
+def _bundled_model(index):
+    """Return the name of the index's model, if it is a bundled one."""
     name = index.made_with["model"]
-    if model is not None:
-        return model
     if name not in registry.bundled_names():
         raise SearchIndexError(
             "mismatch",
