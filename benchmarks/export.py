@@ -16,9 +16,9 @@ from recordings import Library
 
 from artist_features.export import FORMATS, export_model
 from artist_features.export.check import compare
-from artist_features.export.onnx_file import run_onnx
-from artist_features.export.saved_model import run_saved_model
-from artist_features.export.tflite_file import run_tflite
+from artist_features.export.exporter import run_saved_model
+from artist_features.export.onnx import run_onnx
+from artist_features.export.tflite import run_tflite
 from artist_features.extraction.batching import inference_function
 from artist_features.extraction.decode import Source, decode_segments
 from artist_features.signal.decoders import Span

@@ -181,7 +181,7 @@ def test_playlist(library, tmp_path, capsys):
 
 
 def test_no_model_is_loaded_for_what_is_no_file(library, tiny_folder, monkeypatch, capsys):
-    monkeypatch.setattr("artist_features.search.lookup.Extractor", None)
+    monkeypatch.setattr("artist_features.search.lookup.Extractor.results", None)
     (library / "empty.wav").touch()
     for command in ("similar", "who"):
         for name, text in [("no.wav", "no such file"), ("empty.wav", "0 bytes"), (".", "folder")]:

@@ -18,15 +18,11 @@ from artist_features.cli import (
     evaluate,
     export,
     extract,
-    import_authors,
     manifest,
     models,
     pictures,
-    pull,
-    push,
     search,
     train,
-    whiten,
 )
 from artist_features.cli.progress import LogHandler
 from artist_features.cli.stopping import Stopped
@@ -41,7 +37,7 @@ from artist_features.errors import (
 )
 
 _COMMANDS = (
-    *(extract, evaluate, models, import_authors, pull, push, manifest, train, whiten),
+    *(extract, evaluate, models, manifest, train),
     *(search, pictures, export),
 )
 

@@ -36,6 +36,9 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Batch: TypeAlias = tuple[Floats, list[int], list[int]]
 _PREFETCH_BATCHES = 2
 _ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
+NOT_FINITE = (
+    "the model gives NaN or infinite numbers for it; its weights are not those of a trained model."
+)
 _END = -1  # in place of a key: no batch follows
 _sources: dict[int, Iterator[Batch]] = {}  # key -> batches, while a call uses them
 _keys = itertools.count()
@@ -257,8 +260,11 @@ def _embed_batches(
         for key in closed[closed != _END]:
             rows = sums.pop(key, None)
             if (event := batcher.outcomes.pop(key)) is not None:
-                embedding = None if event.error or rows is None else rows.result()
-                yield Result(event.index, event.path, embedding, event.facts, event.error)
+                error = event.error
+                if error is None and rows is not None and not rows.finite:
+                    error = AudioError("not_finite", NOT_FINITE, event.path)
+                embedding = None if error or rows is None else rows.result()
+                yield Result(event.index, event.path, embedding, event.facts, error)
         if _is_last(closed):
             batcher.is_read = True
             return
@@ -368,10 +374,14 @@ class _Rows:
 
     def __init__(self, pooled: bool) -> None:
         self._pooled = pooled
+        self.finite = True
         self._kept: list[npt.NDArray[Any]] = []
         self._count = 0
 
     def add(self, rows: Floats) -> None:
+        self.finite = self.finite and bool(np.isfinite(rows).all())
+        if not self.finite:
+            return
         self._count += len(rows)
         if self._pooled:
             total = rows.sum(axis=0, dtype=np.float64)

@@ -1,6 +1,5 @@
-"""The metadata of model cards, as the Hub's client reads it."""
+"""Model cards: the Hub's metadata, and the README.md of the bundled models."""
 
-import dataclasses
 import math
 
 import pytest
@@ -8,7 +7,8 @@ import yaml
 from huggingface_hub import ModelCard as HubCard
 
 from artist_features.config import ModelCard
-from artist_features.zoo import card_metadata, card_text, registry
+from artist_features.zoo import registry
+from artist_features.zoo.card import hub_metadata, model_card
 
 FIELDS = {"name": "m", "kind": "basic", "description": "x", "license": "MIT", "credit": "x"}
 
@@ -26,7 +26,9 @@ def test_bundled_cards_are_complete_and_of_today(name):
     folder = registry.bundled_folder() / name
     ours = registry.list_models()[name]
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert text == card_text.model_card(ours)
+    # the client's version decides about the layout of the YAML
+    assert text.split("---\n", 2)[2] == model_card(ours, name).split("---\n", 2)[2]
+    assert block(text) == hub_metadata(ours).to_dict()
     data = HubCard(text).data
     assert (data.library_name, data.license) == ("artist-features", "mit")
     assert (data.pipeline_tag, data.datasets) == ("feature-extraction", ["open-corpus"])
@@ -35,17 +37,6 @@ def test_bundled_cards_are_complete_and_of_today(name):
     found = {(r.dataset_split, r.metric_type): r.metric_value for r in data.eval_results}
     # other models' scores, losses and intervals are not claimed
     assert found == {("test", "map"): ours.scores["held_out_artist_map"]}
-
-
-def test_only_the_bundled_model_is_loaded_by_its_name():
-    ours = registry.list_models()["siamese"]
-    assert 'model="siamese"' in card_text.model_card(ours)
-    for other in (
-        card(name="siamese"),
-        dataclasses.replace(ours, weights_sha256="0" * 64),
-        dataclasses.replace(ours, front_end=dataclasses.replace(ours.front_end, mean=0.5)),
-    ):
-        assert 'model="path/to/siamese"' in card_text.model_card(other)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +50,7 @@ def test_only_the_bundled_model_is_loaded_by_its_name():
     ],
 )
 def test_licences_that_the_hub_does_not_list_have_a_name(text, expected):
-    found = block(card_text.model_card(card(license=text)))
+    found = block(model_card(card(license=text), "m"))
     assert {key: found[key] for key in found if key.startswith("license")} == expected
 
 
@@ -76,7 +67,7 @@ def test_licences_that_the_hub_does_not_list_have_a_name(text, expected):
     ],
 )
 def test_data_sets(data, expected):
-    assert block(card_text.model_card(card(training={"data": data}))).get("datasets") == expected
+    assert block(model_card(card(training={"data": data}), "m")).get("datasets") == expected
 
 
 def test_scores_that_are_no_numbers_are_left_out():
@@ -85,23 +76,25 @@ def test_scores_that_are_no_numbers_are_left_out():
         "held_out_artist_accuracy": True,
         "check_during_training": {"valid_map": "0.5", "valid_accuracy": 1},
     }
-    (model,) = card_metadata.metadata(card(scores=scores))["model-index"]
+    (model,) = hub_metadata(card(scores=scores)).to_dict()["model-index"]
     assert [result["metrics"] for result in model["results"]] == [
         [{"type": "accuracy", "value": 1}]
     ]
     for scores in ({}, {"check_during_training": [1]}, {"mfcc_artist_map": 0.3}):
-        assert "model-index" not in card_metadata.metadata(card(scores=scores))
+        assert "model-index" not in hub_metadata(card(scores=scores)).to_dict()
 
 
-@pytest.mark.parametrize(
-    "name", ["m", "true", "null", "1e5", "0x1F", "no", "2026-01-01", "a.b_c-d"]
-)
+@pytest.mark.parametrize("name", ["true", "1e5", "2026-01-01"])
 def test_the_block_says_what_the_record_says(name):
+    """Words that YAML takes for something else, and a number that YAML 1.1 takes for a word."""
     ours = card(
         name=name,
         training={"data": f"{name}-set"},
         scores={"held_out_artist_map": 0.5, "check_during_training": {"valid_map": 1e-7}},
     )
-    text = card_text.model_card(ours)
-    assert block(text) == card_metadata.metadata(ours)
+    text = model_card(ours, name)
+    assert block(text) == hub_metadata(ours).to_dict()
     assert HubCard(text).data.model_name == name
+    assert block(text)["model-index"][0]["results"][1]["metrics"] == [
+        {"type": "map", "value": 1e-7}
+    ]

@@ -1,17 +1,24 @@
-"""A model as a TFLite (LiteRT) file, and how such a file is run."""
+"""Write and run TFLite (LiteRT) files."""
 
 import io
 import json
 import warnings
 import zipfile
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+
+from artist_features.export.check import Runner
 
 FACTS_FILE = "artist_features.json"
 
 
-def tflite_bytes(function, precision, facts):
-    """Convert a function of plain operations; only built-in operations of TFLite are used.
+def tflite_bytes(
+    function: tf.types.experimental.GenericFunction, precision: str, facts: dict[str, str]
+) -> bytes:
+    """Convert a function of plain operations to TFLite's built-in operations.
 
     Args:
         function: from `plain_function`.
@@ -41,31 +48,27 @@ def tflite_bytes(function, precision, facts):
     return file.getvalue()
 
 
-def run_tflite(data):
-    """Return a function of float32 `(batch, n_samples)` that runs the bytes of a file."""
-    interpreter = _interpreter_class()(model_content=data)
-    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+def run_tflite(data: bytes) -> Runner:
+    """Return a function that runs the bytes of a TFLite file."""
+    interpreter = _interpreter(data)
+    (input_,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def run(waveform):
-        interpreter.resize_tensor_input(given["index"], waveform.shape)
+    def run(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        interpreter.resize_tensor_input(input_["index"], waveform.shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], waveform)
+        interpreter.set_tensor(input_["index"], waveform)
         interpreter.invoke()
-        return interpreter.get_tensor(made["index"])
+        return interpreter.get_tensor(output["index"])
 
     return run
 
 
-def _interpreter_class():
-    """Return LiteRT's interpreter, or the one in TensorFlow, which is its older name."""
+def _interpreter(data: bytes) -> Any:
+    """Return an interpreter of LiteRT, or of TensorFlow, which has it by its older name."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-
-        def interpreter(**options):
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", r"(?s).*(tf\.lite\.Interpreter|LiteRT)")
-                return tf.lite.Interpreter(**options)
-
-        return interpreter
-    return Interpreter
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"(?s).*(tf\.lite\.Interpreter|LiteRT)")
+            return tf.lite.Interpreter(model_content=data)
+    return Interpreter(model_content=data)

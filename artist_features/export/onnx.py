@@ -1,38 +1,42 @@
-"""A model as an ONNX file (extra `[onnx]`), and how such a file is run."""
+"""Write and run ONNX files (extra `[onnx]`)."""
 
 import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
+
+from artist_features import optional
+from artist_features.export.check import Runner
+from artist_features.export.plain import TensorFunction
 
 _OPSET = 17  # ONNX 1.12 of 2022; nothing newer is used
 _LEAST_NUMBERS = 1024  # of a constant that is worth halving
 
 
-def require_onnx():
-    """Check that the extra is there.
+def require_onnx() -> tuple[ModuleType, ModuleType, ModuleType]:
+    """Return the packages onnx, onnxruntime and tf2onnx.
 
     Raises:
-        ImportError: a package is missing; the text says what to do.
+        ImportError: one is missing; the text says what to do.
     """
-    try:
-        import onnx
-        import onnxruntime
-        import tf2onnx
-    except ImportError as error:
-        raise ImportError(
-            f"the format onnx needs tf2onnx, onnx and onnxruntime ({error}); install them with "
-            "`pip install 'artist-features[onnx]'`."
-        ) from error
+    onnx, onnxruntime, tf2onnx = (
+        optional.require(package, "the format onnx", "onnx")
+        for package in ("onnx", "onnxruntime", "tf2onnx")
+    )
     return onnx, onnxruntime, tf2onnx
 
 
-def onnx_bytes(function, spec, precision, facts):
-    """Convert a function of plain operations.
+def onnx_bytes(
+    function: TensorFunction, spec: tf.TensorSpec, precision: str, facts: dict[str, str]
+) -> bytes:
+    """Convert a function of plain operations to ONNX.
 
     Args:
         function: from `plain_function`.
-        spec: `tf.TensorSpec` of its input.
+        spec: of its input.
         precision: "float32"; "float16": the weights of the convolutions are kept in 16 bits and
             computed with in 32; "int8": the convolutions in 8 bits, scaled at run time, but the
             first and the last, which are kept as for float16.
@@ -54,14 +58,14 @@ def onnx_bytes(function, spec, precision, facts):
     return model.SerializeToString()
 
 
-def run_onnx(data):
-    """Return a function of float32 `(batch, n_samples)` that runs the bytes of a file."""
+def run_onnx(data: bytes) -> Runner:
+    """Return a function that runs the bytes of an ONNX file."""
     _, onnxruntime, _ = require_onnx()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     return lambda waveform: session.run(["embedding"], {"waveform": waveform})[0]
 
 
-def _halve_weights(onnx, model):
+def _halve_weights(onnx: ModuleType, model: Any) -> None:
     """Keep the convolutions' weights as float16, with a cast to float32 before their use.
 
     The front end stays: rounded sines and cosines would leak from loud into quiet bands.
@@ -81,7 +85,7 @@ def _halve_weights(onnx, model):
     graph.node.extend(nodes)
 
 
-def _quantised(onnx, model):
+def _quantised(onnx: ModuleType, model: Any) -> Any:
     """Quantise the convolutions and nothing else, dynamically; not the first and the last.
 
     8 bits are few for a log-mel with its loud and quiet bands, and the last block whitens: it
