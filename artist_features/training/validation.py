@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 
 from artist_features import metrics
-from artist_features.metrics.agreement import agreement
 from artist_features.training.losses import MARGIN
 from artist_features.training.sampling import Sampler
 
@@ -91,9 +90,8 @@ class Validation:
             means = np.stack([rows.mean(0) for rows in by_track[:n_held]])
             found["map"] = metrics.retrieval(means, self._held_labels).mean_average_precision
         if self._targets:
-            found["cosine"] = float(
-                np.mean([_cosine(a, b) for a, b in zip(by_track, self._targets, strict=True)])
-            )
+            pairs = zip(by_track, self._targets, strict=True)
+            found["cosine"] = float(np.mean([metrics.mean_cosine(a, b) for a, b in pairs]))
         if self._recipe.label_weight[self._kind]:
             if self._kind == "basic" and len(self._known):
                 found |= self._entropy(by_track[n_held:], logits)
@@ -112,7 +110,7 @@ class Validation:
         log_mel = self._crops.log_mel
         starts = range(0, self._crops.n, _BATCH)
         parts = [embed(log_mel[n : n + _BATCH].astype(np.float32)) for n in starts]
-        return agreement(np.concatenate(parts), self._crops.teachers)
+        return metrics.agreement(np.concatenate(parts), self._crops.teachers)
 
     def _embed_all(self, embed):
         """Return one array `(n_crops, dim)` for each track, held-out ones first."""
@@ -135,8 +133,7 @@ class Validation:
 
             def pick(tracks):
                 rows = [by_track[t][rng.integers(len(by_track[t]))] for t in tracks.ravel()]
-                rows = np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
-                return rows.reshape(*tracks.shape, -1)
+                return metrics.unit_or_zero(np.stack(rows)).reshape(*tracks.shape, -1)
 
             anchors = pick(plan.anchors)
             positive = np.sum(anchors * pick(plan.positives), -1, keepdims=True)
@@ -161,8 +158,3 @@ def _some(groups):
     order = np.random.default_rng(_SEED).permutation(len(names))
     enough = order[np.cumsum(sizes[order]) <= _MAX_TRACKS]
     return np.flatnonzero(np.isin(groups, names[enough]))
-
-
-def _cosine(a, b):
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float(np.mean(np.sum(a * b, axis=1) / norms.clip(1e-12)))
