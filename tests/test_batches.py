@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from artist_features.training.batches import Batches
 from artist_features.training.cache import AudioCache
 from artist_features.training.recipes import DEFAULT
-from artist_features.training.sampling import Sampler
+from artist_features.training.sampling import AudioBatches, Sampler
 
 N, LENGTH = 500, 3000
 
@@ -17,8 +16,8 @@ def batches():
     samples = np.random.default_rng(0).integers(-9000, 9000, 12 * LENGTH).astype("<i2")
     cache = AudioCache(samples, np.arange(12) * LENGTH, [LENGTH] * 12, 22050)
     by_artist = np.split(np.arange(12), 4)
-    sampler = Sampler(by_artist, np.arange(12), n_anchors=4, n_negatives=2, n_free=6, seed=1)
-    return Batches(cache, sampler, DEFAULT.augmentation, np.arange(12), N, seed=1)
+    sampler = Sampler(by_artist, np.arange(12), n_anchors=4, n_negatives=2, n_unlabelled=6, seed=1)
+    return AudioBatches(cache, sampler, DEFAULT.augmentation, np.arange(12), N, seed=1)
 
 
 def by_role(parts, n_parts):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artist_features.errors import OutputError
-from artist_features.training import checkpoints
+from artist_features.training import run
 
 ARRAYS = {"model/000": np.arange(6, dtype=np.float32).reshape(2, 3), "optimizer/000": np.int64(7)}
 STATE = {"row": {"step": 20}, "schedule": {"best": None}}
@@ -22,8 +22,8 @@ class Variable:
 
 
 def test_what_is_saved_is_read(tmp_path):
-    checkpoints.save(tmp_path / "last.npz", ARRAYS, STATE)
-    arrays, state = checkpoints.load(tmp_path / "last.npz")
+    run.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
+    arrays, state = run.load_checkpoint(tmp_path / "last.npz")
     assert state == STATE
     np.testing.assert_array_equal(arrays["model/000"], ARRAYS["model/000"])
     assert arrays["optimizer/000"] == 7
@@ -31,15 +31,15 @@ def test_what_is_saved_is_read(tmp_path):
 
 
 def test_no_file_is_no_checkpoint(tmp_path):
-    assert checkpoints.load(tmp_path / "last.npz") is None
+    assert run.load_checkpoint(tmp_path / "last.npz") is None
 
 
 def test_interrupted_save_leaves_the_old_one(tmp_path, monkeypatch):
-    checkpoints.save(tmp_path / "last.npz", ARRAYS, STATE)
+    run.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.save(tmp_path / "last.npz", ARRAYS, {"row": {"step": 40}})
-    assert checkpoints.load(tmp_path / "last.npz")[1] == STATE
+        run.save_checkpoint(tmp_path / "last.npz", ARRAYS, {"row": {"step": 40}})
+    assert run.load_checkpoint(tmp_path / "last.npz")[1] == STATE
 
 
 def test_full_disk_is_named(tmp_path, monkeypatch):
@@ -47,23 +47,23 @@ def test_full_disk_is_named(tmp_path, monkeypatch):
         np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left"))
     )
     with pytest.raises(OutputError, match="no space; free some") as caught:
-        checkpoints.save(tmp_path / "last.npz", ARRAYS, STATE)
+        run.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
     assert caught.value.code == "no_space"
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 300, -1, -30])
 def test_damaged_file_is_named(tmp_path, keep):
     path = tmp_path / "last.npz"
-    checkpoints.save(path, ARRAYS, STATE)
+    run.save_checkpoint(path, ARRAYS, STATE)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(OutputError, match="not a checkpoint") as caught:
-        checkpoints.load(path)
+        run.load_checkpoint(path)
     assert caught.value.code == "damaged"
 
 
 def test_restore_sets_every_variable(tmp_path):
     variables = {"model/000": Variable(np.zeros((2, 3))), "optimizer/000": Variable(0)}
-    checkpoints.restore(variables, ARRAYS, tmp_path)
+    run.restore(variables, ARRAYS, tmp_path)
     np.testing.assert_array_equal(variables["model/000"].value, ARRAYS["model/000"])
     assert variables["optimizer/000"].value == 7
 
@@ -80,4 +80,4 @@ def test_restore_sets_every_variable(tmp_path):
 )
 def test_another_models_checkpoint_is_refused(tmp_path, variables, message):
     with pytest.raises(OutputError, match=message):
-        checkpoints.restore(variables, ARRAYS, tmp_path)
+        run.restore(variables, ARRAYS, tmp_path)

@@ -55,9 +55,7 @@ class Evil:
 def test_nothing_runs(path, tmp_path, protocol):
     for value in (Evil(os.mkdir, str(tmp_path / "evil")), [LINES[0], Evil(eval, "1/0")]):
         path.write_bytes(pickle.dumps(value, protocol))
-        with pytest.raises(
-            ManifestError, match=r"list\.pkl: before byte \d+: instruction .* is refused"
-        ):
+        with pytest.raises(ManifestError, match=r"before byte \d+: instruction .* is refused"):
             read_strings(path)
     assert os.listdir(tmp_path) == ["list.pkl"]
 

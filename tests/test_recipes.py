@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from artist_features.training.options import Options
+from artist_features.training.options import TrainingOptions, model_name
 from artist_features.training.recipes import DEFAULT, PAPER, RECIPES, Augmentation
 
 
@@ -77,6 +77,7 @@ def test_record_has_one_value_of_each_field_for_the_kind():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"kind": "other"}, "kind is 'other'; allowed are basic, siamese"),
         ({"n_artists": -1}, "-1 artists; needed are 2 or more"),
         ({"n_artists": 1}, "1 artists"),
         ({"seed": -1}, "seed is -1; allowed are numbers from 0"),
@@ -87,7 +88,7 @@ def test_record_has_one_value_of_each_field_for_the_kind():
 )
 def test_wrong_option_is_named(values, message):
     with pytest.raises(ValueError, match=message):
-        Options(**values)
+        TrainingOptions(**({"kind": "basic", "manifests": [], "out": "run"} | values))
 
 
 @pytest.mark.parametrize(
@@ -95,5 +96,5 @@ def test_wrong_option_is_named(values, message):
     [("run1", "run1"), ("my run (2)", "my_run_2_"), ("Ölberg", "lberg"), ("...", "model")],
 )
 def test_model_is_named_after_its_folder(folder, name, tmp_path):
-    assert Options().model_name(tmp_path / folder) == name
-    assert Options(name="mine").model_name(tmp_path / folder) == "mine"
+    assert model_name("", tmp_path / folder) == name
+    assert model_name("mine", tmp_path / folder) == "mine"

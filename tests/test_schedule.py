@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from artist_features.training.recipes import DEFAULT, PAPER
-from artist_features.training.schedule import Schedule
+from artist_features.training.recipes import DEFAULT, PAPER, Schedule
 
 
 def test_cosine_warms_up_and_ends_at_zero():

@@ -15,9 +15,10 @@ from training_data import SPLITS, write_data_set
 
 from artist_features.cli.main import main
 from artist_features.errors import OutputError
-from artist_features.training import checkpoints, trainer
-from artist_features.training.options import Options
-from artist_features.training.schedule import Schedule
+from artist_features.training import trainer
+from artist_features.training.options import TrainingOptions
+from artist_features.training.recipes import Schedule
+from artist_features.training.run import RunFolder, load_checkpoint
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
 
@@ -139,7 +140,7 @@ def test_termination_keeps_the_last_checkpoint(manifest, cache, tmp_path):
     assert process.returncode == 143
     assert "stopped by SIGTERM" in said
     assert "Traceback" not in said
-    assert checkpoints.load(out / "checkpoints" / "last.npz")[1]["row"]["step"] >= 2
+    assert load_checkpoint(out / "checkpoints" / "last.npz")[1]["row"]["step"] >= 2
 
 
 class Deaf:
@@ -170,20 +171,21 @@ def test_a_signal_that_got_lost_ends_the_run_after_the_step(manifest, cache, tmp
     assert not (tmp_path / "run" / "checkpoints" / "last.npz").exists()
 
 
-def test_the_log_keeps_a_row_whatever_comes_after_its_checkpoint(manifest, cache, tmp_path):
-    def train_on(say):
-        options = Options(changes=few, cache=cache)
-        trainer.train("basic", [manifest], tmp_path / "run", options, say=say)
-
-    def stop(text):
-        if text.startswith("step 4"):
+def test_the_log_keeps_a_row_whatever_comes_after_its_checkpoint(manifest, cache, tmp_path, caplog):
+    def stop(record):
+        if record.getMessage().startswith("step 4"):
             raise KeyboardInterrupt
 
-    few = {"n_steps": 6, "check_every": 2, "n_warmup": 1, "n_free": 4}
-    few["n_anchors"] = {"basic": 4, "siamese": 4}
-    with pytest.raises(KeyboardInterrupt):
-        train_on(stop)
-    train_on(print)
+    few = {"n_steps": 6, "check_every": 2, "n_warmup": 1, "n_free": 4, "n_anchors": 4}
+    options = TrainingOptions("basic", [manifest], tmp_path / "run", changes=few, cache=cache)
+    caplog.set_level("INFO", "artist_features")
+    trainer.logger.addFilter(stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train(options)
+    finally:
+        trainer.logger.removeFilter(stop)
+    trainer.train(options)
     assert [row["step"] for row in log(tmp_path / "run")] == ["2", "4", "6"]
 
 
@@ -335,15 +337,12 @@ def test_another_command_in_the_same_folder_is_refused(unbroken, manifest, cache
 
 
 def test_second_process_is_kept_out(unbroken):
-    from artist_features.training.runfolder import RunFolder
-
-    first, second = RunFolder(unbroken), RunFolder(unbroken)
-    first.lock()
-    try:
-        with pytest.raises(OutputError, match="another run is writing here"):
-            second.lock()
-    finally:
-        first.release()
+    with (
+        RunFolder(unbroken).writing(),
+        pytest.raises(OutputError, match="is writing here"),
+        RunFolder(unbroken).writing(),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -352,8 +351,8 @@ def test_second_process_is_kept_out(unbroken):
         (("--artists", "1"), SMALL, "1 artists; needed are 2 or more"),
         ((), (*SMALL, "label_weight=0"), "nothing to learn from: no teacher"),
         ((), ("n_step=3",), "--set n_step=3: FIELD=VALUE is needed; fields are"),
-        ((), ("n_steps=many",), "recipe: n_steps = 'many'; allowed are whole numbers"),
-        ((), (*SMALL, "check_every=0"), "recipe: check_every = 0"),
+        ((), ("n_steps=many",), "recipe: n_steps is 'many'; allowed is an integer of 1 or more"),
+        ((), (*SMALL, "check_every=0"), "recipe: check_every is 0"),
         (("--name", "my model"), SMALL, "name 'my model'; allowed are up to 100 letters"),
         (("--device", "gpu"), SMALL, "TensorFlow sees no GPU"),
     ],

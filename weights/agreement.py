@@ -17,7 +17,7 @@ import numpy as np
 
 from artist_features import load_model
 from artist_features.metrics import agreement
-from artist_features.training.crop_set import CropSet
+from artist_features.training.targets import CropSet
 
 TELEPHONE = "8 kHz copies"
 _TELEPHONE_HZ = 4000  # a crop without anything above is heard as a recording at 8 kHz

@@ -63,6 +63,11 @@ class OrderlyStop:
         if not self._busy:
             raise Stopped(number)
 
+    def check(self) -> None:
+        """Raise `Stopped` if there was a signal: where Python frees an object, one is lost."""
+        if self._number is not None:
+            raise Stopped(self._number)
+
     def whole(self, function, *, at_the_end=False):
         """Return the function, not to be broken off by the first signal.
 

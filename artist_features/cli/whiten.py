@@ -1,14 +1,17 @@
-"""`artist-features whiten`: a model that lets more than a few directions tell what is alike."""
+"""`artist-features whiten`: whiten a model's embedding layer."""
 
-import sys
+import argparse
+import logging
 
 from artist_features.cli import train
 from artist_features.cli.options import add_root_option
 from artist_features.cli.stopping import OrderlyStop
 from artist_features.errors import display_path
 
+logger = logging.getLogger(__name__)
 
-def add_parser(commands):
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "whiten",
@@ -35,10 +38,10 @@ def add_parser(commands):
     parser.set_defaults(command=run)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Whiten, report, and return the exit code."""
     with OrderlyStop() as stop:
-        from artist_features.training.last_block import whiten  # imports TensorFlow
+        from artist_features.training.whiten import whiten  # imports TensorFlow
 
         card = whiten(
             args.model,
@@ -50,13 +53,11 @@ def run(args):
             cache=args.cache,
             split_seed=args.split_seed,
             root=args.root,
-            say=lambda text: print(text, file=sys.stderr),
-            whole=stop.whole,
+            between_batches=stop.check,
         )
     facts = card.training["whitened"]
-    print(
-        f"{card.name}: last block whitened over {facts['n_segments']} segments of "
-        f"{facts['n_tracks']} tracks; written to {display_path(args.out)}",
-        file=sys.stderr,
+    logger.info(
+        "%s: last block whitened over %d segments of %d tracks; written to %s",
+        *(card.name, facts["n_segments"], facts["n_tracks"], display_path(args.out)),
     )
     return 0

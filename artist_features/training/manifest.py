@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +15,7 @@ _REQUIRED = ("file", "artist", "title")
 
 @dataclass(frozen=True)
 class Track:
-    """One row of a manifest.
+    """Audio file with artist and title; one row of a manifest.
 
     Attributes:
         path: of the audio file.
@@ -27,7 +28,7 @@ class Track:
     path: Path
     artist: str
     title: str
-    extra: dict = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
     line: int | None = field(default=None, compare=False)
 
 
@@ -47,9 +48,13 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Trac
         ManifestError: with the line number: unreadable, not UTF-8, a column or a field
             is missing, a relative path leads out of the folder, or a file is listed twice.
     """
-    text = _read_text(path)
+    return parse_manifest(read_bytes(path), path, root)
+
+
+def parse_manifest(data: bytes, path: str | Path, root: str | Path | None = None) -> list[Track]:
+    """Parse what `read_bytes` has read of a manifest; see `read_manifest`."""
     folder = Path(path).parent if root is None else Path(root)
-    rows = _rows(text, path)
+    rows = _rows(_decoded(data, path), path)
     _, header = next(rows, (1, []))
     if twice := [name for name in header if header.count(name) > 1]:
         raise ManifestError(
@@ -63,7 +68,8 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Trac
             path,
             line=1,
         )
-    tracks, first_line = [], {}
+    tracks: list[Track] = []
+    first_line: dict[str, int] = {}
     for line, row in rows:
         if not any(field.strip() for field in row):
             continue
@@ -88,8 +94,8 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Trac
     return tracks
 
 
-def require_files(path, tracks):
-    """Raise unless every file of a manifest is there.
+def require_files(path: str | Path, tracks: Sequence[Track]) -> None:
+    """Check that every file of a manifest exists.
 
     Args:
         path: of the manifest, for messages.
@@ -109,7 +115,7 @@ def require_files(path, tracks):
         )
 
 
-def file_name(track, path):
+def file_name(track: Track, path: str | Path) -> str:
     """Return a track's file as the manifest names it, printable."""
     try:
         return display_path(track.path.relative_to(Path(path).parent))
@@ -117,7 +123,7 @@ def file_name(track, path):
         return display_path(track.path)
 
 
-def write_manifest(path, tracks):
+def write_manifest(path: str | Path, tracks: Sequence[Track]) -> None:
     """Write a manifest that `read_manifest` reads back, or nothing at all.
 
     Args:
@@ -134,7 +140,8 @@ def write_manifest(path, tracks):
     columns = list(dict.fromkeys(name for track in tracks for name in track.extra))
     if taken := [name for name in columns if name in _REQUIRED]:
         raise ValueError(f"a further column is called {taken[0]!r}; give it another name.")
-    lines, first_row = [_csv_line([*_REQUIRED, *columns])], {}
+    lines = [_csv_line([*_REQUIRED, *columns])]
+    first_row: dict[str, int] = {}
     for row, track in enumerate(tracks, start=1):
         file = _named(track.path, path)
         if file in first_row:
@@ -149,7 +156,7 @@ def write_manifest(path, tracks):
     write_atomically(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
-def _csv_line(fields):
+def _csv_line(fields: Sequence[str]) -> str:
     """Return one row that ends in a line feed; a carriage return inside is quoted too."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow(fields)
@@ -168,7 +175,7 @@ def _named(file: Path, path: Path) -> str:
     return name
 
 
-def _rows(text, path):
+def _rows(text: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, fields) of each row."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
@@ -182,7 +189,7 @@ def _rows(text, path):
         yield reader.line_num, row
 
 
-def _inside(name, path, line):
+def _inside(name: str, path: str | Path, line: int) -> PurePosixPath:
     file = PurePosixPath(name)
     if not file.parts or "\0" in name:
         raise ManifestError(f"file is {name!r}; a path is needed.", path, line)
@@ -196,9 +203,14 @@ def _inside(name, path, line):
     return file
 
 
-def _read_text(path):
+def read_bytes(path: str | Path) -> bytes:
+    """Read a manifest's bytes.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return Path(path).read_bytes()
     except IsADirectoryError:
         raise ManifestError(
             "is a folder; a manifest is needed, which "
@@ -207,6 +219,11 @@ def _read_text(path):
         ) from None
     except OSError as error:
         raise ManifestError(f"cannot be read ({error.strerror}).", path) from None
+
+
+def _decoded(data: bytes, path: str | Path) -> str:
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ManifestError(

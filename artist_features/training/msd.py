@@ -69,14 +69,14 @@ def read_msd_split(path: AnyPath) -> list[MsdEntry]:
     entries = []
     for number, text in enumerate(read_strings(path), start=1):
         found = _ENTRY.fullmatch(text)
-        indices = [int(digits) for digits in found.groups()[1:]] if found else [0, 0]
-        if not (indices[0] >= 1 and 1 <= indices[1] <= sum(TRACK_COUNTS)):
+        audio_id, artist, song = found.groups() if found else ("", 0, 0)
+        if not (int(artist) >= 1 and 1 <= int(song) <= sum(TRACK_COUNTS)):
             raise ManifestError(
                 f"entry {number} is {text[:60]!r}; needed is 'audio_id/artist_index/song_index', "
                 f"in digits, artists from 1, songs 1 to {sum(TRACK_COUNTS)}.",
                 path,
             )
-        entries.append(MsdEntry(found[1], *indices))
+        entries.append(MsdEntry(audio_id, int(artist), int(song)))
     return entries
 
 
