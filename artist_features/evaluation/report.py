@@ -1,9 +1,80 @@
-"""Scores as a table to read and as a record to keep."""
+"""Comparison with the first model, tables in Markdown, and records in JSON."""
+
+import datetime
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from artist_features.errors import display_path
+from artist_features.metrics import Interval, bootstrap_interval, paired_bootstrap
+from artist_features.version import VERSION
+from artist_features.zoo.devices import usable_cores
+
+if TYPE_CHECKING:
+    from artist_features.evaluation.artists import ArtistScores
+    from artist_features.evaluation.crossvalidation import ClassifierScores
+    from artist_features.evaluation.softmax import SoftmaxScores
+    from artist_features.evaluation.vectors import TrackVectors
+    from artist_features.extraction.extractor import Extractor
+
+BOOTSTRAP: dict[str, Any] = {"n_resamples": 2000, "level": 0.95, "seed": 0}
+_PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
 
 
-def artists_table(scores, record):
+def compare(
+    values: npt.ArrayLike, first: npt.ArrayLike | None, clusters: Iterable[Any]
+) -> tuple[Interval, Interval | None]:
+    """Estimate a mean over queries or tracks, and how far it is from the first model's.
+
+    Args:
+        values: float `(n,)`, of one model.
+        first: float `(n,)`, of the first model on the same; None if this is the first.
+        clusters: `(n,)`, such as artists, drawn whole.
+
+    Returns:
+        (`Interval`, `Interval` of the difference or None).
+
+    Raises:
+        ValueError: see `bootstrap_interval` and `paired_bootstrap`.
+    """
+    difference = None
+    if first is not None:
+        difference = paired_bootstrap(values, first, clusters, **BOOTSTRAP)
+    return bootstrap_interval(values, clusters, **BOOTSTRAP), difference
+
+
+def run_record(
+    found: "TrackVectors", extractors: Mapping[str, "Extractor"], **fields: Any
+) -> dict[str, Any]:
+    """Return the record of an evaluation: fields of its protocol, tracks, versions, device.
+
+    Args:
+        found: `TrackVectors`.
+        extractors: {name: `Extractor`}.
+        fields: plain data for JSON.
+    """
+    devices = [extractor.device for extractor in extractors.values()]
+    packages = [*_PACKAGES, *(["librosa"] if any("mfcc" in name for name in found.vectors) else [])]
+    return {
+        **fields,
+        "n_tracks": len(found.tracks),
+        "n_left_out": len(found.left_out),
+        "left_out": [[display_path(path), reason] for path, reason in found.left_out],
+        "flaws": [[display_path(path), text] for path, text in found.flaws],
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "device": devices[0] if devices else f"CPU ({usable_cores()} cores)",
+        "versions": {
+            "artist-features": VERSION,
+            "python": platform.python_version(),
+            **{name: version(name) for name in packages},
+        },
+    }
+
+
+def artists_table(scores: list["ArtistScores"], record: Mapping[str, Any]) -> str:
     """Lay out the scores as a GitHub Markdown table and a line on what was measured.
 
     Args:
@@ -33,16 +104,11 @@ def artists_table(scores, record):
     return "\n".join(lines)
 
 
-def scores_record(row, card=None):
-    """Return one model's scores as a dict for JSON.
-
-    Args:
-        row: `ArtistScores`.
-        card: `ModelCard`, or None for a baseline.
-    """
+def artists_record(row: "ArtistScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
+    """Return one model's `ArtistScores` as plain data; `extractor` is None for a baseline."""
     found = row.retrieval
     return {
-        **_model_record(row, card),
+        **_model_record(row, extractor),
         "mean_average_precision": vars(row.mean_average_precision),
         "precision_at_1": vars(row.precision_at_1),
         "difference_of_map_to_first": vars(row.difference) if row.difference else None,
@@ -52,7 +118,7 @@ def scores_record(row, card=None):
     }
 
 
-def softmax_table(scores, record):
+def softmax_table(scores: list["SoftmaxScores"], record: Mapping[str, Any]) -> str:
     """Lay out scores of the softmax protocol as a Markdown table and a line on what was measured.
 
     Args:
@@ -84,10 +150,10 @@ def softmax_table(scores, record):
     return "\n".join(lines)
 
 
-def softmax_record(row, card=None):
-    """Return one model's `SoftmaxScores` as a dict for JSON."""
+def softmax_record(row: "SoftmaxScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
+    """Return one model's `SoftmaxScores` as plain data."""
     return {
-        **_model_record(row, card),
+        **_model_record(row, extractor),
         "accuracy": vars(row.accuracy),
         "accuracy_of_trials": list(row.trials),
         "n_epochs_of_trials": list(row.n_epochs),
@@ -95,7 +161,7 @@ def softmax_record(row, card=None):
     }
 
 
-def classifiers_table(scores, record):
+def classifiers_table(scores: list["ClassifierScores"], record: Mapping[str, Any]) -> str:
     """Lay out scores of cross-validated classifiers as a Markdown table and a line on the data.
 
     Args:
@@ -126,16 +192,18 @@ def classifiers_table(scores, record):
     return "\n".join(lines)
 
 
-def _artists(record):
+def _artists(record: Mapping[str, Any]) -> str:
     n_unknown = record["n_unknown_artists"]
     known = f"{record['n_artists'] - n_unknown} artists"
     return f"{known}, {n_unknown} tracks of unknown artist each by itself" if n_unknown else known
 
 
-def classifier_record(row, card=None):
-    """Return one `ClassifierScores` as a dict for JSON."""
+def classifier_record(
+    row: "ClassifierScores", extractor: "Extractor | None" = None
+) -> dict[str, Any]:
+    """Return one `ClassifierScores` as plain data."""
     return {
-        **_model_record(row, card),
+        **_model_record(row, extractor),
         "classifier": row.classifier,
         "accuracy": vars(row.accuracy),
         "c_of_folds": list(row.chosen_c),
@@ -143,7 +211,10 @@ def classifier_record(row, card=None):
     }
 
 
-def _model_record(row, card):
+def _model_record(
+    row: "ArtistScores | SoftmaxScores | ClassifierScores", extractor: "Extractor | None"
+) -> dict[str, Any]:
+    card = extractor.card if extractor else None
     return {
         "name": display_path(row.name),
         "weights_sha256": card.weights_sha256 if card else None,
@@ -152,7 +223,7 @@ def _model_record(row, card):
     }
 
 
-def _shown(interval, sign=""):
+def _shown(interval: Interval | None, sign: str = "") -> str:
     if interval is None:
         return ""
     low, high = f"{interval.low:{sign}.3f}", f"{interval.high:{sign}.3f}"

@@ -1,14 +1,22 @@
-"""Read and write a manifest: the CSV that lists tracks and their artists."""
+"""Manifests, the CSV files that list tracks and their artists, and labelled collections.
+
+A `Collection` is read from a manifest with a column of classes or from a folder of classes. It
+lists what it should hold, whether the file is there or not: what is missing is found, and named,
+when it is read.
+"""
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from artist_features.errors import ManifestError, display_path
+from artist_features.errors import AudioError, ManifestError, display_path
 from artist_features.files import write_atomically
+from artist_features.signal.folders import search_folder
+from artist_features.training.names import artist_groups
 
 _REQUIRED = ("file", "artist", "title")
 
@@ -30,6 +38,27 @@ class Track:
     title: str
     extra: dict[str, str] = field(default_factory=dict)
     line: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Tracks with one class each.
+
+    Attributes:
+        tracks: list of `Track`, in a fixed order.
+        labels: {path: class}.
+        splits: {path: "train", "valid" or "test"}; empty without an official split.
+        ignored: what lies there and takes no part by design, as sentences without a full stop.
+        unreadable: list of (path, reason), folders that cannot be searched.
+        sha256: of the manifest's bytes; None for a folder.
+    """
+
+    tracks: list[Track]
+    labels: dict[Path, str]
+    splits: dict[Path, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    unreadable: list[tuple[str | Path, str]] = field(default_factory=list)
+    sha256: str | None = None
 
 
 def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Track]:
@@ -229,3 +258,73 @@ def _decoded(data: bytes, path: str | Path) -> str:
         raise ManifestError(
             f"byte {error.object[error.start]:#x} is not UTF-8; save the file as UTF-8.", path, line
         ) from None
+
+
+def read_labelled(
+    path: str | Path, column: str = "genre", root: str | Path | None = None
+) -> Collection:
+    """List the tracks of a manifest with a column of classes, or of a folder of classes.
+
+    Args:
+        path: of a CSV, or of a folder with a sub-folder of recordings for each class.
+        column: of the CSV that holds the class; it may not be "artist".
+        root: folder of the CSV's relative files; None means its own.
+
+    Returns:
+        `Collection` without splits. Artists whose names may be one artist's have one name;
+        those of a folder are not known.
+
+    Raises:
+        ManifestError: the manifest cannot be used, the column or the folders are missing.
+        ValueError: the column is "artist" or "file".
+    """
+    return _read_folder(Path(path)) if os.path.isdir(path) else _read_csv(path, column, root)
+
+
+def _read_csv(path: str | Path, column: str, root: str | Path | None) -> Collection:
+    if column in ("artist", "file"):
+        raise ValueError(
+            f"label column {column!r}: folds keep every artist whole, so {column}s cannot be "
+            "classes; for artists use `artist-features evaluate artists`."
+        )
+    data = read_bytes(path)
+    rows = parse_manifest(data, path, root)
+    if column != "title" and not all(column in track.extra for track in rows):
+        columns = ", ".join(["title", *rows[0].extra])
+        raise ManifestError(
+            f"column {column!r} is missing; there are {columns}. Name one with --label.", path, 1
+        )
+    fields = [(t.path, t.title if column == "title" else t.extra[column].strip()) for t in rows]
+    labels = {file: label for file, label in fields if label}
+    tracks = [track for track in rows if track.path in labels]
+    first_name = artist_groups(tracks)
+    named = [Track(t.path, first_name.get(t.artist, ""), t.title, t.extra, t.line) for t in tracks]
+    n_blank = len(rows) - len(tracks)
+    ignored = [f"{n_blank} rows whose column {column!r} is blank"] if n_blank else []
+    return Collection(named, labels, ignored=ignored, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _read_folder(folder: Path) -> Collection:
+    found_in = Collection([], {})
+    tracks, labels = found_in.tracks, found_in.labels
+    loose = 0
+    for found in search_folder(os.fspath(folder)):
+        if isinstance(found, AudioError):
+            found_in.unreadable.append((str(found.path), f"{found.code}: {found.message}"))
+            continue
+        parts = Path(found).relative_to(folder).parts
+        if len(parts) == 1:
+            loose += 1
+            continue
+        track = Track(Path(found), "", Path(found).stem)
+        tracks.append(track)
+        labels[track.path] = parts[0]
+    if not tracks:
+        raise ManifestError(
+            "no recording in a sub-folder; expected is one sub-folder for each class, as "
+            f"{display_path(folder / 'rock' / 'song.mp3')}, or a manifest CSV.",
+            folder,
+        )
+    if loose:
+        found_in.ignored.append(f"{loose} recordings beside the sub-folders, which have no class")
+    return found_in
