@@ -1,6 +1,8 @@
 """Training as a user runs it: real files, real processes, real kills."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -8,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -44,20 +47,13 @@ def command(kind, manifest, out, *options, changes=SMALL):
     return [str(word) for word in words] + [w for c in changes for w in ("--set", c)]
 
 
-def train(*args, code=0, env=None, **options):
-    done = subprocess.run(
-        command(*args, **options), capture_output=True, text=True, env={**os.environ, **(env or {})}
-    )
-    assert done.returncode == code, done.stderr
-    return done.stderr
-
-
-def refused(capsys, *args, **options):
-    """Return what a command says that is refused before anything is trained."""
-    assert main(command(*args, **options)[3:]) == 2
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    return said
+def train(*args, code=0, **options):
+    """Run the command in this process; return what it says."""
+    said, words = io.StringIO(), command(*args, **options)[2:]
+    with contextlib.redirect_stderr(said), mock.patch.object(sys, "argv", words):
+        assert main() == code, said.getvalue()
+    assert "Traceback" not in said.getvalue()
+    return said.getvalue()
 
 
 def weights(folder):
@@ -209,7 +205,7 @@ def by_track(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("kind", ["siamese", "basic"])
+@pytest.mark.parametrize("kind", ["siamese", pytest.param("basic", marks=pytest.mark.nightly)])
 def test_paper_recipe_checks_and_lowers_its_rate(kind, by_track, cache, tmp_path):
     changes = ("n_steps=8", "check_every=1", "n_anchors=3", "plateau_patience=1")
     out = tmp_path / "run"
@@ -237,21 +233,21 @@ def test_recipe_that_needs_a_check_refuses_to_run_without(tmp_path, cache):
     )
 
 
-def test_folder_with_something_else_in_it_is_left_alone(manifest, cache, tmp_path, capsys):
+def test_folder_with_something_else_in_it_is_left_alone(manifest, cache, tmp_path):
     (tmp_path / "README.md").write_text("precious")
-    said = refused(capsys, "siamese", manifest, tmp_path, "--cache", cache)
+    said = train("siamese", manifest, tmp_path, "--cache", cache, code=2)
     assert "holds 'README.md' but no run" in said
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_cache_that_cannot_be_written_is_named(manifest, tmp_path, capsys):
+def test_cache_that_cannot_be_written_is_named(manifest, tmp_path):
     (tmp_path / "file").write_text("no folder")
     run = ("siamese", manifest, tmp_path / "run", "--cache", tmp_path / "file")
-    assert "cannot be written" in refused(capsys, *run)
+    assert "cannot be written" in train(*run, code=2)
 
 
-def test_start_model_with_another_front_end_is_refused(manifest, tmp_path, tiny_folder, capsys):
-    said = refused(capsys, "siamese", manifest, tmp_path / "run", "--init", tiny_folder)
+def test_start_model_with_another_front_end_is_refused(manifest, tmp_path, tiny_folder):
+    said = train("siamese", manifest, tmp_path / "run", "--init", tiny_folder, code=2)
     assert "start model tiny: another front end or network" in said
 
 
@@ -265,9 +261,15 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("recipe", [("siamese", "in_batch"), ("siamese", "drawn"), ("basic", None)])
-def test_two_devices_give_what_one_gives(recipe, manifest, cache, tmp_path):
-    kind, negatives = recipe
+@pytest.mark.parametrize(
+    ("kind", "negatives"),
+    [
+        ("siamese", "in_batch"),
+        pytest.param("siamese", "drawn", marks=pytest.mark.nightly),
+        pytest.param("basic", None, marks=pytest.mark.nightly),
+    ],
+)
+def test_two_devices_give_what_one_gives(kind, negatives, manifest, cache, tmp_path):
     changes = (*SMALL, *PLAIN, *([f"negatives={negatives}"] if negatives else []))
     options = ("--cache", cache, "--teacher", "siamese")
     train(kind, manifest, tmp_path / "one", *options, changes=changes)
@@ -315,7 +317,7 @@ def test_two_processes_give_what_one_gives(manifest, cache, tmp_path):
     assert_same_weights(out, tmp_path / "one", atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.nightly)])
 def test_mixed_precision_trains_and_saves_float32(dtype, manifest, cache, tmp_path):
     out = tmp_path / "run"
     options = ("--cache", cache, "--mixed-precision", dtype)
@@ -357,6 +359,6 @@ def test_second_process_is_kept_out(unbroken):
         (("--device", "gpu"), SMALL, "TensorFlow sees no GPU"),
     ],
 )
-def test_wrong_use_is_named(options, changes, message, manifest, cache, tmp_path, capsys):
+def test_wrong_use_is_named(options, changes, message, manifest, cache, tmp_path):
     run = ("siamese", manifest, tmp_path / "run", "--cache", cache, *options)
-    assert message in refused(capsys, *run, changes=changes)
+    assert message in train(*run, changes=changes, code=2)

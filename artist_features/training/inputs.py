@@ -94,10 +94,10 @@ def _read(spec: str | Path | None) -> ReadModel | None:
 
 def _check_teacher(card: ModelCard, front_end: FrontEnd) -> None:
     for name in _MEL_FIELDS:
-        theirs, ours = getattr(card.front_end, name), getattr(front_end, name)
-        if theirs != ours:
+        expected, own = getattr(card.front_end, name), getattr(front_end, name)
+        if expected != own:
             raise ValueError(
-                f"teacher {card.name}: {name} is {theirs}, the student's is {ours}; a teacher "
+                f"teacher {card.name}: {name} is {expected}, the student's is {own}; a teacher "
                 "must hear the same mel bands."
             )
 

@@ -1,4 +1,4 @@
-"""Options of a training run, from which alone a run can be repeated."""
+"""Options of a training run."""
 
 import dataclasses
 import re

@@ -140,7 +140,7 @@ def _build(
         crops=inputs.check_crops,
     )
     if not validation.has_loss:
-        _do_without_check(options)
+        _report_no_validation(options)
     return _Parts(learner, batches, artists, validation)
 
 
@@ -185,7 +185,7 @@ def _batches(
     return batches, found.artists
 
 
-def _do_without_check(options: TrainingOptions) -> None:
+def _report_no_validation(options: TrainingOptions) -> None:
     """Warn that there is nothing to validate with, or refuse where the recipe needs it."""
     text = (
         "no tracks to validate with: needed are two artists with two tracks each in the split "

@@ -1,5 +1,6 @@
-"""Checkpoints: whole or absent, and only into the model they were made from."""
+"""Run folders go on with the same run alone; checkpoints are whole or absent."""
 
+import json
 import os
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from artist_features.errors import OutputError
 from artist_features.training import run
+from artist_features.training.options import TrainingOptions
 
 ARRAYS = {"model/000": np.arange(6, dtype=np.float32).reshape(2, 3), "optimizer/000": np.int64(7)}
 STATE = {"row": {"step": 20}, "schedule": {"best": None}}
@@ -81,3 +83,48 @@ def test_restore_sets_every_variable(tmp_path):
 def test_another_models_checkpoint_is_refused(tmp_path, variables, message):
     with pytest.raises(OutputError, match=message):
         run.restore(variables, ARRAYS, tmp_path)
+
+
+HASHES = dict.fromkeys(("data_sha256", "teacher_sha256", "init_sha256", "crops_sha256"), "")
+
+
+def settings(**options):
+    return TrainingOptions(**{"kind": "siamese", "manifests": [], "out": "x"} | options).settings()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run folder with a checkpoint."""
+    folder = run.RunFolder(tmp_path / "run")
+    with folder.writing():
+        folder.claim(settings() | HASHES | {"audio_sha256": "5e"}, "train siamese")
+    run.save_checkpoint(folder.last, ARRAYS, STATE)
+    return folder
+
+
+def test_settings_that_do_not_decide_the_result_may_change(folder):
+    stored = json.loads((folder.path / "run.json").read_text())["settings"]
+    names = {"kind", "recipe_name", "recipe", "seed", "split_seed", "n_artists", "dtype"}
+    assert set(stored) == names | set(HASHES) | {"audio_sha256"}
+    folder.check(settings() | HASHES)  # the audio is not known yet
+    others = {"cache": "c", "root": "r", "strategy": "mirrored", "device": "cpu", "name": "n"}
+    folder.check(settings(**others, license="MIT", data="d", command="c") | HASHES)
+    del stored["dtype"]  # as a run from before the option
+    (folder.path / "run.json").write_text(json.dumps({"settings": stored}))
+    folder.check(settings() | HASHES)
+    with pytest.raises(OutputError, match="has another precision; repeat"):
+        folder.check(settings(dtype="float16") | HASHES)
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        (settings(seed=1), "seed"),
+        (settings(changes={"n_steps": 3}, split_seed=2), "recipe, split_seed"),
+        ({"data_sha256": "1", "teacher_sha256": "2"}, "manifest, teacher"),
+        ({"audio_sha256": "6f"}, "set of readable audio"),
+    ],
+)
+def test_another_run_in_the_folder_is_refused(folder, changed, names):
+    with pytest.raises(OutputError, match=f"has another {names}; repeat its command"):
+        folder.check(settings() | HASHES | changed)
