@@ -2,9 +2,9 @@
 
 import datetime
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy.typing as npt
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from artist_features.evaluation.softmax import SoftmaxScores
     from artist_features.evaluation.vectors import TrackVectors
     from artist_features.extraction.extractor import Extractor
+
+    _Scores: TypeAlias = ArtistScores | SoftmaxScores | ClassifierScores
 
 BOOTSTRAP: dict[str, Any] = {"n_resamples": 2000, "level": 0.95, "seed": 0}
 _PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
@@ -75,33 +77,23 @@ def run_record(
 
 
 def artists_table(scores: list["ArtistScores"], record: Mapping[str, Any]) -> str:
-    """Lay out the scores as a GitHub Markdown table and a line on what was measured.
+    """Format artist retrieval scores as a GitHub Markdown table and a line on the data.
 
     Args:
         scores: list of `ArtistScores`.
-        record: dict with `split`, `n_tracks`, `n_artists`, `n_left_out`,
-            `n_without_positives` and `date` (ISO 8601).
+        record: of `run_record`, with `split`, `n_artists` and `n_without_positives`.
 
     Returns:
         str of several lines, none of them with control characters.
     """
-    lines = [
-        f"| model | dim | MAP | P@1 | MAP minus {display_path(scores[0].name)} |",
-        "|---|---|---|---|---|",
-    ]
-    for row in scores:
-        lines.append(
-            f"| `{display_path(row.name)}` | {row.dim} | {_shown(row.mean_average_precision)} | "
-            f"{_shown(row.precision_at_1)} | {_shown(row.difference, '+')} |"
-        )
+    rows = [(_shown(r.mean_average_precision), _shown(r.precision_at_1)) for r in scores]
     part = f"split {record['split']}" if record["split"] else "all splits"
-    lines += [
-        "",
+    text = (
         f"{record['n_tracks']} tracks of {record['n_artists']} artists ({part}), "
         f"{record['n_left_out']} left out, {record['n_without_positives']} queries without "
-        f"positives; 95 % bootstrap intervals over artists; {record['date'][:10]}.",
-    ]
-    return "\n".join(lines)
+        f"positives; 95 % bootstrap intervals over artists; {record['date'][:10]}."
+    )
+    return _table(("MAP", "P@1"), "MAP", scores, rows, text)
 
 
 def artists_record(row: "ArtistScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
@@ -119,35 +111,24 @@ def artists_record(row: "ArtistScores", extractor: "Extractor | None" = None) ->
 
 
 def softmax_table(scores: list["SoftmaxScores"], record: Mapping[str, Any]) -> str:
-    """Lay out scores of the softmax protocol as a Markdown table and a line on what was measured.
+    """Format scores of the softmax protocol as a Markdown table and a line on the data.
 
     Args:
         scores: list of `SoftmaxScores`.
-        record: dict with `data`, `n_tracks`, `n_by_split`, `n_left_out`, `bootstrap`, `date`.
+        record: of `run_record`, with `data`, `n_by_split` and `bootstrap`.
 
     Returns:
         str of several lines, none of them with control characters.
     """
-    first = display_path(scores[0].name)
-    lines = [
-        f"| model | dim | accuracy | over trials | accuracy minus {first} |",
-        "|---|---|---|---|---|",
-    ]
-    for row in scores:
-        spread = f"{min(row.trials):.3f} to {max(row.trials):.3f}"
-        lines.append(
-            f"| `{display_path(row.name)}` | {row.dim} | {_shown(row.accuracy)} | {spread} | "
-            f"{_shown(row.difference, '+')} |"
-        )
+    spreads = [f"{min(row.trials):.3f} to {max(row.trials):.3f}" for row in scores]
+    rows = [(_shown(r.accuracy), spread) for r, spread in zip(scores, spreads, strict=True)]
     parts = "/".join(str(n) for n in record["n_by_split"].values())
-    n_trials = len(scores[0].trials)
-    lines += [
-        "",
-        f"{record['data']}: softmax layer, mean of {n_trials} trials; {record['n_tracks']} tracks "
-        f"({parts} train/valid/test), {record['n_left_out']} left out; 95 % bootstrap intervals "
-        f"over {record['bootstrap']['over']}; {record['date'][:10]}.",
-    ]
-    return "\n".join(lines)
+    text = (
+        f"{record['data']}: softmax layer, mean of {len(scores[0].trials)} trials; "
+        f"{record['n_tracks']} tracks ({parts} train/valid/test), {record['n_left_out']} left "
+        f"out; 95 % bootstrap intervals over {record['bootstrap']['over']}; {record['date'][:10]}."
+    )
+    return _table(("accuracy", "over trials"), "accuracy", scores, rows, text)
 
 
 def softmax_record(row: "SoftmaxScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
@@ -162,40 +143,28 @@ def softmax_record(row: "SoftmaxScores", extractor: "Extractor | None" = None) -
 
 
 def classifiers_table(scores: list["ClassifierScores"], record: Mapping[str, Any]) -> str:
-    """Lay out scores of cross-validated classifiers as a Markdown table and a line on the data.
+    """Format scores of cross-validated classifiers as a Markdown table and a line on the data.
 
     Args:
         scores: list of `ClassifierScores`.
-        record: dict with `n_tracks`, `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds`,
-            `n_left_out`, `bootstrap`, `date`.
+        record: of `run_record`, with `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds`
+            and `bootstrap`.
 
     Returns:
         str of several lines, none of them with control characters.
     """
-    first = display_path(scores[0].name)
-    lines = [
-        f"| model | dim | classifier | accuracy | accuracy minus {first} |",
-        "|---|---|---|---|---|",
-    ]
-    for row in scores:
-        lines.append(
-            f"| `{display_path(row.name)}` | {row.dim} | {row.classifier} | "
-            f"{_shown(row.accuracy)} | {_shown(row.difference, '+')} |"
-        )
-    lines += [
-        "",
-        f"{record['n_tracks']} tracks of {record['n_classes']} classes and {_artists(record)}, "
+    n_unknown = record["n_unknown_artists"]
+    artists = f"{record['n_artists'] - n_unknown} artists"
+    if n_unknown:
+        artists += f", {n_unknown} tracks of unknown artist each by itself"
+    text = (
+        f"{record['n_tracks']} tracks of {record['n_classes']} classes and {artists}, "
         f"{record['n_folds']} folds that keep artists whole, C chosen inside; "
         f"{record['n_left_out']} left out; 95 % bootstrap intervals over "
-        f"{record['bootstrap']['over']}; {record['date'][:10]}.",
-    ]
-    return "\n".join(lines)
-
-
-def _artists(record: Mapping[str, Any]) -> str:
-    n_unknown = record["n_unknown_artists"]
-    known = f"{record['n_artists'] - n_unknown} artists"
-    return f"{known}, {n_unknown} tracks of unknown artist each by itself" if n_unknown else known
+        f"{record['bootstrap']['over']}; {record['date'][:10]}."
+    )
+    rows = [(row.classifier, _shown(row.accuracy)) for row in scores]
+    return _table(("classifier", "accuracy"), "accuracy", scores, rows, text)
 
 
 def classifier_record(
@@ -211,9 +180,24 @@ def classifier_record(
     }
 
 
-def _model_record(
-    row: "ArtistScores | SoftmaxScores | ClassifierScores", extractor: "Extractor | None"
-) -> dict[str, Any]:
+def _table(
+    columns: tuple[str, str],
+    compared: str,
+    scores: Sequence["_Scores"],
+    rows: list[tuple[str, str]],
+    text: str,
+) -> str:
+    """Format two columns of each model between its name and the difference to the first."""
+    first = display_path(scores[0].name)
+    lines = [f"| model | dim | {' | '.join(columns)} | {compared} minus {first} |"]
+    lines.append("|---|---|---|---|---|")
+    for score, cells in zip(scores, rows, strict=True):
+        name, difference = display_path(score.name), _shown(score.difference, "+")
+        lines.append(f"| `{name}` | {score.dim} | {' | '.join(cells)} | {difference} |")
+    return "\n".join([*lines, "", text])
+
+
+def _model_record(row: "_Scores", extractor: "Extractor | None") -> dict[str, Any]:
     card = extractor.card if extractor else None
     return {
         "name": display_path(row.name),
