@@ -97,7 +97,7 @@ def test_artists_are_drawn_whole_and_mfcc_evened_out(caplog):
     (scores,) = evaluate_softmax({"mfcc": loud}, LABELS, SPLITS, artists, n_trials=1)
     assert scores.accuracy.n_clusters == 3
     assert scores.accuracy.estimate == 1
-    assert caplog.messages == ["mfcc: trial 1 of 1"]
+    assert "mfcc: trial 1 of 1" in caplog.messages
 
 
 @pytest.mark.parametrize(
