@@ -173,7 +173,7 @@ def test_a_root_takes_relative_files_of_a_manifest_that_lies_elsewhere(library, 
     assert not any(track.path.is_file() for track in read_manifest(moved))
     tracks = read_manifest(moved, library)
     assert all(track.path.is_file() for track in tracks)
-    assert read_splits([moved], root=library)[0] == tracks
+    assert read_splits([moved], root=library).tracks == tracks
     joined, n_listed = join_manifest([IndexedTrack(identity(tracks[0].path))], moved, library)
     assert (n_listed, joined[0].artist) == (1, tracks[0].artist)
     parser = build_parser()

@@ -89,8 +89,8 @@ def measures(vectors: Vector) -> None:
     assert_type(scores.mean_average_precision, float)
     interval = metrics.bootstrap_interval(scores.average_precision, ["A", "B"])
     assert_type((interval.low, interval.n_clusters), tuple[float, int])
-    assert_type(metrics.accuracy(["a"], ["b"]), float)
-    assert_type(metrics.accuracy_interval([1, 2], [1, 3], clusters="ab", seed=1).high, float)
+    right = metrics.correct([1, 2], [1, 3])
+    assert_type(metrics.bootstrap_interval(right, "ab", seed=1).high, float)
 
 
 def hearing(sounds: Vector) -> None:

@@ -37,7 +37,7 @@ from artist_features.config import FrontEnd
 from artist_features.evaluation.artists import evaluate_artists
 from artist_features.evaluation.baselines import mfcc_statistics, standardise
 from artist_features.signal.stream import open_file
-from artist_features.training.crop_set import CropSet
+from artist_features.training.targets import CropSet
 from artist_features.zoo import devices
 
 LEVELS_DB = (-20, -12, -6, 6)

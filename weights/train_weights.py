@@ -26,7 +26,7 @@ from pathlib import Path
 
 import agreement
 
-from artist_features.training.crop_set import CropSet
+from artist_features.training.targets import CropSet
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.card import model_card
 

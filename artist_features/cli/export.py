@@ -2,16 +2,18 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 
-from artist_features.cli import train
-from artist_features.cli import Commands, add_root_option
+from artist_features.cli import Commands, add_root_option, train
 from artist_features.cli.stopping import OrderlyStop
 from artist_features.errors import ArtistFeaturesError, display_path
 from artist_features.export import FORMATS, PRECISIONS, export_model
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: Commands) -> None:
@@ -49,9 +51,9 @@ def _add_whiten(commands: Commands) -> None:
 def whiten(args: argparse.Namespace) -> int:
     """Write a copy of a model with its last block whitened."""
     with OrderlyStop() as stop:
-        from artist_features.training import last_block  # imports TensorFlow
+        from artist_features.training import whiten as whitening  # imports TensorFlow
 
-        card = last_block.whiten(
+        card = whitening.whiten(
             args.model,
             args.manifests,
             args.out,
@@ -61,14 +63,12 @@ def whiten(args: argparse.Namespace) -> int:
             cache=args.cache,
             split_seed=args.split_seed,
             root=args.root,
-            say=lambda text: print(text, file=sys.stderr),
-            whole=stop.whole,
+            between_batches=stop.check,
         )
     facts = card.training["whitened"]
-    print(
-        f"{card.name}: last block whitened over {facts['n_segments']} segments of "
-        f"{facts['n_tracks']} tracks; written to {display_path(args.out)}",
-        file=sys.stderr,
+    logger.info(
+        "%s: last block whitened over %d segments of %d tracks; written to %s",
+        *(card.name, facts["n_segments"], facts["n_tracks"], display_path(args.out)),
     )
     return 0
 

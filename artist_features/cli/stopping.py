@@ -91,14 +91,10 @@ class OrderlyStop:
             if self._number is not None and not before:
                 raise Stopped(self._number)
 
-    def whole(self, function: Callable[..., T]) -> Callable[..., T]:
-        """Return a function whose calls are `deferred`."""
-
-        def run(*args: Any, **options: Any) -> T:
-            with self.deferred():
-                return function(*args, **options)
-
-        return run
+    def check(self) -> None:
+        """Raise `Stopped` if there was a signal: where Python frees an object, one is lost."""
+        if self._number is not None:
+            raise Stopped(self._number)
 
     def _unraisable(self, lost: Any) -> None:
         """Report an exception that got lost, unless it is ours, which is raised again later."""

@@ -69,6 +69,13 @@ class Result:
             return self.error.code
         return self.facts.flaws[0][0] if self.facts and self.facts.flaws else "ok"
 
+    @property
+    def decoded(self) -> Facts:
+        """Facts of a source that did not fail; raises the error of one that did."""
+        if self.facts is None:
+            raise self.error or ValueError("a result without facts and without an error")
+        return self.facts
+
 
 @functools.lru_cache(maxsize=4)
 def inference_function(model: "keras.Model", n_rows: int | None = None) -> Callable[..., Any]:
@@ -263,8 +270,10 @@ def _embed_batches(
                 error = event.error
                 if error is None and rows is not None and not rows.finite:
                     error = AudioError("not_finite", NOT_FINITE, event.path)
-                embedding = None if error or rows is None else rows.result()
-                yield Result(event.index, event.path, embedding, event.facts, error)
+                if error is not None or rows is None:
+                    yield Result(event.index, event.path, error=error)
+                else:
+                    yield Result(event.index, event.path, rows.result(), event.facts)
         if _is_last(closed):
             batcher.is_read = True
             return

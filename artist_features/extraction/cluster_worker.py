@@ -113,7 +113,7 @@ class Embedder:
                 records.append(result.error.to_record())
                 vectors.append(None)
             else:
-                records.append({"facts": result.facts.to_record()})
+                records.append({"facts": result.decoded.to_record()})
                 vectors.append(result.embedding.tobytes())
         took = {name: extractor.timing[name] - before[name] for name in extractor.timing}
         records[0]["note"] = {"timing": took, "device": extractor.device}

@@ -123,7 +123,7 @@ def to_source(audio: Any, sample_rate: float | None, **options: Any) -> Source:
                 f"{name}: sample_rate is for arrays; a file states its own. Leave it out."
             )
         if not isinstance(audio, EncodedAudio) and is_uri(audio):
-            require_fsspec(audio)
+            require_fsspec(os.fspath(audio))
         return source
     if not hasattr(audio, "__array__"):
         raise TypeError(f"audio is {type(audio).__name__} {shortened(audio, 80)}; {_ALLOWED}.")

@@ -118,7 +118,7 @@ def fetched(source: Source, is_stopped: Callable[[], bool] | None = None) -> Ite
             raise AudioError("empty", text, source.path)
         copy: contextlib.AbstractContextManager[str] = _private_file([source.audio.data])
     elif is_uri(source.path):
-        copy = local_copy(source.path, is_stopped)
+        copy = local_copy(os.fsdecode(source.path or ""), is_stopped)
     else:
         yield source
         return

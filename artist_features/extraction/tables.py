@@ -87,7 +87,7 @@ class Row:
         if result.error is not None:
             text = result.error.message
             return cls(path, None, 0, 0.0, 0, "", result.status, text, size, mtime, name=name)
-        facts = result.facts
+        facts = result.decoded
         return cls(
             path,
             result.embedding,

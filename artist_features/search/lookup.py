@@ -85,11 +85,11 @@ def find_query(
     if not result.embedding.any():
         text = "its vector is all zeros, which has no direction; choose another recording."
         raise AudioError("out_of_range", text, name)
-    duration_s = known_duration_s(made_with, result.facts.duration_s)
+    duration_s = known_duration_s(made_with, result.decoded.duration_s)
     track = IndexedTrack(identity(name), duration_s=duration_s)
     with contextlib.suppress(ImportError):  # no mutagen: the recording stays without a name
         (track,), _ = read_tags([track])
-    return Query(track, result.embedding, None, result.facts.flaws)
+    return Query(track, result.embedding, None, result.decoded.flaws)
 
 
 def _extractor(

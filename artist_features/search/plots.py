@@ -106,9 +106,10 @@ class Listener:
         source = Source(path, span=Span(offset, duration))
         log_mels: list[Floats] = []
         embeddings: list[Floats] = []
-        attempt, flaws = 0, ()
+        attempt = 0
+        flaws: tuple[tuple[str, str], ...] = ()
         with DecodePool([source], self.front_end, 1, isolated) as events:
-            for event in events:
+            for event in filter(None, events):
                 if event.error is not None:
                     raise event.error
                 if event.attempt != attempt:  # what came before its process died does not count

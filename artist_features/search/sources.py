@@ -177,14 +177,14 @@ def read_tags(
     Raises:
         ImportError: mutagen, the extra `[tags]`, is not installed.
     """
-    from artist_features.training import scan
+    from artist_features.training.tags import read_tags
 
     mutagen = require("mutagen", "reading tags", "tags")
     tagged, problems = [], []
     for track in tqdm(tracks, "tags", unit="file", disable=None if progress else True):
         if not is_uri(track.path):
             try:
-                tags = scan.read_tags(track.path, mutagen)
+                tags = read_tags(track.path, mutagen)
             except AudioError as error:
                 problems.append(error)
             else:

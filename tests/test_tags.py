@@ -12,8 +12,8 @@ from fault_bytes import encode_av
 from mutagen.asf import ASF
 from mutagen.id3 import ID3, TALB, TIT2, TPE1, TXXX
 
-from artist_features.training import scan
-from artist_features.training.scan import scan_folder
+from artist_features.training import tags
+from artist_features.training.tags import scan_folder
 
 ID = "83b9cbe7-9857-49e2-ab8e-b57b01038103"
 EASY = ("mp3", "flac", "ogg", "opus", "m4a")
@@ -163,7 +163,7 @@ def test_what_may_not_be_read(tmp_path, monkeypatch):
     def refuse(path, mode):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(scan, "open", refuse, raising=False)
+    monkeypatch.setattr(tags, "open", refuse, raising=False)
     tracks, (problem,) = scan_folder(tmp_path)
     assert (tracks, problem.code) == ([], "no_permission")
     assert str(problem) == f"{path}: cannot be read (Permission denied); check its mode and path."
@@ -179,12 +179,12 @@ def test_id3_without_music_is_no_track(tmp_path):
 
 def test_without_mutagen_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mutagen", None)
-    with pytest.raises(ImportError, match=r"needs mutagen; .*'artist-features\[tags\]'"):
-        scan.scan_folder(tmp_path)
+    with pytest.raises(ImportError, match=r"needs mutagen .*'artist-features\[tags\]'"):
+        tags.scan_folder(tmp_path)
 
 
 def test_the_other_modules_of_training_need_no_mutagen():
-    names = ("manifest", "checks", "splits", "msd", "scan")
+    names = ("manifest", "checks", "splits", "msd", "tags")
     code = "".join(f"import artist_features.training.{name}\n" for name in names)
     code += "import sys; print(sorted({'mutagen', 'tensorflow', 'keras'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

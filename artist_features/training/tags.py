@@ -1,9 +1,11 @@
-"""A folder of tagged audio files to tracks: artist and title from the files' tags."""
+"""Tracks from a folder of tagged audio files: artist and title from the tags."""
 
 import os
 import stat
 import struct
 from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
@@ -29,7 +31,7 @@ _MAX_LETTERS = 1000  # a longer text is no name; CSV readers stop at 131 072
 _PARSER_ERRORS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, struct.error)
 
 
-def scan_folder(folder):
+def scan_folder(folder: str | Path) -> tuple[list[Track], list[AudioError]]:
     """List the audio files under a folder with what their tags say.
 
     Of several artists of one track the first is taken. A file without a title is called by
@@ -47,7 +49,8 @@ def scan_folder(folder):
         ImportError: mutagen, the extra `[tags]`, is not installed.
     """
     mutagen = require("mutagen", "reading tags", "tags", ", or write the manifest by hand")
-    tracks, problems = [], []
+    tracks: list[Track] = []
+    problems: list[AudioError] = []
     for found in tqdm(search_folder(os.fsdecode(folder)), "tags", unit="file", disable=None):
         try:
             if isinstance(found, AudioError):
@@ -61,7 +64,7 @@ def scan_folder(folder):
     return tracks, problems
 
 
-def read_tags(path, mutagen):
+def read_tags(path: str, mutagen: ModuleType) -> dict[str, str]:
     """Return {"artist", "title", "album", "musicbrainz_artistid": text, "" if not tagged}.
 
     Raises:
@@ -88,7 +91,7 @@ def read_tags(path, mutagen):
     return {name: _first_text(tags, keys) for name, keys in _TAGS.items()}
 
 
-def _parse(file, path, kind, mutagen):
+def _parse(file: BinaryIO, path: str, kind: str, mutagen: ModuleType) -> Any:
     try:
         tagged = mutagen.File(file, easy=True)
     except (mutagen.MutagenError, *_PARSER_ERRORS) as error:
@@ -100,7 +103,7 @@ def _parse(file, path, kind, mutagen):
     return tagged
 
 
-def _first_text(tags, keys):
+def _first_text(tags: Any, keys: tuple[str, ...]) -> str:
     """Return the first text that the tags hold under one of the keys, on one line."""
     for key in keys:
         try:
