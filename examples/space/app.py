@@ -36,7 +36,7 @@ from limits import read_limits
 from server import TimedProtocol
 
 from artist_features.errors import ArtistFeaturesError, AudioError
-from artist_features.search.plots import Listener, draw
+from artist_features.maps.plots import Listener, draw
 
 PORT = os.environ["SPACE_PORT"]
 UPLOADS = Path(os.environ["GRADIO_TEMP_DIR"])

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from artist_features.errors import ArtistFeaturesError, SearchIndexError, display_path
+from artist_features.maps.plots import Listener
 from artist_features.search import Index
-from artist_features.search.plots import Listener
 from artist_features.zoo import registry
 
 INDEX, PLACES, PREVIEWS = "tracks.index", "places.npy", "previews"

@@ -23,16 +23,17 @@ import numpy as np
 import soundfile
 from library import INDEX, PLACES, PREVIEWS
 
+from artist_features.audio.decoders import Span
+from artist_features.audio.stream import open_file
 from artist_features.cli.main import main as artist_features
+from artist_features.datasets.manifest import read_manifest, require_files
 from artist_features.errors import ArtistFeaturesError, AudioError, display_path
 from artist_features.extraction.remote import identity
 from artist_features.files import write_atomically
+from artist_features.maps import layout
 from artist_features.optional import require
-from artist_features.search import Index, layout, ranking
+from artist_features.search import Index, ranking
 from artist_features.search.sources import join_manifest, read_embeddings
-from artist_features.signal.decoders import Span
-from artist_features.signal.stream import open_file
-from artist_features.training.manifest import read_manifest, require_files
 
 PREVIEW_S, RATE = 15.0, 22050
 _FADE_S = 0.2
