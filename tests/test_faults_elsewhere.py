@@ -638,3 +638,40 @@ def test_no_word_of_matplotlib_without_a_home(tiny_folder, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert "atplotlib" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["Artist/Album/a.mp3", "a.ape"])
+def test_a_music_folder_is_no_place_for_vectors(name, tiny_folder, tmp_path, capsys):
+    music_file = tmp_path / "music" / name
+    music_file.parent.mkdir(parents=True)
+    music_file.write_bytes(b"audio")
+    path = write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
+    words = ["extract", str(path), "-o", str(tmp_path / "music"), "--model", str(tiny_folder)]
+    assert main(words) == 2
+    assert "choose a folder of its own" in capsys.readouterr().err
+    assert [p for p in (tmp_path / "music").rglob("*") if p.is_file()] == [music_file]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("map", "nope.npz", "-o", "o.html"),
+        ("train", "siamese", "nope.csv", "-o", "run"),
+        ("index", "build", "nope", "-o", "o.index"),
+    ],
+)
+def test_a_typo_is_told_before_anything_heavy_is_loaded(words, tmp_path):
+    code = (
+        "import sys\nfrom artist_features.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        "heavy = {'tensorflow', 'keras', 'openTSNE', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(f'{heavy} loaded' if heavy else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2, done.stderr
+    assert "nope" in done.stderr
+    assert "no such file" in done.stderr.lower()
+    assert not any(tmp_path.iterdir())

@@ -93,8 +93,12 @@ class DecodePool:
             self._threads.append(watch)
 
     def __enter__(self) -> "DecodePool":
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:  # Ctrl-C: those that run end
+            self._stopping.set()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,12 +8,13 @@ import contextlib
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from artist_features.audio.folders import AUDIO_ENDINGS
-from artist_features.errors import AnyPath, OutputError, display_path
+from artist_features.audio.folders import COMPANIONS, search_folder
+from artist_features.errors import AnyPath, OutputError, display_path, shortened
 from artist_features.files import acquire_lock, output_error, write_atomically
 from artist_features.library import tables
 from artist_features.library.inputs import NamedPaths
@@ -106,11 +107,14 @@ def open_output(
 
 def _refuse_music(folder: Path) -> None:
     """Refuse a folder that holds audio and no shards: it is somebody's music."""
-    names = os.listdir(folder)
-    ours = any(name.startswith(("part-", ".journal", ".lock")) for name in names)
-    audio = sorted(n for n in names if os.path.splitext(n)[1].lower() in AUDIO_ENDINGS)
-    if audio and not ours:
-        text = f"holds audio ({display_path(audio[0])}); choose a folder of its own for vectors."
+    if any(name.startswith(("part-", ".journal", ".lock")) for name in os.listdir(folder)):
+        return
+    passed: Counter[str] = Counter()
+    found = (name for name in search_folder(folder, passed) if isinstance(name, str))
+    audio = next(found, None) or next((f"files {e}" for e in passed if e != COMPANIONS), None)
+    if audio is not None:
+        name = shortened(display_path(os.path.relpath(audio, folder) if os.sep in audio else audio))
+        text = f"holds audio ({name}); choose a folder of its own for vectors."
         raise OutputError("mismatch", text, folder)
 
 

@@ -71,8 +71,8 @@ def write_map(
     out = Path(out)
     _check_options(out, manifest, color, audio_base, seed)
     check_new_file(out, force)
-    require("openTSNE", "a map", "map")
     found = read_embeddings([embeddings])
+    require("openTSNE", "a map", "map")
     tracks, n, model = found.tracks, len(found.tracks), found.made_with.get("model")
     for path in found.no_direction:
         _logger.info("%s: left out, its vector is all zeros or not finite", display_path(path))

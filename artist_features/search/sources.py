@@ -81,6 +81,8 @@ def _tables(path: Path) -> list[Path]:
             raise OutputError("mismatch", "holds no part-*.parquet of `extract`.", path)
         return shards
     if path.suffix.lower() not in (".npz", ".parquet"):
+        if not path.exists():
+            raise OutputError("damaged", "no such file or folder.", path)
         text = f"ending {path.suffix!r}; allowed are .npz, .parquet, or a folder of shards."
         raise OutputError("mismatch", text, path)
     return [path]
