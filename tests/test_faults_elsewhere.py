@@ -299,7 +299,8 @@ def test_an_mp3_with_a_block_that_never_arrived_says_so_or_goes_on(tmp_path):
 def test_a_tag_after_the_last_frame_is_no_damage(tmp_path):
     data = mp3_bytes(tmp_path, 6, 1)
     path = tmp_path / "tagged.mp3"
-    path.write_bytes(data + b"APETAGEX" + bytes(400_000))
+    head = b"APETAGEX" + struct.pack("<IIII", 2000, 400_000, 1, 1 << 31) + bytes(8)
+    path.write_bytes(data + head + bytes(400_000))
     assert durations(path) == (pytest.approx(6, abs=0.2), [])
 
 

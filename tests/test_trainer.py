@@ -284,7 +284,7 @@ def test_two_devices_give_what_one_gives(kind, negatives, manifest, cache, tmp_p
     )
     words[1:3] = ["-c", MIRRORED]
     train_alone(words)
-    assert_same_weights(tmp_path / "one", tmp_path / "two", atol=1e-5)
+    assert_same_weights(tmp_path / "one", tmp_path / "two", atol=1e-4)
     assert model_folder.read_card(tmp_path / "two").training["device"].startswith("2 x")
 
 
@@ -319,7 +319,7 @@ def test_two_processes_give_what_one_gives(manifest, cache, tmp_path):
     finally:
         for process in processes:
             process.kill()
-    assert_same_weights(out, tmp_path / "one", atol=1e-5)
+    assert_same_weights(out, tmp_path / "one", atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.nightly)])
