@@ -237,7 +237,7 @@ def test_neighbours_by_keyboard_and_focus_is_seen(page):
 
     page.search("song 20")
     page.press(Keys.ARROW_DOWN)
-    page.run("document.querySelector('#neighbours button').focus()")
+    page.run("document.querySelector('#neighbours .go').focus()")
     page.press(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
     assert page.run("return document.querySelector('.badge.now').textContent") == "3"
     outline = "return getComputedStyle(document.activeElement).outlineStyle"

@@ -24,6 +24,7 @@ def write_map(
     root=None,
     color=None,
     audio_base=None,
+    title=None,
     seed=0,
     force=False,
     progress=None,
@@ -43,6 +44,7 @@ def write_map(
         color: its column that decides the colour, or "folder"; see `describe_tracks`.
         audio_base: URL of the folder that holds the tracks (the manifest's, if there is
             one); None: links lead from the page to the files.
+        title: of the page; None: how many tracks there are.
         seed: the same seed gives the same map.
         force: replace an existing page.
         progress: function of (name, total) that returns a context manager, whose value
@@ -85,7 +87,7 @@ def write_map(
         say("no groups to colour by: give --manifest, or --color folder")
     indices, similarities, places, method = _lay_out(found.vectors, seed, progress)
     facts = {
-        "title": f"{n:,} tracks by sound" if n != 1 else "1 track",
+        "title": title or (f"{n:,} tracks by sound" if n != 1 else "1 track"),
         "about": [f"model {model}" if model else "", f"laid out by {method}"],
         "color": color or ("artist" if manifest is not None else ""),
     }
