@@ -134,5 +134,5 @@ const panel = (() => {
   plot.start();
   followAddress();
   window.addEventListener("hashchange", followAddress);
-  return { choose, clear, chosen: () => chosen };
+  return { choose, clear, likeness, chosen: () => chosen };
 })();
