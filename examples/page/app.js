@@ -8,6 +8,7 @@ import { Pool } from "./pool.js";
 const N_ROWS = 100; // of the list at first; a thousand files must not be a thousand rows
 const items = []; // { path, file, state, share, track, vector, ... }, in the order in which they came
 const same = new Same(), places = new Places(tracks.x, tracks.y);
+let toShow = false; // the list, when it has its first row
 let pool = null, corpus = null, begun = 0, nDone = 0, nShown = N_ROWS, asked = 0, stopped = false;
 const facts = fetch("facts.json").then((answer) => answer.json());
 globalThis.own = items; // for tests, and for the curious
@@ -56,8 +57,9 @@ function settle(item, heard, rows) {
   item.track = tracks.add({ ...near, ...place, path: item.path, title, artist: "", link });
   Object.assign(item, heard, { state: "done", near });
   same.add(item, direction);
-  if (panel.chosen() < 0) panel.choose(item.track, { centre: true });
-  else plot.redraw();
+  if (panel.chosen() >= 0) return plot.redraw();
+  panel.choose(item.track, { centre: true });
+  toShow = true;
 }
 
 function finished() {
@@ -86,7 +88,10 @@ function draw() {
     row.append(make("span", "", path.split("/").at(-1)), bar);
     return row;
   }));
+  byId("drop").classList.toggle("compact", items.length > 0);
   list();
+  if (toShow) byId("own").scrollIntoView({ block: "start" });
+  toShow = false;
 }
 
 function list() {
@@ -150,10 +155,11 @@ addEventListener("drop", async (event) => {
 
 facts.then(({ example }) => {
   if (!example) return;
-  byId("example").hidden = byId("example-note").hidden = false;
-  byId("example-note").textContent = `The example: ${example.title} by ${example.artist} (${example.licence}), not on the map.`;
+  byId("example-note").hidden = false;
+  byId("example-note").lastElementChild.textContent =
+    `${example.title} by ${example.artist}, ${example.licence}. It is not on the map.`;
   byId("example").addEventListener("click", async () => {
-    byId("example").disabled = true;
+    byId("example-note").hidden = true;
     const blob = await (await fetch(example.file)).blob();
     take([{ file: new File([blob], `${example.title}.mp3`), path: `${example.title}.mp3` }]);
   });

@@ -5,9 +5,9 @@ python -m http.server -d out    # http://localhost:8000
 
 The manifest is a CSV: file (relative to it), artist, title, and licence and source for excerpts:
 10 s from the middle, only of tracks whose licence allows it. The page needs files of
-onnxruntime-web, fetched once from the npm registry and checked; `--onnxruntime FILE` takes the
-archive from elsewhere. Needs the extras [map] and [onnx]. A second run extracts only what is
-new: the vectors stay in OUT.npz, which is not for publishing.
+onnxruntime-web, fetched once from the npm registry (into ~/.cache) and checked; `--onnxruntime
+FILE` takes the archive from elsewhere. Needs the extras [map] and [onnx]. A second run extracts
+only what is new: the vectors stay in OUT.npz, which is not for publishing.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def build(manifest, out, *, model="siamese", title=TITLE, onnxruntime=None):
     out, manifest = Path(out), Path(manifest)
     require("openTSNE", "a map", "map")  # now, not after all is extracted
     require_files(manifest, read_manifest(manifest))
-    archive = ort_archive(onnxruntime, out.with_suffix(".ort.tgz"))
+    archive = ort_archive(onnxruntime)
     (out / "vendor").mkdir(parents=True, exist_ok=True)
     unpack(archive, out / "vendor")
     tracks, vectors, n_failed = embedded(manifest, out.with_suffix(".npz"), model)
@@ -123,9 +123,9 @@ def build(manifest, out, *, model="siamese", title=TITLE, onnxruntime=None):
 
 def embedded(manifest, table, model):
     """Return (tracks, vectors, number of failures) of a manifest's recordings."""
-    listed = {identity(track.path) for track in read_manifest(manifest)}
+    listed = dict.fromkeys(identity(track.path) for track in read_manifest(manifest))
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        file.write("".join(f"{path}\n" for path in sorted(listed)))
+        file.write("".join(f"{path}\n" for path in listed))
         file.flush()
         command = ["extract", f"@{file.name}", "-o", str(table), "--model", str(model)]
         status = artist_features(command)
@@ -259,7 +259,7 @@ def map_data(tracks, rows, links, root):
 
 def write_page(out, data, title, card):
     """Write index.html, its scripts and styles, and the texts that go along."""
-    about = [f"{data['n']:,} open tracks, laid out by how they sound to the model {card.name}"]
+    about = [f"{data['n']:,} open tracks: those that sound alike lie close together"]
     scripts = [f'<script src="{name}" defer></script>' for name in page.SCRIPTS]
     html = page.fill_page(
         data,
@@ -308,9 +308,16 @@ def quantiles(rows, artists):
     return steps.round(4).tolist()
 
 
-def ort_archive(given, kept):
+def ort_cache():
+    """Return where a fetched archive is kept."""
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder) / "artist_features" / f"onnxruntime-web-{ORT}.tgz"
+
+
+def ort_archive(given):
     """Return the bytes of onnxruntime-web's archive, checked: given, kept before, or fetched."""
-    if given is not None or Path(kept).exists():
+    kept = ort_cache()
+    if given is not None or kept.exists():
         data = Path(given or kept).read_bytes()
     else:
         with urllib.request.urlopen(ORT_URL, timeout=300) as answer:
@@ -318,7 +325,8 @@ def ort_archive(given, kept):
     if base64.b64encode(hashlib.sha512(data).digest()).decode() != ORT_SHA512:
         text = f"is not the archive of onnxruntime-web {ORT} (its SHA-512 differs)."
         raise OutputError("mismatch", text, given or kept)
-    if given is None:
+    if given is None and not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, data)
     return data
 

@@ -43,6 +43,7 @@ const tracks = (() => {
     const above = steps.findIndex((step) => step > similarity);
     return (above < 0 ? steps.length : above) / steps.length;
   };
+  found.usualSimilarity = given.similarity_quantiles?.[Math.floor(given.similarity_quantiles.length / 2)] ?? 0;
   found.add = (file) => {
     own.push(file);
     for (const name of ["x", "y", "path", "title", "artist", "link"]) found[name].push(file[name]);

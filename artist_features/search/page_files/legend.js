@@ -21,7 +21,7 @@ const legend = (() => {
 
   function dot(group) {
     const mark = make("span", "dot");
-    mark.style.background = points.colorOf(group);
+    mark.style.background = points.variable(group);
     return mark;
   }
 
@@ -53,7 +53,6 @@ const legend = (() => {
     list(false);
     byId("show-all").addEventListener("click", () => { show(-1); say("All shown"); });
     byId("more-groups").addEventListener("click", () => list(!all));
-    theme.onChange(() => list(all));
     byId("legend").hidden = false;
   }
 

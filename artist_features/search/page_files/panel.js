@@ -39,6 +39,7 @@ const panel = (() => {
     const near = tracks.neighboursOf(track);
     byId("neighbours").replaceChildren(...near.map((other, place) => neighbour(track, other, place)));
     byId("neighbours-title").hidden = !near.length;
+    byId("rank-note").hidden = tracks.percentile(1) === null;
   }
 
   function neighbour(track, other, place) {
@@ -54,10 +55,12 @@ const panel = (() => {
     return item;
   }
 
-  // a bar from 0 to 1, the cosine similarity, and how rare so much of it is
+  // a bar, the cosine similarity, and how rare so much of it is; where that is known the bar
+  // starts at what half of all pairs have
   function likeness(similarity) {
     const whole = make("span", "likeness"), bar = make("span", "bar"), part = make("span");
-    part.style.width = `${100 * Math.max(0, Math.min(1, similarity))}%`;
+    const start = tracks.usualSimilarity;
+    part.style.width = `${100 * Math.max(0.02, Math.min(1, (similarity - start) / (1 - start)))}%`;
     bar.append(part);
     whole.append(bar, make("span", "alike", similarity.toFixed(2)));
     whole.title = "cosine similarity of the embeddings";

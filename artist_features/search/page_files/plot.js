@@ -12,7 +12,7 @@ const plot = (() => {
   function start() {
     labels = tracks.labelAt.map((track, group) => addLabel(track, group));
     new ResizeObserver(resize).observe(stage);
-    theme.onChange(() => { points.readColors(); colorLabels(); redraw(); });
+    theme.onChange(redraw);
     colorLabels();
     resize();
     listen();
@@ -73,7 +73,7 @@ const plot = (() => {
       return away.sort((a, b) => a - b)[Math.ceil(0.8 * away.length) - 1] ?? 0;
     };
     const [wide, high] = [view.width, view.height].map((side) => side / Math.min(view.width, view.height));
-    const half = Math.max(0.06, 1.3 * Math.max(reach(tracks.x) / wide, reach(tracks.y) / high));
+    const half = Math.max(0.1, 1.3 * Math.max(reach(tracks.x) / wide, reach(tracks.y) / high));
     moveTo({ x: tracks.x[track], y: tracks.y[track], zoom: Math.max(1, 1 / half) });
   }
 
@@ -163,7 +163,7 @@ const plot = (() => {
 
   function colorLabels() {
     for (const { group, element } of labels)
-      element.style.borderColor = group === state.only ? "" : points.colorOf(group);
+      element.style.borderColor = group === state.only ? "" : points.variable(group);
   }
 
   function placeLabels() {

@@ -6,9 +6,11 @@ const points = (() => {
   let colors = null, sprites = new Map();
 
   function readColors() {
-    const own = Object.fromEntries(["accent", "faint", "grey", "canvas", "ink"].map(
+    const own = Object.fromEntries(["accent", "faint", "faint-own", "grey", "quiet", "canvas", "ink"].map(
       (name) => [name, theme.color(`--${name}`)]));
     colors = { ...own, groups: tracks.palette[theme.name()] };
+    // for what is no canvas: dots and borders change with the theme by themselves
+    colors.groups.forEach((color, group) => document.documentElement.style.setProperty(`--group-${group}`, color));
     sprites = new Map();
   }
 
@@ -16,8 +18,13 @@ const points = (() => {
   const colorOf = (group) => (group < 0 ? colors.accent : colors.groups[group] ?? colors.grey);
 
   function look(track, { chosen, only }) {
-    if (chosen) return chosen.has(track) ? colorOf(tracks.groupOf[track]) : colors.faint;
-    if (only >= 0) return tracks.groupOf[track] === only ? colors.accent : colors.faint;
+    const faint = tracks.isOwn(track) ? colors["faint-own"] : colors.faint;
+    if (chosen?.has(track)) {
+      const color = colorOf(tracks.groupOf[track]);
+      return color === colors.grey ? colors.quiet : color; // nearer than the grey of all others
+    }
+    if (chosen) return faint;
+    if (only >= 0) return tracks.groupOf[track] === only ? colors.accent : faint;
     return colorOf(tracks.groupOf[track]);
   }
 
@@ -31,17 +38,18 @@ const points = (() => {
       canvas.height = Math.round(height * ratio);
       sprites = new Map();
     }
-    if (!colors) readColors();
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     const radius = Math.round(4 * base() * Math.min(2.2, view.zoom ** 0.4)) / 4;
-    const front = [];
+    const front = [], behind = [];
     for (let track = 0; track < tracks.n; track += 1) {
       const color = look(track, state);
-      if (color !== colors.faint && (state.chosen || state.only >= 0 || track >= tracks.nGiven)) front.push(track);
+      const raised = state.chosen ? state.chosen.has(track) : tracks.groupOf[track] === state.only;
+      if (raised) front.push(track);
+      else if (tracks.isOwn(track)) behind.push(track);
       else put(track, color, radius, view);
     }
-    for (const track of front) put(track, look(track, state), state.chosen ? radius + 1 : radius, view);
+    for (const track of [...behind, ...front]) put(track, look(track, state), state.chosen?.has(track) ? radius + 1 : radius, view);
   }
 
   function put(track, color, radius, view) {
@@ -88,5 +96,10 @@ const points = (() => {
     context.stroke();
   }
 
-  return { draw, drawLines, colorOf: (group) => { if (!colors) readColors(); return colorOf(group); }, readColors };
+  // the same for style sheets
+  const variable = (group) => (group < 0 ? "var(--accent)" : `var(--group-${group}, var(--grey))`);
+
+  readColors();
+  theme.onChange(readColors);
+  return { draw, drawLines, variable };
 })();
