@@ -57,7 +57,7 @@ ORT_FILES = (
 )
 MODULES = (
     *("app.js", "containers.js", "decode.js", "export.js", "intake.js"),
-    *("place.js", "pool.js", "signal.js", "worker.js"),
+    *("kernel.js", "place.js", "pool.js", "signal.js", "worker.js"),
 )
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
