@@ -9,7 +9,7 @@ const BLOCK = 1 << 17; // samples that are resampled at once
 // Average of the channels, Float32Array.
 export function mix(channels) {
   if (channels.length === 1) return channels[0];
-  const mono = Float32Array.from(channels[0]);
+  const mono = channels[0].slice();
   for (const channel of channels.slice(1))
     for (let at = 0; at < mono.length; at += 1) mono[at] += channel[at];
   const share = Math.fround(1 / channels.length);
