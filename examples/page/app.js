@@ -8,6 +8,8 @@ import { Pool } from "./pool.js";
 const N_ROWS = 100; // of the list at first; a thousand files must not be a thousand rows
 const items = []; // { path, file, state, share, track, vector, ... }, in the order in which they came
 const same = new Same(), places = new Places(tracks.x, tracks.y);
+const PAUSE_MS = 150;
+let nDrawn = 0; // tracks on the map
 let toShow = false; // the list, when it has its first row
 let pool = null, corpus = null, begun = 0, nDone = 0, nShown = N_ROWS, asked = 0, stopped = false;
 const facts = fetch("facts.json").then((answer) => answer.json());
@@ -57,7 +59,7 @@ function settle(item, heard, rows) {
   item.track = tracks.add({ ...near, ...place, path: item.path, title, artist: "", link });
   Object.assign(item, heard, { state: "done", near });
   same.add(item, direction);
-  if (panel.chosen() >= 0) return plot.redraw();
+  if (panel.chosen() >= 0) return;
   panel.choose(item.track, { centre: true });
   toShow = true;
 }
@@ -67,10 +69,10 @@ function finished() {
   say(`${n} files placed on the map${failed ? `, ${failed} could not be read` : ""}`);
 }
 
-// --- what is seen of it: at most once a frame
+// --- what is seen of it: some times a second, since the files need the cores
 
 function refresh() {
-  asked ||= requestAnimationFrame(() => { asked = 0; draw(); });
+  asked ||= setTimeout(() => { asked = 0; draw(); }, PAUSE_MS);
 }
 
 function draw() {
@@ -90,6 +92,8 @@ function draw() {
   }));
   byId("drop").classList.toggle("compact", items.length > 0);
   list();
+  if (nDrawn !== tracks.n) plot.redraw();
+  nDrawn = tracks.n;
   if (toShow) byId("own").scrollIntoView({ block: "start" });
   toShow = false;
 }

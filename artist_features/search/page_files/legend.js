@@ -20,7 +20,7 @@ const legend = (() => {
   }
 
   function dot(group) {
-    const mark = make("span", "dot");
+    const mark = make("span", group < 0 ? "dot own" : "dot");
     mark.style.background = points.variable(group);
     return mark;
   }

@@ -14,6 +14,7 @@ const panel = (() => {
     byId("track-title").textContent = tracks.title[track];
     byId("track-artist").textContent = tracks.artist[track];
     byId("track-path").textContent = tracks.path[track];
+    byId("track-path").hidden = tracks.path[track] === tracks.title[track];
     const group = tracks.groupName(track);
     byId("track-group").hidden = !group || group === tracks.artist[track];
     byId("track-group").replaceChildren(legend.dot(tracks.groupOf[track]), make("span", "", group));

@@ -189,10 +189,11 @@ const plot = (() => {
       const [x, y] = screenPosition(track);
       element.hidden = x < 0 || y < 0 || x > view.width || y > view.height;
       if (element.hidden) continue;
-      const free = ([u, v]) => taken.every(([s, t]) => Math.hypot(u - s, v - t) > 21);
-      const at = element.classList.contains("ring") ? [x, y] : around(x, y).find(free) ?? [x, y];
+      const isRing = element.classList.contains("ring");
+      const free = ([u, v]) => taken.every(([s, t, reach]) => Math.hypot(u - s, v - t) > reach);
+      const at = isRing ? [x, y] : around(x, y).find(free) ?? [x, y];
       element.style.transform = `translate(${at[0]}px, ${at[1]}px)`;
-      taken.push(at);
+      taken.push([...at, isRing ? 30 : 21]);
       if (Math.hypot(at[0] - x, at[1] - y) > 17) lines.push([[x, y], at]);
     }
     return lines;
