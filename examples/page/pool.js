@@ -1,4 +1,4 @@
-// Files through the workers: as many at a time as there are cores, one more being decoded.
+// Files through the workers: as many at a time as there are cores, as many others being decoded.
 import { decoded } from "./decode.js";
 
 class Lane {
@@ -34,7 +34,7 @@ export class Pool {
     this.ready = Promise.all(this.lanes.map((lane) => lane.ask("start", facts)));
     this.queue = [];
     this.nRunning = 0;
-    this.nLoops = nLanes + 1;
+    this.nLoops = 2 * nLanes; // a file is decoded while another is embedded
   }
 
   // Embed a file; resolves to { vector, nSegments, seconds, short }. `onProgress` hears shares.
