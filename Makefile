@@ -19,9 +19,10 @@ test:
 test-fast:
 	$(PYTEST) -m "not slow"
 
-# every test, also those that are slow and rarely break: before a release
+# every test, also those that are slow and rarely break, and tensorflow-io: before a release
 nightly:
 	$(PYTEST) --nightly
+	$(PYTHON) -m nox --error-on-missing-interpreters -s "tfio-3.11" -- core
 
 # the wheel is made from the source archive; another one from this tree has to be the same
 dist:

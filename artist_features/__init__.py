@@ -27,6 +27,7 @@ from artist_features.errors import (
     WeightsError,
 )
 from artist_features.version import VERSION
+from artist_features.zoo import devices as _devices  # noqa: F401  from now on forks are noted
 
 if TYPE_CHECKING:  # what `_LAZY` imports at run time
     from artist_features.extraction.extractor import Extractor, extract

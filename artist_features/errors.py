@@ -65,6 +65,19 @@ class AudioError(_CodedError):
 
     codes = AUDIO_CODES
 
+    def to_record(self) -> dict[str, str]:
+        """Return the error without its path as a dict for JSON."""
+        return {"code": self.code, "message": self.message}
+
+    @classmethod
+    def from_record(cls, record: dict[str, str], path: AnyPath | None = None) -> "AudioError":
+        """Build from `to_record`, after JSON, for the file as the caller named it."""
+        return cls(record["code"], record["message"], path)
+
+    def renamed(self, path: AnyPath | None) -> "AudioError":
+        """Return the same error of another path, without traceback and context."""
+        return type(self)(self.code, self.message, path)
+
 
 class WeightsError(_CodedError):
     """A model folder that cannot be fetched, verified or read (`WEIGHTS_CODES`)."""

@@ -4,7 +4,7 @@
     scenes = artist_features.hear.get_scene_embeddings(audio, model)
     embeddings, timestamps = artist_features.hear.get_timestamp_embeddings(audio, model)
 
-A scene embedding is what `extract` gives: the mean over consecutive segments of 3 s.
+A scene embedding is that of `extract`: the mean over consecutive segments of 3 s.
 A timestamp embedding is the network's output for the one segment of 3 s that is centred
 on the timestamp. Neighbouring segments overlap nearly wholly: their log-mel is computed
 once for the clip and shared, which halves the work and changes nothing. The convolutions
@@ -25,10 +25,10 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
-from artist_features.extraction.pipeline import inference_function
-from artist_features.signal.audio import Clip, read_array
+from artist_features.extraction.batching import NOT_FINITE, inference_function
 from artist_features.signal.frontend import Standardisation, front_end_of
 from artist_features.signal.segments import Segmenter
+from artist_features.signal.stream import open_array
 from artist_features.zoo import registry
 
 MAX_HOP_MS = 50.0  # of timestamps. Source: HEAR API, tolerance of music transcription
@@ -36,7 +36,7 @@ _BATCH = 64  # segments in one call of the network
 
 
 class HearModel(tf.Module):  # type: ignore[misc]
-    """A model as HEAR wants it: a `tf.Module` that tells its sizes.
+    """Model in the form that HEAR asks for: a `tf.Module` with its sample rate and sizes.
 
     Args:
         model: `keras.Model` as `artist_features.load_model` gives it.
@@ -141,7 +141,7 @@ def load_model(model_file_path: str = "") -> HearModel:
 
 
 def get_scene_embeddings(audio: tf.Tensor | npt.ArrayLike, model: HearModel) -> tf.Tensor:
-    """Give each sound one embedding: what `extract(sound, sample_rate=22050)` gives.
+    """Embed each sound as `extract(sound, sample_rate=22050)` does.
 
     Args:
         audio: float32 tensor or array `(n_sounds, n_samples)`, mono at
@@ -153,7 +153,8 @@ def get_scene_embeddings(audio: tf.Tensor | npt.ArrayLike, model: HearModel) -> 
 
     Raises:
         TypeError, ValueError: audio of another type or shape, or no samples.
-        AudioError: samples that are not finite or far outside [-1, 1].
+        AudioError: samples that are not finite or far outside [-1, 1], or an embedding that
+            is not finite.
 
     Example:
         >>> model = load_model()
@@ -165,13 +166,13 @@ def get_scene_embeddings(audio: tf.Tensor | npt.ArrayLike, model: HearModel) -> 
         segmenter = Segmenter(model.front_end)
         segments = np.concatenate([segmenter.push(samples), segmenter.finish()])
         rows.append(_in_batches(model.embed, segments).mean(axis=0, dtype=np.float64))
-    return tf.constant(_stacked(rows, (model.scene_embedding_size,)), tf.float32)
+    return tf.constant(_stack(rows, (model.scene_embedding_size,)), tf.float32)
 
 
 def get_timestamp_embeddings(
     audio: tf.Tensor | npt.ArrayLike, model: HearModel
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Give each sound an embedding every 46.4 ms.
+    """Embed each sound every 46.4 ms.
 
     Args:
         audio: float32 tensor or array `(n_sounds, n_samples)`, mono at
@@ -186,7 +187,8 @@ def get_timestamp_embeddings(
 
     Raises:
         TypeError, ValueError: audio of another type or shape, or no samples.
-        AudioError: samples that are not finite or far outside [-1, 1].
+        AudioError: samples that are not finite or far outside [-1, 1], or an embedding that
+            is not finite.
 
     Example:
         >>> model = load_model()
@@ -201,7 +203,7 @@ def get_timestamp_embeddings(
     shape = (n_timestamps, model.timestamp_embedding_size)
     rows = [model.embed_timestamps(model.log_mel(samples)) for samples in sounds]
     timestamps = np.tile(model.timestamps_ms(n_timestamps), (len(sounds), 1))
-    return tf.constant(_stacked(rows, shape), tf.float32), tf.constant(timestamps, tf.float64)
+    return tf.constant(_stack(rows, shape), tf.float32), tf.constant(timestamps, tf.float64)
 
 
 def _sounds(audio: tf.Tensor | npt.ArrayLike, model: HearModel) -> npt.NDArray[np.float32]:
@@ -222,15 +224,14 @@ def _sounds(audio: tf.Tensor | npt.ArrayLike, model: HearModel) -> npt.NDArray[n
     rate = model.sample_rate
     for number, samples in enumerate(audio):
         try:
-            blocks = list(read_array(samples, Clip(), sample_rate=rate, target_rate=rate))
+            rows.append(open_array(samples, sample_rate=rate, target_rate=rate).read())
         except AudioError as error:
             raise AudioError(error.code, error.message, f"sound {number}") from None
-        rows.append(np.concatenate(blocks))
-    return _stacked(rows, audio.shape[1:])
+    return _stack(rows, audio.shape[1:])
 
 
 def _function_of_overlapping(model: keras.Model, hop: int) -> Callable[..., tf.Tensor]:
-    """Return a function: float32 `(n_frames, n_mels)`, cut each `hop` frames, to embeddings."""
+    """Return a function that cuts float32 `(n_frames, n_mels)` each `hop` frames and embeds."""
     segment_frames, n_mels = model.input_shape[1:]
 
     @tf.function(input_signature=[tf.TensorSpec((None, n_mels), tf.float32)])
@@ -245,7 +246,7 @@ def _function_of_overlapping(model: keras.Model, hop: int) -> Callable[..., tf.T
 def _in_batches(
     function: Callable[..., tf.Tensor], rows: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Apply a function to so many rows at a time that memory stays bounded."""
+    """Apply a function to `_BATCH` rows at a time, so that memory stays bounded."""
     done = [function(tf.constant(rows[start:end])).numpy() for start, end in _spans(len(rows))]
     return np.concatenate(done)
 
@@ -255,5 +256,9 @@ def _spans(count: int) -> list[tuple[int, int]]:
     return [(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH)]
 
 
-def _stacked(rows: list[npt.NDArray[Any]], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _stack(rows: list[npt.NDArray[Any]], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Stack a row of each sound, of this shape also without sounds; refuse what is not finite."""
+    for number, row in enumerate(rows):
+        if not np.isfinite(row).all():
+            raise AudioError("not_finite", NOT_FINITE, f"sound {number}")
     return np.stack(rows) if rows else np.empty((0, *shape), np.float32)

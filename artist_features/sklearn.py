@@ -6,13 +6,16 @@ make_pipeline(Embedder(), StandardScaler(), LogisticRegression()).fit(paths, gen
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from artist_features.extraction.recordings import recordings_in
+from artist_features.extraction.recordings import Model, recordings_in
+
+if TYPE_CHECKING:  # TensorFlow's part of the package is imported when a model is used
+    from artist_features.extraction.extractor import Extractor
 
 
 class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # without type hints
@@ -36,10 +39,10 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # withou
 
     def __init__(
         self,
-        model: Any = "siamese",
+        model: Model = "siamese",
         *,
         n_segments: int | None = None,
-        on_error: str = "raise",
+        on_error: Literal["raise", "nan"] = "raise",
         batch_size: int = 64,
     ) -> None:
         self.model = model
@@ -88,14 +91,16 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # withou
                     f"X has shape {values.shape}; allowed is one column of paths, (n,) or (n, 1)."
                 )
             X = values[:, 0].tolist()
-        return self._extractor().extract(X, n_segments=self.n_segments, on_error=self.on_error)
+        recordings: Any = X  # any iterable, which mypy would take a single text for, too
+        extractor = self._extractor()
+        return extractor.extract(recordings, n_segments=self.n_segments, on_error=self.on_error)
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Return the names of the columns, object `(n_features_out_,)`: "embedding0", ..."""
         n = self.n_features_out_
         return np.array([f"embedding{number}" for number in range(n)], object)
 
-    def _extractor(self) -> Any:
+    def _extractor(self) -> "Extractor":
         from artist_features.extraction.extractor import Extractor
 
         return Extractor(self.model, batch_size=self.batch_size)

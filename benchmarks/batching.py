@@ -9,7 +9,7 @@ from decode_paths import Paths
 from jobs import job_elsewhere
 from measure import Figure, interleaved, n_cores
 
-from artist_features.extraction import pipeline
+from artist_features.extraction import batching
 
 BATCH_SIZES = (16, 64, 256)
 AHEAD = (1, 2, 4)
@@ -111,12 +111,12 @@ def _row(name, rounds, default, n_files):
 
 @contextlib.contextmanager
 def _reading_ahead(n_batches):
-    kept = pipeline._PREFETCH_BATCHES
-    pipeline._PREFETCH_BATCHES = n_batches
+    kept = batching._PREFETCH_BATCHES
+    batching._PREFETCH_BATCHES = n_batches
     try:
         yield
     finally:
-        pipeline._PREFETCH_BATCHES = kept
+        batching._PREFETCH_BATCHES = kept
 
 
 def _read(paths, dtype, convert=False):

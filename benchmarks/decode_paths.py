@@ -19,10 +19,10 @@ from measure import device, interleaved, n_cores, progress, seconds
 from run import default_model
 from throughput import decode_only, decode_pool, mixed_order
 
+from artist_features.extraction.batching import embed_events, inference_function
 from artist_features.extraction.decode import Source, decode_segments
+from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.pipeline import embed_events, inference_function
-from artist_features.extraction.workers import DecodePool
 
 _BATCH_SIZES = (16, 64, 160)
 _PREFETCH_BATCHES = 2  # as the package
@@ -51,11 +51,15 @@ class Paths:
         sources = [Source(path) for path in self._files]
         rows = [None] * len(sources)
         with DecodePool(sources, self._front_end, n_workers, isolated) as events:
-            for index, embedding, _, error in embed_events(
-                events, embed, self._front_end.segment_samples, batch_size, True, Counter()
+            for result in embed_events(
+                events,
+                embed,
+                segment_samples=self._front_end.segment_samples,
+                n_rows=batch_size,
+                timing=Counter(),
             ):
-                assert error is None
-                rows[index] = embedding
+                assert result.error is None
+                rows[result.index] = result.embedding
         return np.stack(rows)
 
     def through_map(self, n_workers=None, batch_size=64):
@@ -88,8 +92,7 @@ class Paths:
         return sums / counts
 
     def _segments(self, index):
-        *parts, _ = decode_segments(Source(self._files[index]), self._front_end)
-        return np.concatenate(parts)
+        return np.concatenate(list(decode_segments(Source(self._files[index]), self._front_end)))
 
     def decode_alone(self, pool):
         """The yardstick: decode, mix and resample in a pool, keep nothing."""

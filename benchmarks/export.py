@@ -16,11 +16,11 @@ from recordings import Library
 
 from artist_features.export import FORMATS, export_model
 from artist_features.export.check import compare
-from artist_features.export.onnx_file import run_onnx
-from artist_features.export.saved_model import run_saved_model
-from artist_features.export.tflite_file import run_tflite
+from artist_features.export.exporter import run_saved_model
+from artist_features.export.onnx import run_onnx
+from artist_features.export.tflite import run_tflite
+from artist_features.extraction.batching import inference_function
 from artist_features.extraction.decode import Source, decode_segments
-from artist_features.extraction.pipeline import inference_function
 from artist_features.signal.decoders import Span
 from artist_features.zoo.registry import load_model, read_model
 
@@ -39,7 +39,7 @@ def real_segments(place, front_end, n_recordings):
     for recording in chosen:
         start = max(0.0, recording.seconds / 2 - _FROM_EACH_S)
         source = Source(recording.path, span=Span(start, _FROM_EACH_S))
-        segments += [item for item in decode_segments(source, front_end) if hasattr(item, "shape")]
+        segments += decode_segments(source, front_end)
     return np.concatenate(segments), len(chosen)
 
 

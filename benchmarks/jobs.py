@@ -16,6 +16,7 @@ from turns import answer, helper
 
 from artist_features.extraction import job
 from artist_features.extraction.decode import Source
+from artist_features.extraction.inputs import NamedPaths
 from artist_features.extraction.outputs import open_output
 
 
@@ -33,19 +34,21 @@ def run_job(paths, extractor, *, n_segments=None, on_row=None):
     """
     folder = Path(tempfile.mkdtemp(prefix="artist_features_bulk_"))
     try:
-        writer = open_output(folder / "rows", dim=extractor.embedding_dim, made_with={})
-        try:
-            tally = job.survey(paths, writer)
-            job.run(
-                paths,
-                writer,
-                extractor,
-                tally,
-                make_source=lambda path: Source(path, n_sampled=n_segments),
-                on_row=on_row,
-            )
-        finally:
-            writer.close()
+        with NamedPaths() as named:
+            options = {"dim": extractor.embedding_dim, "made_with": {}}
+            output = open_output(folder / "rows", named, **options)
+            try:
+                tally = job.survey(paths, output, named)
+                job.run(
+                    named,
+                    output,
+                    extractor,
+                    tally,
+                    make_source=lambda path: Source(path, n_sampled=n_segments),
+                    on_row=on_row,
+                )
+            finally:
+                output.close()
         if tally.n_failed or tally.made.total() != len(paths):
             raise RuntimeError(f"{tally.n_failed} of {len(paths)} files failed: {tally.made}")
     finally:

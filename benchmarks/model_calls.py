@@ -58,7 +58,7 @@ def measure(model, n_calls, n_rows, n_threads):
 
     tf.config.threading.set_intra_op_parallelism_threads(n_threads)
     from artist_features import load_model
-    from artist_features.extraction.pipeline import inference_function
+    from artist_features.extraction.batching import inference_function
 
     embed = inference_function(load_model(model), n_rows)
     rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from measure import Figure, interleaved
 from segment_sampling import cosines
 
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.audio import Clip, read_file
+from artist_features.signal.stream import open_file
 
 QUALITIES = ("QQ", "LQ", "MQ", "HQ", "VHQ")  # the package takes HQ
 _BEST = "VHQ"
@@ -68,7 +68,7 @@ def table(paths, model, repeats):
 def _decoded(path):
     """Return (sample rate, mono blocks at that rate) of a file."""
     own = soundfile.info(path).samplerate
-    return own, [block.copy() for block in read_file(path, Clip(), target_rate=own)]
+    return own, [block.copy() for block in open_file(path, target_rate=own)]
 
 
 def _resampled(blocks, own, rate, quality):

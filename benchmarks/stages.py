@@ -44,8 +44,8 @@ def table(files, model, repeats):
 
 
 def _measure(groups, model, repeats):
+    from artist_features.extraction.batching import inference_function
     from artist_features.extraction.extractor import Extractor
-    from artist_features.extraction.pipeline import inference_function
 
     extractor = Extractor(model)
     embed = inference_function(extractor.model)
@@ -64,19 +64,16 @@ def _measure(groups, model, repeats):
 
 def _variants(paths, extractor, embed):
     from artist_features.extraction.decode import Source, decode_segments
-    from artist_features.signal.audio import Clip, read_file
     from artist_features.signal.containers import identify
-    from artist_features.signal.decoders import WHOLE, decode_soundfile
+    from artist_features.signal.decoders import WHOLE, SoundFileDecoder
+    from artist_features.signal.stream import open_file
 
     front_end = extractor.front_end
     rates, segments = {}, {}
     for path in paths:
-        clip = Clip()
-        for _ in read_file(path, clip, target_rate=front_end.sample_rate):
-            continue
-        rates[path] = clip.sample_rate
-        *parts, _ = decode_segments(Source(path), front_end)
-        segments[path] = np.concatenate(parts)
+        with open_file(path, target_rate=front_end.sample_rate) as stream:
+            rates[path] = stream.sample_rate
+        segments[path] = np.concatenate(list(decode_segments(Source(path), front_end)))
     # one batch of many files, as the pipeline does it
     rows = np.concatenate(list(segments.values()))
     batches = [
@@ -88,13 +85,13 @@ def _variants(paths, extractor, embed):
         for path in paths:
             fd = os.open(path, os.O_RDONLY)
             container = identify(fd, os.fstat(fd).st_size, path)
-            for _ in decode_soundfile(fd, container, path, WHOLE):
+            for _ in SoundFileDecoder(fd, container, path).blocks(WHOLE):
                 continue
             os.close(fd)
 
     def read(target_rate):
         for path in paths:
-            for _ in read_file(path, Clip(), target_rate=target_rate or rates[path]):
+            for _ in open_file(path, target_rate=target_rate or rates[path]):
                 continue
 
     def segment():

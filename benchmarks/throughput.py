@@ -10,7 +10,7 @@ import numpy as np
 from measure import at_least, at_most, interleaved, n_cores
 
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.audio import Clip, read_file
+from artist_features.signal.stream import open_file
 
 _LIMIT_OVER_DECODING = 1.6
 _LIMIT_FASTER_THAN_BY_HAND = 4.0
@@ -25,7 +25,7 @@ def mixed_order(files):
 
 def decode_only(path, target_rate):
     """Decode, mix and resample one file; keep nothing; return the number of samples."""
-    return sum(len(block) for block in read_file(path, Clip(), target_rate=target_rate))
+    return sum(len(block) for block in open_file(path, target_rate=target_rate))
 
 
 def decode_pool(kind, n_workers):

@@ -22,10 +22,9 @@ from measure import at_least, device
 
 from artist_features.config import FrontEnd
 from artist_features.training import data
-from artist_features.training.batches import Batches
 from artist_features.training.learner import Learner
 from artist_features.training.recipes import RECIPES
-from artist_features.training.sampling import Sampler
+from artist_features.training.sampling import AudioBatches, Sampler
 from artist_features.training.strategy import make_strategy
 from artist_features.zoo.registry import load_model
 
@@ -34,7 +33,9 @@ def main():
     args = parse_args()
     with tempfile.TemporaryDirectory() as folder:
         manifest = args.manifest or synthetic(Path(folder) / "music")
-        found = data.load([manifest], args.cache or Path(folder) / "cache", FrontEnd())
+        found = data.load(
+            data.read_splits([manifest]), args.cache or Path(folder) / "cache", FrontEnd()
+        )
         figure = measure(found, args)
     print(f"{device()}\n")
     print("| figure | measured | target |\n|---|---|---|")
@@ -71,10 +72,14 @@ def measure(found, args):
     """Take turns; return the ratio of the median rates as a `Figure`."""
     recipe = RECIPES["default"]
     sampler = Sampler(
-        found.by_artist, found.free, n_anchors=recipe.n_anchors["siamese"], n_free=recipe.n_free
+        found.by_artist,
+        found.training,
+        n_anchors=recipe.n_anchors["siamese"],
+        n_unlabelled=recipe.n_free,
     )
     n_samples = FrontEnd().segment_samples
-    batches = Batches(found.cache, sampler, recipe.augmentation, found.free, n_samples, seed=0)
+    tracks = found.training
+    batches = AudioBatches(found.cache, sampler, recipe.augmentation, tracks, n_samples, seed=0)
     learner = Learner(
         "siamese",
         recipe,

@@ -33,8 +33,8 @@ def main(argv=None):
         rows = list(csv.DictReader(file))
     segments, labels = [], []
     for row in rows:
-        *blocks, _ = decode_segments(Source(str(args.clips.parent / row["file"])), front_end)
-        segments += [segment for block in blocks for segment in block]
+        stream = decode_segments(Source(str(args.clips.parent / row["file"])), front_end)
+        segments += [segment for block in stream for segment in block]
         labels += [int(row["quadrant"])] * (len(segments) - len(labels))
     order = np.random.default_rng(0).permutation(len(segments))
     waveforms = np.stack(segments)[order, :, None]

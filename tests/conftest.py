@@ -71,6 +71,14 @@ def tiny_folder(tmp_path_factory):
     return path
 
 
+def read_audio(path, target_rate=22050, **options):
+    """Read a file; return (mono samples, `AudioStream`)."""
+    from artist_features.signal.stream import open_file
+
+    with open_file(path, target_rate=target_rate, **options) as stream:
+        return stream.read(), stream
+
+
 def music(seconds=7.0, sample_rate=SAMPLE_RATE, n_channels=2, seed=0):
     """Return a few decaying notes over soft noise, float32 `(n, n_channels)`."""
     rng = np.random.default_rng(seed)

@@ -200,8 +200,7 @@ def _check_error(error, folder):
 def check(folder, kind, good, weights):
     """Load a mutant; return (outcome, card if its graph is another one, else None)."""
     try:
-        card = model_folder.read_card(folder)
-        found = model_folder.read_weights(folder, card)
+        card, found = model_folder.read_folder(folder)
     except WeightsError as error:
         _check_error(error, folder)
         return error.code, None
@@ -223,8 +222,7 @@ def check(folder, kind, good, weights):
 
 def load(folder, work, kind, seed, first, last):
     files = {name: (folder / name).read_bytes() for name in model_folder.FILES}
-    good = model_folder.read_card(folder)
-    weights = model_folder.read_weights(folder, good)
+    good, weights = model_folder.read_folder(folder)
     target, progress = work / "mutant", os.open(work / "number", os.O_CREAT | os.O_WRONLY)
     shutil.copytree(folder, target, dirs_exist_ok=True)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -263,9 +261,9 @@ def build(folder, work, kind, seed, *numbers):
         for name, data in mutant(files, kind, seed, number, work).items():
             (work / "mutant" / name).write_bytes(data)
         (work / "number").write_text(str(number))
-        card = model_folder.read_card(work / "mutant")
+        card, weights = model_folder.read_folder(work / "mutant")
         signal.alarm(60)
-        model = model_folder.build(card, model_folder.read_weights(work / "mutant", card))
+        model = model_folder.build(card, weights)
         found = model(noise[: card.front_end.segment_samples][None, :, None]).numpy()
         signal.alarm(0)
         assert found.shape == (1, card.embedding_dim)

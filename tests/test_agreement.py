@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from artist_features.metrics.agreement import agreement, side_by_side, standardised
+from artist_features.metrics import agreement, side_by_side, standardised
 
 
 @pytest.fixture

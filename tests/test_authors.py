@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -51,15 +52,7 @@ def authors_file(tmp_path):
 @pytest.mark.parametrize(
     ("file_name", "n_artists", "root", "first", "kind", "name", "artists"),
     [
-        (
-            "model_siamese_500.h5",
-            None,
-            "model_weights",
-            1,
-            "siamese",
-            "model_siamese_500",
-            "unknown",
-        ),
+        ("siamese_500.h5", None, "model_weights", 1, "siamese", "siamese_500", "unknown"),
         ("model_basic_1000.h5", 700, "model_weights", 1, "basic", "model_basic_1000", 700),
         ("weights.h5", 2, "/", 8, "basic", "weights", 2),  # save_weights, second model built
         ("_caf\u00e9 (1).h5", None, "/", 1, "siamese", "caf___1_", "unknown"),
@@ -114,27 +107,12 @@ def external(group, name, old, outside):
     group[name] = h5py.ExternalLink(str(outside), "x")
 
 
-def external_data(group, name, old, outside):
-    where = [(str(outside), 0, h5py.h5f.UNLIMITED)]
-    group.create_dataset(name, old.shape, "float32", external=where)
-
-
 def soft(group, name, old, outside):
     group[name] = h5py.SoftLink("/model_weights/conv1d_2/conv1d_2/kernel:0")
 
 
-def virtual(group, name, old, outside):
-    layout = h5py.VirtualLayout(old.shape, "float32")
-    layout[:] = h5py.VirtualSource(str(outside), "x", old.shape)
-    group.create_virtual_dataset(name, layout)
-
-
 def compressed(group, name, old, outside):
     group.create_dataset(name, data=old, compression="gzip")
-
-
-def claimed(group, name, old, outside):
-    group.create_dataset(name, (1 << 34,), "float32")
 
 
 def linked_root(file, outside):
@@ -169,14 +147,23 @@ def sixth_layer(file, outside):
     file["model_weights/conv1d_6/conv1d_6/kernel:0"] = np.ones(3)
 
 
-FIRST = ("conv1d_1", "kernel:0")
+def without(name):
+    return lambda file, outside: file.__delitem__(name)
+
+
+def to_nan(array):
+    return array * np.nan
+
+
+def nothing(group, name, old, outside):
+    """Leave out an array."""
+
+
+FIRST, VARIANCE = ("conv1d_1", "kernel:0"), ("batch_normalization_3", "moving_variance:0")
 CASES = [
     (76, change_array(*FIRST, external), "damaged", r"'kernel:0' is a link \(external\)"),
     (76, change_array(*FIRST, soft), "damaged", r"'kernel:0' is a link \(soft\)"),
-    (76, change_array(*FIRST, external_data), "damaged", "points to another file"),
-    (76, change_array(*FIRST, virtual), "damaged", "points to another file"),
     (76, change_array(*FIRST, compressed), "damaged", "chunked or compressed"),
-    (76, change_array(*FIRST, claimed), "damaged", "stores 0 of 68719476736 bytes"),
     (76, linked_root, "damaged", r"'model_weights' is a link \(external\)"),
     (78, array_for_root, "damaged", "is not a group"),
     (78, array_for_layer, "damaged", "conv1d_1/conv1d_1' is not a group"),
@@ -184,36 +171,16 @@ CASES = [
     (79, change_array(*FIRST, stored(lambda a: a.T)), "incompatible", r"\(128, 128, 4\); needed"),
     (79, change_array(*FIRST, stored(np.float64)), "incompatible", "is float64"),
     (79, change_array(*FIRST, stored(np.zeros_like)), "incompatible", "conv1d_1 kernel is all ze"),
+    (79, change_array("conv1d_5", "bias:0", stored(to_nan)), "incompatible", "bias has 256 NaN"),
     (
         79,
-        change_array("conv1d_5", "bias:0", stored(lambda a: a * np.nan)),
+        change_array(*VARIANCE, stored(np.negative)),
         "incompatible",
-        "conv1d_5 bias has 256 NaN",
+        "3 moving variance has a neg",
     ),
-    (
-        79,
-        change_array("batch_normalization_3", "moving_variance:0", stored(np.negative)),
-        "incompatible",
-        "batch_normalization_3 moving variance has a negative value",
-    ),
-    (
-        79,
-        change_array("conv1d_3", "bias:0", lambda *_: None),
-        "incompatible",
-        "array conv1d_3/bias:0 is missing",
-    ),
-    (
-        79,
-        lambda file, outside: file.__delitem__("model_weights/conv1d_4"),
-        "incompatible",
-        "has 4 conv1d layers; the authors' network has 5",
-    ),
-    (
-        79,
-        lambda file, outside: file.__delitem__("model_weights"),
-        "incompatible",
-        "has 0 conv1d layers",
-    ),
+    (79, change_array("conv1d_3", "bias:0", nothing), "incompatible", "conv1d_3/bias:0 is missing"),
+    (79, without("model_weights/conv1d_4"), "incompatible", "has 4 conv1d layers; .* has 5"),
+    (79, without("model_weights"), "incompatible", "has 0 conv1d layers"),
     (79, sixth_layer, "incompatible", "has 6 conv1d layers; the authors' network has 5"),
     (79, dense_of_one_axis, "incompatible", r"dense_1 kernel is \(256,\); needed is \(256, n_art"),
     (79, dense_without_kernel, "incompatible", "array dense_1/kernel:0 is missing"),
@@ -249,29 +216,20 @@ def test_fault_is_refused_by_name(authors_file, tmp_path, change, code, match):
         (b"<!DOCTYPE html>", "damaged", "15 bytes, starts with b'<!DOCTYPE html>'"),
         (b"PK\x03\x04" + bytes(100), "damaged", "not an HDF5 file"),
         (b"\x89HDF\r\n\x1a\n" + bytes(5000), "damaged", "not a readable HDF5 file"),
+        (slice(300_000), "damaged", "not a readable HDF5 file .*truncated"),
+        (Path.mkdir, "damaged", "is not a regular file"),
     ],
-    ids=["missing", "empty", "html", "zip", "header-only"],
+    ids=["missing", "empty", "html", "zip", "header-only", "cut", "folder"],
 )
-def test_row74_not_hdf5(tmp_path, data, code, match):
+def test_row74_not_hdf5(authors_file, tmp_path, data, code, match):
     path = tmp_path / "model.h5"
-    if data is not None:
-        path.write_bytes(data)
+    if callable(data):
+        data(path)
+    elif data is not None:
+        path.write_bytes(authors_file.read_bytes()[data] if isinstance(data, slice) else data)
     with pytest.raises(WeightsError, match=match) as caught:
         import_authors(path, tmp_path / "out")
     assert caught.value.code == code
-
-
-def test_row74_cut_file(authors_file, tmp_path):
-    authors_file.write_bytes(authors_file.read_bytes()[:300_000])
-    with pytest.raises(WeightsError, match=r"not a readable HDF5 file .*truncated") as caught:
-        import_authors(authors_file, tmp_path / "out")
-    assert caught.value.code == "damaged"
-
-
-def test_folder_instead_of_a_file(tmp_path):
-    with pytest.raises(WeightsError, match="is not a regular file") as caught:
-        import_authors(tmp_path, tmp_path / "out")
-    assert caught.value.code == "damaged"
 
 
 # the authors' own file against arrays computed by others (contract, section 7)

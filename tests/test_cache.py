@@ -47,7 +47,7 @@ def test_tracks_keep_their_order_and_bad_ones_are_empty(paths, folder):
 
 def test_second_build_decodes_nothing(paths, folder, monkeypatch):
     first = AudioCache.build(paths[::2], folder, RATE)
-    monkeypatch.setattr("artist_features.training.cache.read_file", None)
+    monkeypatch.setattr("artist_features.training.cache.open_file", None)
     again = AudioCache.build(paths[::2], folder, RATE)
     np.testing.assert_array_equal(first.samples, again.samples)
 
@@ -57,7 +57,7 @@ def test_what_failed_is_tried_again(paths, folder, monkeypatch):
         raise AudioError("out_of_memory", "no memory just now.", path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("artist_features.training.cache.read_file", no_memory)
+        patch.setattr("artist_features.training.cache.open_file", no_memory)
         cache = AudioCache.build(paths, folder, RATE)
         assert [error.code for _, error in cache.failures] == ["out_of_memory"] * 3
     cache = AudioCache.build(paths, folder, RATE)

@@ -33,20 +33,13 @@ def library(tmp_path_factory):
     return folder
 
 
+def words_of(*words):
+    return [sys.executable, "-m", "artist_features.cli.main", "extract", *map(str, words)]
+
+
 def start(library, model, out, *options, before=(), **streams):
-    words = [
-        *before,
-        sys.executable,
-        "-m",
-        "artist_features.cli.main",
-        "extract",
-        library,
-        "-o",
-        out,
-    ]
-    words += ["--model", model, *options]
     return subprocess.Popen(
-        [str(word) for word in words],
+        [*before, *words_of(library, "-o", out, "--model", model, *options)],
         text=True,
         start_new_session=True,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
@@ -85,9 +78,9 @@ def _has_rows(out):
     return (out / ".journal").exists() and (out / ".journal").stat().st_size > 0
 
 
-def journal_grows(out, process, n_bytes):
+def journal_grows(out, process):
     deadline = time.monotonic() + 100
-    while not (out / ".journal").exists() or (out / ".journal").stat().st_size < n_bytes:
+    while not _has_rows(out):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -105,12 +98,13 @@ def test_the_unbroken_job_has_a_row_for_every_file(unbroken):
     assert [path for path, status, _ in unbroken if status != "ok"] == [unbroken[-1][0]]
 
 
+@pytest.mark.parametrize("n_kills", [1, pytest.param(5, marks=pytest.mark.nightly)])
 def test_row_50_killed_at_any_time_it_ends_as_an_unbroken_one(
-    library, tiny_folder, tmp_path, unbroken
+    n_kills, library, tiny_folder, tmp_path, unbroken
 ):
-    """Five kills in one job, at random times after the first row."""
+    """Killed at random times after the first row, and a power loss on top."""
     out, rng, sizes = tmp_path / "out", random.Random(0), []
-    for number in range(5):
+    for number in range(n_kills):
         process = start(library, tiny_folder, out)
         while process.poll() is None and not _has_rows(out):
             time.sleep(0.005)
@@ -118,7 +112,7 @@ def test_row_50_killed_at_any_time_it_ends_as_an_unbroken_one(
         process.send_signal(signal.SIGKILL)  # the last ones may find the job done
         process.communicate()
         sizes.append(len(rows(out)))
-        if number == 1 and _has_rows(out):  # a power loss on top: half a record
+        if number == 0 and _has_rows(out):  # half a record
             with open(out / ".journal", "ab") as journal:
                 journal.write(b"AFr1 half a record")
     finish(library, tiny_folder, out)
@@ -130,14 +124,19 @@ def test_row_50_killed_at_any_time_it_ends_as_an_unbroken_one(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 143, marks=pytest.mark.nightly),
+    ],
 )
 def test_rows_51_52_a_signal_to_the_group_commits_and_ends(
     number, code, library, tiny_folder, tmp_path, unbroken
 ):
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
-    journal_grows(out, process, 1)
+    journal_grows(out, process)
     begun = time.monotonic()
     os.killpg(process.pid, number)
     _, said = process.communicate(timeout=20)
@@ -151,7 +150,10 @@ def test_rows_51_52_a_signal_to_the_group_commits_and_ends(
     assert_same(whole_rows(out), unbroken)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.nightly)],
+)
 def test_rows_51_52_a_signal_while_nothing_is_decoded(number, code, library, tiny_folder, tmp_path):
     """The decoders hang, and what was finished before is kept."""
     hang = "import soundfile, time\nsoundfile.SoundFile.read = lambda *_, **__: time.sleep(600)"
@@ -161,7 +163,7 @@ def test_rows_51_52_a_signal_while_nothing_is_decoded(number, code, library, tin
     listing = tmp_path / "list.txt"
     listing.write_text(f"{library / 'bad.mp3'}\n{library / '00.flac'}\n")
     process = start(f"@{listing}", tiny_folder, out, env={**os.environ, "PYTHONPATH": str(site)})
-    journal_grows(out, process, 1)  # the bad one
+    journal_grows(out, process)  # the bad one
     begun = time.monotonic()
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
@@ -173,7 +175,7 @@ def test_rows_51_52_a_signal_while_nothing_is_decoded(number, code, library, tin
 def test_row_51_a_second_signal_ends_it_at_once(library, tiny_folder, tmp_path, unbroken):
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
-    journal_grows(out, process, 1)
+    journal_grows(out, process)
     for _ in range(20):
         process.send_signal(signal.SIGINT)
         time.sleep(0.002)
@@ -187,7 +189,7 @@ def test_row_54_an_output_that_takes_no_more_half_way(library, tiny_folder, tmp_
     """A folder that takes no more shards: the rows are in the journal, and come later."""
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
-    journal_grows(out, process, 1)
+    journal_grows(out, process)
     blocker = out / "part-00000.parquet"  # root may write anywhere, but not over a folder
     blocker.mkdir()
     _, said = process.communicate(timeout=200)
@@ -203,7 +205,7 @@ def test_row_54_an_output_that_takes_no_more_half_way(library, tiny_folder, tmp_
 def test_row_56_two_jobs_in_one_folder(library, tiny_folder, tmp_path):
     out = tmp_path / "out"
     first = start(library, tiny_folder, out)
-    journal_grows(out, first, 1)
+    journal_grows(out, first)
     first.send_signal(signal.SIGSTOP)  # or it may be done before the second has started
     try:
         said = finish(library, tiny_folder, out, code=2)
@@ -254,17 +256,6 @@ def test_parts_that_are_none(text, library, tmp_path, capsys):
     assert "allowed is I/N" in capsys.readouterr().err
 
 
-def test_a_report_that_cannot_be_written_is_told_first(library, tmp_path, capsys):
-    words = ["extract", str(library), "-o", str(tmp_path / "o")]
-    assert main([*words, "--report", str(tmp_path / "none" / "r.json")]) == 2
-    assert "report cannot be written there" in capsys.readouterr().err
-    assert not (tmp_path / "o").exists()
-
-
-def words_of(*words):
-    return [sys.executable, "-m", "artist_features.cli.main", "extract", *map(str, words)]
-
-
 def test_lists_that_can_be_read_only_once(library, tiny_folder, tmp_path):
     names = "\n".join(str(library / f"{n:02d}.flac") for n in range(3))
     words = words_of("@/dev/stdin", "--model", tiny_folder, "-o", tmp_path / "out.npz")
@@ -278,7 +269,8 @@ def test_reports_replace_only_reports(library, tiny_folder, tmp_path, capsys):
     common = ["extract", str(song), "-o", str(out), "--model", str(tiny_folder), "--report"]
     recording = song.read_bytes()
     os.symlink(tmp_path / "elsewhere", tmp_path / "link")
-    for place in (song, out, tmp_path / "link", tmp_path, "/dev/null"):
+    nowhere = tmp_path / "none" / "r.json"
+    for place in (song, out, tmp_path / "link", tmp_path, "/dev/null", nowhere):
         assert main([*common, str(place)]) == 2
         assert "report" in capsys.readouterr().err
     assert song.read_bytes() == recording
@@ -321,11 +313,12 @@ def test_row_54_a_disk_that_is_full_keeps_what_is_finished(
     assert_same(whole_rows(out), unbroken)
 
 
+@pytest.mark.nightly
 def test_a_folder_that_becomes_read_only_on_the_way(library, tiny_folder, tmp_path, unbroken):
     out = tmp_path / "out"
     out.mkdir()
     process = start(library, tiny_folder, out, "--batch-size", "8", before=_without_all_rights())
-    journal_grows(out, process, 1)
+    journal_grows(out, process)
     out.chmod(0o555)
     _, said = process.communicate(timeout=100)
     assert process.returncode == 2, said
@@ -347,24 +340,24 @@ def _without_all_rights():
     return command
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGHUP, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)]
+)
 def test_ignored_signals_stay_ignored(number, library, tiny_folder, tmp_path):
     """As under nohup."""
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        words_of(library, "-o", out, "--model", tiny_folder),
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
-    )
-    journal_grows(out, process, 1)
+    ignore = {"preexec_fn": lambda: signal.signal(number, signal.SIG_IGN)}
+    process = start(library, tiny_folder, out, **ignore)
+    journal_grows(out, process)
     process.send_signal(number)
     _, said = process.communicate(timeout=200)
     assert process.returncode == 1, said
     assert len(rows(out)) == N_FILES
 
 
-@pytest.mark.parametrize("delay", [0.3, 0.6, 1.0, 1.6])
+@pytest.mark.parametrize(
+    "delay", [1.0, *(pytest.param(s, marks=pytest.mark.nightly) for s in (0.3, 0.6, 1.6))]
+)
 def test_a_signal_at_the_start_ends_it_without_a_traceback(delay, library, tiny_folder, tmp_path):
     process = start(library, tiny_folder, tmp_path / "out")
     time.sleep(delay)
@@ -378,10 +371,7 @@ def test_with_closed_streams_no_file_becomes_one_of_them(library, tiny_folder, t
     out = tmp_path / "out"
     command = " ".join(words_of(library, "-o", out, "--model", tiny_folder)) + " <&- >&- 2>&-"
     process = subprocess.Popen(["sh", "-c", f"exec {command}"])
-    deadline = time.monotonic() + 100
-    while not (out / ".journal").exists() or not (out / ".journal").stat().st_size:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    journal_grows(out, process)
     streams = [os.readlink(f"/proc/{process.pid}/fd/{n}") for n in range(3)]
     assert streams == ["/dev/null"] * 3
     assert process.wait(200) == 1

@@ -15,8 +15,7 @@ from conftest import music, write_audio
 
 from artist_features.cli.main import main
 from artist_features.errors import AudioError, ClusterError
-from artist_features.extraction import cluster, cluster_connection, cluster_worker
-from artist_features.extraction.cluster_connection import plan_actors
+from artist_features.extraction import cluster, cluster_worker
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.signal.decoders import Span
@@ -31,7 +30,7 @@ N_SONGS = 10
 def ray():
     """A cluster of two CPUs, which is the caller's."""
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
-    ray = cluster_connection.import_ray()
+    ray = cluster.import_ray()
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
@@ -142,7 +141,7 @@ def test_paths_are_made_whole_for_other_machines(monkeypatch, tmp_path):
 def test_a_cluster_is_shared_out(nodes, n_workers, plan):
     nodes = [{"Alive": True, "Resources": node} for node in nodes]
     nodes.append({"Alive": False, "Resources": {"CPU": 1, "GPU": 8}})
-    assert tuple(vars(plan_actors(nodes, n_workers)).values()) == plan
+    assert cluster.plan_actors(nodes, n_workers) == plan
 
 
 @pytest.fixture
@@ -297,7 +296,7 @@ def killer(flag, name, error=None):
     return Killer
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_actor_that_is_killed_costs_nothing(
     ray, sources, tiny_folder, tmp_path, expected, monkeypatch
 ):
@@ -307,7 +306,7 @@ def test_an_actor_that_is_killed_costs_nothing(
     assert_same(found, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_file_that_kills_its_actor_costs_itself(ray, sources, tiny_folder, expected, monkeypatch):
     monkeypatch.setattr(cluster, "Embedder", killer(None, "4"))
     monkeypatch.setattr(cluster, "WINDOW", 9)  # two windows, of which the second is clean
@@ -319,7 +318,7 @@ def test_a_file_that_kills_its_actor_costs_itself(ray, sources, tiny_folder, exp
     assert "three times" in str(found["4.flac"].error)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_actors_that_never_work_end_the_job(ray, sources, tiny_folder, monkeypatch):
     extractor = cluster.ClusterExtractor(tiny_folder)
     monkeypatch.setattr(cluster, "Embedder", killer(None, "", ValueError("always")))
@@ -341,7 +340,7 @@ def start(library, model, out):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_job_that_was_ended_goes_on(number, library, tiny_folder, tmp_path, expected):
     """A cluster of the command's own: it ends with the job, in order or not."""
@@ -372,7 +371,7 @@ def test_a_job_that_was_ended_goes_on(number, library, tiny_folder, tmp_path, ex
             np.testing.assert_allclose(row["embedding"], expected[name].embedding, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_uris_of_a_server_are_read_by_the_actors(ray, library, tiny_folder, expected):
     import functools
     import http.server

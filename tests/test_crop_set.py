@@ -10,9 +10,13 @@ from training_data import SPLITS, write_data_set
 from artist_features.cli.main import main
 from artist_features.errors import ManifestError, OutputError
 from artist_features.training.cache import AudioCache
-from artist_features.training.crop_batches import CropBatches
-from artist_features.training.crop_set import BLOCK, CropSet
-from artist_features.training.stress import StressCrops, track_weights
+from artist_features.training.targets import (
+    BLOCK,
+    CropBatches,
+    CropSet,
+    StressCrops,
+    track_weights,
+)
 from artist_features.zoo import folder as model_folder
 
 SECONDS = 30
@@ -140,7 +144,7 @@ def test_a_set_of_something_else_is_refused(tmp_path):
 
 def test_batches_hold_what_the_plan_says(tmp_path):
     crops = CropSet(write_set(tmp_path / "set"))
-    batches = CropBatches(crops, n_anchors=4, n_free=6, positives=True, seed=1)
+    batches = CropBatches(crops, n_anchors=4, n_unlabelled=6, positives=True, seed=1)
     assert batches.artists == ["banda", "bandb", "bandc", "bandd"]
     log_mel, labels, one, two = batches.read(3)
     assert (log_mel.shape, one.shape, two.shape) == ((14, 129, 128), (14, 6), (14, 4))

@@ -32,7 +32,7 @@ N_ARTISTS = 10  # two genres with artists enough for five folds
 MARK = re.compile(r"<!-- parsed only: ([^\n]+?) -->\s*\Z")
 # (run, parsed only) blocks: a block that stops running is to be seen here
 BLOCKS = {
-    "README.md": (9, 8),
+    "README.md": (5, 0),
     "docs/bulk.md": (4, 1),
     "docs/clusters.md": (3, 2),
     "docs/elsewhere.md": (0, 3),

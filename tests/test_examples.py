@@ -29,7 +29,7 @@ def test_extract_one_file(tmp_path):
     assert "3 segments of 3 s" in output
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fine_tune_learns_and_its_model_loads_in_plain_keras(tmp_path):
     rows = ["file,quadrant"]
     for number in range(8):
@@ -92,7 +92,7 @@ def test_genre_transfer_of_a_folder(tmp_path):
     assert re.search(r"SVM: \S+ \(.*\n  calm: \S+\n  wild: \S+", output)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_artist_map_of_a_manifest_and_of_its_folder(tmp_path):
     rows = ["file,artist,title"]
     for number, artist in enumerate(["ann", "ann", "bob"]):

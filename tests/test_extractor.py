@@ -1,6 +1,8 @@
 """The one call: the same vector however it is asked for, and errors where they belong."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -280,3 +282,32 @@ def test_many_files_are_compiled_and_agree_with_few(tmp_path, tiny_folder, monke
     many = Extractor(tiny_folder, batch_size=3).extract(paths)
     assert asked == [3]
     np.testing.assert_allclose(many, few, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"), [(None, False), pytest.param("0", True, marks=pytest.mark.nightly)]
+)
+def test_xla_is_quiet_unless_asked(tiny_folder, level, shown):
+    """Its lines come at the first compiled call of a process, and pass TensorFlow's level by."""
+    program = (
+        "import sys, numpy as np\n"
+        "from artist_features.extraction import extractor\n"
+        "extractor.COMPILE_FROM = 2\n"
+        "noise = np.random.default_rng(0).uniform(-0.1, 0.1, 22050 * 4)\n"
+        "extractor.Extractor(sys.argv[1], isolated=False).extract([noise] * 2, 22050)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    if level is not None:
+        environment["TF_CPP_MIN_LOG_LEVEL"] = level
+    done = subprocess.run(
+        [sys.executable, "-c", program, tiny_folder],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    if shown:
+        assert "Compiled cluster using XLA" in done.stderr
+    else:
+        assert done.stderr == ""

@@ -11,14 +11,13 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from conftest import music, write_audio
+from conftest import music, read_audio, write_audio
 
 from artist_features import AudioError
 from artist_features.cli.main import main
 from artist_features.search import Index
 from artist_features.search.lookup import find_query
 from artist_features.search.sources import read_embeddings
-from artist_features.signal.audio import Clip, read_file
 from artist_features.signal.decoders import Span
 
 NO_CACHE = """
@@ -187,16 +186,24 @@ def test_another_backend_is_named_at_once(by, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_forked_child_is_refused(tiny_folder):
-    code = """
+@pytest.mark.parametrize(
+    "before",
+    [
+        "af.extract(wave, 22050, model=sys.argv[1])",
+        "af.models.backbone()(np.zeros((1, 66560, 1), 'float32'))",
+        "import tensorflow as tf; tf.reduce_sum(tf.ones(3))",
+    ],
+    ids=["extract", "network", "tensorflow"],
+)
+def test_a_forked_child_is_refused(tiny_folder, before):
+    code = f"""
 import os, sys, numpy as np, artist_features as af
 wave = np.zeros(22050 * 4, "float32")
-extractor = af.Extractor(sys.argv[1])
-extractor.extract(wave, sample_rate=22050)
+{before}
 child = os.fork()
 if not child:
     try:
-        extractor.extract(wave, sample_rate=22050)
+        af.extract(wave, 22050, model=sys.argv[1])
     except RuntimeError as error:
         os.write(1, str(error).encode())
     os._exit(0)
@@ -256,9 +263,8 @@ def test_companions_of_desktops_are_passed_over_and_counted(tiny_folder, tmp_pat
 
 def durations(path):
     """Return (seconds decoded, flaws) of a file."""
-    clip = Clip()
-    n = sum(len(block) for block in read_file(path, clip, target_rate=22050))
-    return n / 22050, [code for code, _ in clip.flaws]
+    samples, stream = read_audio(path)
+    return len(samples) / 22050, [code for code, _ in stream.flaws]
 
 
 def mp3_bytes(tmp_path, seconds, seed, name="x.mp3"):
@@ -328,11 +334,10 @@ def test_a_wav_over_4_gib_whose_size_wrapped(tmp_path):
         file.write(np.full(44100 * 2, 9000, "<i2").tobytes())
     if os.stat(path).st_blocks * 512 > 1 << 30:
         pytest.skip("this file system keeps no holes")
-    clip = Clip()
     span = Span(24346.0, None)  # libsndfile ends after 2^32 bytes, at 24347.9 s
-    n = sum(len(block) for block in read_file(path, clip, target_rate=44100, span=span))
-    assert n == pytest.approx(1.9 * 44100, abs=4410)
-    assert f"of {44 + size} bytes were not read" in dict(clip.flaws)["truncated"]
+    samples, stream = read_audio(path, 44100, span=span)
+    assert len(samples) == pytest.approx(1.9 * 44100, abs=4410)
+    assert f"of {44 + size} bytes were not read" in dict(stream.flaws)["truncated"]
 
 
 @pytest.mark.parametrize("n_channels", [1, 2])
@@ -469,12 +474,10 @@ def test_row_100_tags_in_front_of_any_container(name, behind_tags, tmp_path):
     for number, data in enumerate((tagged, plain)):
         path = tmp_path / f"{number}.mp3"
         path.write_bytes(data)
-        clip = Clip()
-        samples = np.concatenate(list(read_file(path, clip, target_rate=22050)))
-        clips.append((samples, clip))
-    (found, clip), (wanted, _) = clips
-    assert clip.container == name.split(",")[0].split()[0]
-    assert not clip.flaws
+        clips.append(read_audio(path))
+    (found, stream), (wanted, _) = clips
+    assert stream.container == name.split(",")[0].split()[0]
+    assert not stream.flaws
     if "middle" in name:
         assert len(wanted) - 3 * 1024 <= len(found) < len(wanted)
     else:
@@ -489,9 +492,8 @@ def test_row_100_an_mp4_may_begin_with_any_box(tmp_path):
         path = tmp_path / "a.m4a"
         # in the place of ftyp, so that the offsets in moov stay true
         path.write_bytes(data[:4] + first + bytes(size - 8) + data[size:])
-        clip = Clip()
-        samples = np.concatenate(list(read_file(path, clip, target_rate=22050)))
-        assert clip.container == "mp4"
+        samples, stream = read_audio(path)
+        assert stream.container == "mp4"
         assert len(samples) / 22050 == pytest.approx(4, abs=0.2)
 
 
@@ -500,35 +502,31 @@ def test_row_100_damage_is_seen_after_a_tag(behind_tags, tmp_path):
         tagged, _ = behind_tags[name]
         path = tmp_path / name
         path.write_bytes(tagged[:-n_lost])
-        clip = Clip()
-        for _ in read_file(path, clip, target_rate=22050):
-            pass
-        assert [code for code, _ in clip.flaws] == ["truncated"], name
+        assert durations(path)[1] == ["truncated"], name
     data = bytearray(behind_tags["wav"][1])
     place = data.find(b"data") + 4
     data[place : place + 4] = (len(data) // 4).to_bytes(4, "little")
     path.write_bytes(id3(20) + data)  # a stale size behind a tag is mended as in front
-    clip = Clip()
-    assert sum(len(b) for b in read_file(path, clip, target_rate=22050)) / 22050 == 8
+    assert durations(path)[0] == 8
     path.write_bytes(b"The free text of a letter. " * 500)
     with pytest.raises(AudioError, match="no known audio format"):
-        list(read_file(path, Clip(), target_rate=22050))
+        read_audio(path)
     path.write_bytes(id3(20) + b"MAC \x96\x0f" + bytes(range(256)) * 40)
     with pytest.raises(AudioError, match=r"no known audio format; the file starts with 'MAC "):
-        list(read_file(path, Clip(), target_rate=22050))
+        read_audio(path)
     started = time.process_time()
     path.write_bytes(id3(0) * 300_000)
     with pytest.raises(AudioError):
-        list(read_file(path, Clip(), target_rate=22050))
+        read_audio(path)
     with open(path, "wb") as file:
         file.write(id3(10))
         file.truncate(1 << 30)
     with pytest.raises(AudioError):
-        list(read_file(path, Clip(), target_rate=22050))
+        read_audio(path)
     assert time.process_time() - started < 3
     path.write_bytes(id3(20, padding=9000))
     with pytest.raises(AudioError, match="an ID3 tag and no audio"):
-        list(read_file(path, Clip(), target_rate=22050))
+        read_audio(path)
 
 
 @pytest.mark.parametrize("out", ["t.npz", "t.parquet", "folder"])
@@ -599,11 +597,10 @@ def test_row_103_what_an_mp3_says_of_its_length(name, share, tmp_path):
     plain = path.read_bytes()
     n_frames = int(seconds * 44100 / 1152) + 2
     path.write_bytes(with_header(plain, name, int(share * n_frames)))
-    clip = Clip()
-    n_samples = sum(len(block) for block in read_file(path, clip, target_rate=44100))
-    assert n_samples / 44100 == pytest.approx(seconds, abs=0.15)
+    samples, stream = read_audio(path, 44100)
+    assert len(samples) / 44100 == pytest.approx(seconds, abs=0.15)
     # more frames promised than there are: the end is missing, as far as anyone can know
-    assert [code for code, _ in clip.flaws] == (["truncated"] if share > 1 else [])
+    assert [code for code, _ in stream.flaws] == (["truncated"] if share > 1 else [])
 
 
 @pytest.mark.parametrize(("bits", "container"), [(24, 32), (20, 24), (12, 16)])
@@ -621,5 +618,23 @@ def test_row_103_fewer_bits_than_their_container(bits, container, tmp_path):
     chunks += b"data" + struct.pack("<I", len(data)) + data
     path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
-    found = np.concatenate(list(read_file(path, Clip(), target_rate=22050)))
+    found, _ = read_audio(path)
     np.testing.assert_allclose(found, samples, atol=2.0 ** (2 - bits))
+
+
+def test_a_long_number_is_quoted_in_part():
+    for name in ("offset", "duration"):
+        with pytest.raises(TypeError, match=f"{name} is '9+") as caught:
+            Span(**{f"{name}_s": "9" * 9999})
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.slow
+def test_no_word_of_matplotlib_without_a_home(tiny_folder, tmp_path):
+    path = write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
+    code = "import sys, artist_features as af; af.extract(sys.argv[1], model=sys.argv[2])"
+    words = [sys.executable, "-W", "ignore", "-c", code, str(path), str(tiny_folder)]
+    env = {n: v for n, v in os.environ.items() if n != "MPLCONFIGDIR"} | {"HOME": "/dev/null/no"}
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "atplotlib" not in done.stderr

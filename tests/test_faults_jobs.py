@@ -1,7 +1,7 @@
 """Rows 46 to 64 of the fault table: jobs whose files, places and processes fail.
 
 Rows 50 to 52, 54 and 56 need real signals and are in test_cli_jobs.py, rows 53 and 64 in
-test_cli.py, row 61 in test_pipeline.py.
+test_cli.py, row 61 in test_batching.py.
 """
 
 import json
@@ -17,7 +17,7 @@ from conftest import music, write_audio
 
 import artist_features
 from artist_features.cli.main import main
-from artist_features.extraction import child, extractor
+from artist_features.extraction import decode_process, extractor
 
 parquet = pytest.importorskip("pyarrow.parquet")
 N_FILES, VICTIM = 20, 7
@@ -70,43 +70,35 @@ def only_the_victim(out, status):
     assert statuses(out) == {n: status if n == VICTIM else "ok" for n in range(N_FILES)}
 
 
+def by_night(*values):
+    return pytest.param(*values, marks=pytest.mark.nightly)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("action", "name"),
+    ("action", "status", "name"),
     [
-        ("ctypes.string_at(0)", "SIGSEGV"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
-        ("os.abort()", "SIGABRT"),
+        ("ctypes.string_at(0)", "crashed", "SIGSEGV"),
+        by_night("os.kill(os.getpid(), signal.SIGKILL)", "crashed", "SIGKILL"),
+        by_night("os.abort()", "crashed", "SIGABRT"),
+        ("time.sleep(600)", "timeout", ""),
+        ("bytearray(8 << 30)", "out_of_memory", ""),
+        by_night(
+            "while True: sys.x = [*getattr(sys, 'x', ()), bytearray(1 << 26)]", "out_of_memory", ""
+        ),
     ],
 )
-def test_row_46_a_worker_that_is_killed(
-    library, tiny_folder, tmp_path, sabotage, capsys, action, name
+def test_rows_46_47_48_a_worker_that_dies_hangs_or_eats_memory(
+    library, tiny_folder, tmp_path, sabotage, monkeypatch, capsys, action, status, name
 ):
     sabotage(action)
-    assert go(library, tiny_folder, tmp_path / "out") == 1
-    only_the_victim(tmp_path / "out", "crashed")
-    assert name in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_row_47_a_worker_that_hangs(library, tiny_folder, tmp_path, sabotage, monkeypatch):
-    sabotage("time.sleep(600)")
-    monkeypatch.setattr(child, "_PATIENCE_S", 4.0)
+    if status == "timeout":
+        monkeypatch.setattr(decode_process, "_PATIENCE_S", 4.0)
     started = time.monotonic()
     assert go(library, tiny_folder, tmp_path / "out") == 1
-    only_the_victim(tmp_path / "out", "timeout")
-    assert time.monotonic() - started < 60
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "action",
-    ["bytearray(8 << 30)", "while True: sys.x = [getattr(sys, 'x', 0), bytearray(1 << 26)]"],
-)
-def test_row_48_a_worker_that_eats_memory(library, tiny_folder, tmp_path, sabotage, action):
-    sabotage(action)
-    assert go(library, tiny_folder, tmp_path / "out") == 1
-    only_the_victim(tmp_path / "out", "out_of_memory")
+    only_the_victim(tmp_path / "out", status)
+    assert name in capsys.readouterr().err
+    assert status != "timeout" or time.monotonic() - started < 60
 
 
 @pytest.mark.slow

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import music
+from conftest import music, read_audio
 from fault_bytes import encode, good_files
 from fault_drivers import as_list, by_command, single, statuses_by_command
 
 from artist_features.errors import AudioError, AudioWarning, shortened
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.audio import Clip, read_file
+from artist_features.signal.stream import open_file
 
 
 def _socket(path):
@@ -203,11 +203,12 @@ def long_files():
 def test_row44_changed_while_read(fmt, change, long_files, tmp_path):
     path = tmp_path / f"a.{fmt}"
     path.write_bytes(long_files[fmt])
-    blocks = read_file(path, Clip(), target_rate=22050)
-    next(blocks)
-    change(path)
-    with pytest.raises(AudioError, match=r"changed while it was read|decoding failed") as caught:
-        list(blocks)
+    with open_file(path, target_rate=22050) as stream:
+        blocks = iter(stream)
+        next(blocks)
+        change(path)
+        with pytest.raises(AudioError, match=r"changed while|decoding failed") as caught:
+            list(blocks)
     assert caught.value.code == "damaged"
     assert caught.value.path == path
 
@@ -217,12 +218,13 @@ def test_row44_replaced_while_read_gives_what_was_opened(change, long_files, tmp
     path = tmp_path / "a.flac"
     path.write_bytes(long_files["flac"])
     (tmp_path / "a.flac.new").write_bytes(long_files["ogg"])
-    whole = list(read_file(path, Clip(), target_rate=22050))
-    blocks = read_file(path, Clip(), target_rate=22050)
-    parts = [next(blocks)]
-    change(path)
-    parts += blocks
-    np.testing.assert_array_equal(np.concatenate(parts), np.concatenate(whole))
+    whole, _ = read_audio(path)
+    with open_file(path, target_rate=22050) as stream:
+        blocks = iter(stream)
+        parts = [next(blocks)]
+        change(path)
+        parts += blocks
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 @pytest.mark.parametrize("isolated", [False, True])

@@ -17,10 +17,10 @@ import pytest
 
 from artist_features.errors import WEIGHTS_CODES
 
-MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "3000"))
+MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "1000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 PROGRAM = Path(__file__).with_name("fuzz_folder.py")
-N_BUILT = max(6, MUTANTS // 1000)  # models, each takes a second
+N_BUILT = max(4, MUTANTS // 1000)  # models, each takes a second
 
 
 def run(folder, work, kind, *action):

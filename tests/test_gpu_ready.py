@@ -9,8 +9,8 @@ import tensorflow as tf
 from tensorflow.python.framework import kernels
 
 from artist_features.config import Network
+from artist_features.extraction.batching import inference_function
 from artist_features.extraction.extractor import configure_devices
-from artist_features.extraction.pipeline import inference_function
 from artist_features.training.losses import SiameseHinge
 from artist_features.zoo import models
 

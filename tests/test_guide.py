@@ -33,7 +33,7 @@ def printed(cell):
     return "".join(out.get("text", "") for out in cell.outputs if out.get("name") == "stdout")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_guide_runs_as_a_notebook_and_learns(notebook):
     cells, folder = notebook
     code = [cell for cell in cells.cells if cell.cell_type == "code"]

@@ -41,8 +41,7 @@ def test_model_tells_what_hear_asks():
     assert hear.load_model("basic").keras_model.name == "basic"
 
 
-@pytest.mark.parametrize("seconds", [0.001, 0.5, 2.0, 3.74])
-@pytest.mark.parametrize("n_sounds", [0, 1, 5])
+@pytest.mark.parametrize(("seconds", "n_sounds"), [(0.001, 1), (0.5, 0), (2.0, 1), (3.74, 5)])
 def test_checks_of_the_validator(model, seconds, n_sounds):
     """Those of hearvalidator 2021.0.2, which needs PyTorch and so is not always here."""
     audio = tf.random.uniform((n_sounds, int(seconds * RATE)), -1, 1)

@@ -1,20 +1,22 @@
 """Jobs over many files: what is missing, changed, failed; memory; the parts of a list."""
 
-import itertools
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 
 import numpy as np
 import pytest
-from test_outputs import MADE_WITH
+from test_outputs import opened
 
+from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.errors import AudioError
 from artist_features.extraction import job
+from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Facts, Source
-from artist_features.extraction.outputs import open_output
-from artist_features.extraction.pipeline import Result
+from artist_features.extraction.inputs import stamp_of
+from artist_features.signal.decoders import Span
 
 
 class Listener:
@@ -46,11 +48,11 @@ def files(tmp_path):
 
 
 def go(paths, out, *, retry_failed=False, **options):
-    writer = open_output(out, dim=4, made_with=MADE_WITH)
+    writer = opened(out)
     listener = Listener()
     try:
-        tally = job.survey(iter(paths), writer, retry_failed=retry_failed)
-        job.run(iter(paths), writer, listener, tally, **options)
+        tally = job.survey(iter(paths), writer, writer.named, retry_failed=retry_failed)
+        job.run(writer.named, writer, listener, tally, **options)
     finally:
         writer.close()
     return tally, [os.path.basename(path) for path in listener.heard]
@@ -59,23 +61,23 @@ def go(paths, out, *, retry_failed=False, **options):
 def stored(out):
     parquet = pytest.importorskip("pyarrow.parquet")
     rows = [row for p in sorted(out.glob("*.parquet")) for row in parquet.read_table(p).to_pylist()]
-    return {os.path.basename(row["path"]): row for row in rows}, len(rows)
+    return {os.path.basename(row["path"]) for row in rows}, len(rows)
 
 
 def test_what_is_there_stays_and_failed_files_are_left_alone(files, tmp_path):
     pytest.importorskip("pyarrow")
     out = tmp_path / "out"
+    tally, heard = go(files[:2], out)
+    assert (heard, tally.made) == (["a.mp3", "bad.mp3"], {"ok": 1, "damaged": 1})
+    assert (tally.n_listed, tally.n_missing, tally.n_failed) == (2, 2, 1)
+    _, heard = go(files[2:], out)  # the others are named no longer
+    assert heard == ["c.mp3", "gone.mp3"]
     tally, heard = go(files, out)
-    assert heard == ["a.mp3", "bad.mp3", "c.mp3", "gone.mp3"]
-    assert tally.made == {"ok": 3, "damaged": 1}
-    assert (tally.n_listed, tally.n_missing, tally.n_failed) == (4, 4, 1)
-    tally, heard = go(files, out)
-    assert heard == []
-    assert tally.kept == {"ok": 3, "damaged": 1}
+    assert (heard, tally.kept) == ([], {"ok": 3, "damaged": 1})
     tally, heard = go(files, out, retry_failed=True)
     assert heard == ["bad.mp3"]
     assert (tally.kept, tally.made, tally.n_failed) == ({"ok": 3}, {"damaged": 1}, 1)
-    assert stored(out)[1] == 4
+    assert stored(out) == ({"a.mp3", "bad.mp3", "c.mp3", "gone.mp3"}, 4)
 
 
 @pytest.mark.parametrize("name", ["out", "out.npz", "out.parquet"])
@@ -102,10 +104,9 @@ def test_paths_given_twice_leave_no_old_rows(files, tmp_path, name):
     os.utime(files[0], (1, 1))
     tally, _ = go(twice, tmp_path / name)
     assert (tally.made.total(), tally.n_repeated) == (2, 2)
-    writer = open_output(tmp_path / name, dim=4, made_with=MADE_WITH)
+    writer = opened(tmp_path / name)
     assert len(writer._rows) == 2
-    path, _, stamp = job._path_name_stamp(files[0], {})
-    assert writer.find(path)[1] == stamp
+    assert writer.named.held(files[0]) == ("ok", stamp_of(files[0]))
 
 
 def test_a_folder_has_one_row_for_a_path_however_often_it_is_named(files, tmp_path):
@@ -117,14 +118,6 @@ def test_a_folder_has_one_row_for_a_path_however_often_it_is_named(files, tmp_pa
         assert tally.n_listed == len(set(paths))
         assert tally.n_repeated == len(paths) - len(set(paths))
     assert stored(tmp_path / "out")[1] == 4
-
-
-def test_new_files_are_added_and_files_no_longer_named_keep_their_rows(files, tmp_path):
-    out = tmp_path / "out"
-    go(files[:2], out)
-    _, heard = go(files[2:], out)
-    assert heard == ["c.mp3", "gone.mp3"]
-    assert set(stored(out)[0]) == {"a.mp3", "bad.mp3", "c.mp3", "gone.mp3"}
 
 
 def test_folders_that_cannot_be_searched_keep_one_row(files, tmp_path):
@@ -144,31 +137,37 @@ def test_row_of_a_folder_goes_once_it_can_be_searched(files, tmp_path, name):
     tally, _ = go([files[0], locked, away], tmp_path / name)
     assert tally.made == {"ok": 1, "no_permission": 2}
     tally, _ = go(files[:1], tmp_path / name)
-    writer = open_output(tmp_path / name, dim=4, made_with=MADE_WITH)
-    assert writer.find(str(tmp_path / "music")) is None
-    assert writer.find(str(tmp_path / "away"))[0] == "no_permission"  # still not there
+    writer = opened(tmp_path / name)
+    assert writer.named.held(str(tmp_path / "music")) is None
+    assert writer.named.held(str(tmp_path / "away"))[0] == "no_permission"  # still not there
     writer.close()
 
 
 def test_rows_of_segments_say_when_they_begin(files, tmp_path):
-    out = tmp_path / "out"
-    go(files[:1], out, hop_s=3.0)
+    out, seen = tmp_path / "out", []
+
+    def make_source(path):
+        seen.append(Source(path, span=Span(1.0), hashed=True))
+        return seen[-1]
+
+    go(files[:1], out, hop_s=3.0, make_source=make_source)
+    assert seen[0].hashed
     parquet = pytest.importorskip("pyarrow.parquet")
     rows = parquet.read_table(out / "part-00000.parquet").to_pylist()
-    assert [row["start_s"] for row in rows] == [0.0, 3.0]
+    assert [row["start_s"] for row in rows] == [1.0, 4.0]
     _, heard = go(files[:1], out, hop_s=3.0)
     assert heard == []
 
 
-def test_the_tally_tells_formats_and_limit(files, tmp_path):
+def test_the_tally_has_formats_and_the_bottleneck(files, tmp_path):
     tally, _ = go(files, tmp_path / "out")
     assert tally.formats == {
         "mp3": {"files": 3, "audio_s": 18.0, "decode_s": pytest.approx(0.06), "resample_s": 0.03}
     }
     tally.seconds.update(wall=0.06, model=0.001)
-    assert tally.limit == "decoding (busy 75 % of the time)"
+    assert tally.bottleneck == "decoding (busy 75 % of the time)"
     tally.seconds.update(fetch=0.11)  # of both decoders
-    assert tally.limit == "fetching (busy 92 % of the time)"
+    assert tally.bottleneck == "fetching (busy 92 % of the time)"
     alone, _ = go(files[:1], tmp_path / "one")
     assert alone.n_workers == 1
     record = tally.record()
@@ -176,17 +175,25 @@ def test_the_tally_tells_formats_and_limit(files, tmp_path):
     assert record["formats"]["mp3"]["files"] == 3
 
 
-def test_parts_of_a_list_are_disjoint_and_whole():
-    paths = [f"/music/{n}.mp3" for n in range(1000)]
-    parts = [list(job.part_of(paths, index, 3)) for index in (1, 2, 3)]
-    assert sorted(itertools.chain(*parts)) == sorted(paths)
-    assert min(map(len, parts)) > 250
-    assert list(job.part_of(paths[::-1], 2, 3)) == parts[1][::-1]
+@pytest.mark.parametrize("name", ["out", "out.npz"])
+def test_a_signal_ends_a_job_between_two_rows(files, tmp_path, name):
+    """What is finished is kept, and the same job goes on."""
+    pytest.importorskip("pyarrow")
+
+    def interrupt(row):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped) as caught, OrderlyStop() as stop:
+        go(files[2:] + files[:1], tmp_path / name, on_row=interrupt, steps=stop.steps)
+    assert caught.value.exit_code == 143
+    tally, heard = go(files, tmp_path / name)
+    assert heard == ["a.mp3", "bad.mp3", "gone.mp3"]
+    assert (tally.kept, tally.made) == ({"ok": 1}, {"ok": 2, "damaged": 1})
 
 
 MEMORY = """
 import resource, sys
-from test_job import MADE_WITH, Listener, job, open_output
+from test_job import Listener, job, opened
 
 class Forgetful(Listener):
     def results(self, sources, **options):
@@ -197,9 +204,9 @@ class Forgetful(Listener):
 for n_files, out in zip((20_000, 100_000), sys.argv[1:]):
     for _ in range(2):
         paths = lambda: (f"/music/{n % 1000}/{n}.mp3" for n in range(n_files))
-        writer = open_output(out, dim=4, made_with=MADE_WITH)
-        tally = job.survey(paths(), writer)
-        job.run(paths(), writer, Forgetful(), tally)
+        writer = opened(out)
+        tally = job.survey(paths(), writer, writer.named)
+        job.run(writer.named, writer, Forgetful(), tally)
         writer.close()
     assert (tally.n_listed, tally.kept.total()) == (n_files, n_files)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB
@@ -216,14 +223,3 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
     assert done.returncode == 0, done.stderr
     few, many = map(int, done.stdout.split())
     assert many - few < 6_000, done.stdout  # a list of the names takes 8 MB
-
-
-def test_sources_carry_their_options(files, tmp_path):
-    seen = []
-
-    def make_source(path):
-        seen.append(Source(path, hashed=True))
-        return seen[-1]
-
-    go(files[:1], tmp_path / "out.npz", make_source=make_source)
-    assert seen[0].hashed

@@ -36,12 +36,12 @@ def room_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path, *, top_level_only=False):
+def imports(path):
     """Return the dotted names that a module imports, also inside functions."""
     tree = ast.parse(path.read_text())
     package = ("artist_features", *path.relative_to(PACKAGE).parts[:-1])
     names = set()
-    for node in tree.body if top_level_only else ast.walk(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -73,14 +73,14 @@ def test_imports_lead_downstairs(path):
         assert other == room or floor < FLOORS[room], f"{room} imports {other or 'the package'}"
 
 
-def test_imports_inside_a_room_form_no_circle():
+def test_imports_form_no_circle_not_even_inside_functions():
     names = {
         ".".join(("artist_features", *path.relative_to(PACKAGE).with_suffix("").parts)): path
         for path in MODULES
     }
     graph = {}
     for name, path in names.items():
-        wanted = imports(path, top_level_only=True)
+        wanted = imports(path)
         parents = {found.rpartition(".")[0] for found in wanted}
         graph[name] = (wanted | parents) & set(names)
     assert sum(map(len, graph.values())) > 20

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from map_data import clusters
 
-from artist_features.search import layout
+from artist_features.search import layout, ranking
 
 
 def test_neighbours_by_hand():
     vectors = np.float32([[2, 0], [1, 1], [0, 3], [-1, 0]])
-    indices, similarities = layout.nearest(vectors, 3)
+    indices, similarities = ranking.neighbours(vectors, 3)
     assert indices.tolist() == [[1, 2, 3], [0, 2, 3], [1, 0, 3], [2, 1, 0]]
     half = np.sqrt(0.5)
     np.testing.assert_allclose(similarities[1], [half, half, -half], rtol=1e-6)
@@ -26,7 +26,7 @@ def test_neighbours_by_hand():
 )
 def test_neighbours_are_those_of_a_plain_sort(vectors, data):
     k = data.draw(st.integers(1, len(vectors) - 1))
-    indices, similarities = layout.nearest(vectors, k)
+    indices, similarities = ranking.neighbours(vectors, k)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = vectors / np.where(lengths > 0, lengths, 1)
     everything = rows @ rows.T
@@ -40,19 +40,19 @@ def test_neighbours_are_those_of_a_plain_sort(vectors, data):
 
 def test_neighbours_over_several_blocks_and_progress(monkeypatch):
     vectors, told = clusters(50), []
-    expected = layout.nearest(vectors, 5)
-    monkeypatch.setattr(layout, "_BLOCK", 7)
-    found = layout.nearest(vectors, 5, told.append)
+    expected = ranking.neighbours(vectors, 5)
+    monkeypatch.setattr(ranking, "_BLOCK_QUERIES", 7)
+    found = ranking.neighbours(vectors, 5, told.append)
     np.testing.assert_array_equal(found[0], expected[0])
     assert sum(told) == 50
     with pytest.raises(ValueError, match="k is 50; allowed is 1 to 49"):
-        layout.nearest(vectors, 50)
+        ranking.neighbours(vectors, 50)
 
 
 def place(vectors, **options):
     n = len(vectors)
     none = np.zeros((n, 0))
-    near = layout.nearest(vectors, layout.tsne_neighbours(n)) if n > 1 else (none, none)
+    near = ranking.neighbours(vectors, layout.tsne_neighbours(n)) if n > 1 else (none, none)
     return layout.place(vectors, *near, **options)
 
 

@@ -1,6 +1,5 @@
 """`artist-features map`: what is joined, what is refused, and that the page is harmless."""
 
-import builtins
 import json
 import re
 import subprocess
@@ -11,10 +10,10 @@ import pytest
 from map_data import clusters, write_embeddings
 
 from artist_features.cli.main import main
-from artist_features.errors import ManifestError
-from artist_features.search import map_texts
+from artist_features.search import IndexedTrack, texts
 from artist_features.search.map import write_map
 from artist_features.search.page import PALETTE, PALETTE_DARK, build_page
+from artist_features.search.sources import join_manifest
 
 HOSTILE = [
     "</script><script>document.title='gone'</script>",
@@ -131,53 +130,43 @@ def test_wrong_usage(library, monkeypatch, capsys, arguments, text):
 
 
 def test_without_opentsne_it_says_so(library, monkeypatch, capsys):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.split(".")[0] == "openTSNE":
-            raise ImportError("No module named 'openTSNE'")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "openTSNE", None)
     assert draw(library) == 2
     assert "pip install 'artist-features[map]'" in capsys.readouterr().err
 
 
-def test_groups_from_columns_and_folders(library):
+def test_titles_and_groups_from_columns_and_folders(library):
     paths = [str(library / f"{number}.mp3") for number in range(11)]
-    genre = map_texts.describe_tracks(paths, library / "m.csv", "genre")
-    assert genre.groups == ["", "rock"] * 5 + [""]
-    assert genre.n_unlisted == 1
-    folder = map_texts.describe_tracks(["/music/ann/1.mp3", "s3://b/bob/2.mp3"], None, "folder")
-    assert folder.groups == ["ann", "bob"]
-    assert folder.titles == ["1", "2"]
-    with pytest.raises(ManifestError, match="lists none of the 1 tracks, of which the first is x"):
-        map_texts.describe_tracks(["x.mp3"], library / "m.csv")
+    tracks, _ = join_manifest([IndexedTrack(path) for path in paths], library / "m.csv")
+    assert texts.groups(tracks, "genre") == ["", "rock"] * 5 + [""]
+    assert texts.groups(tracks, None) == [""] * 11
+    assert texts.titles(tracks)[9:] == ["song 9", "10"]
+    tracks = [IndexedTrack("/music/ann/1.mp3"), IndexedTrack("s3://b/bob/2.mp3")]
+    assert texts.groups(tracks, "folder") == ["ann", "bob"]
+    assert texts.titles(tracks) == ["1", "2"]
 
 
 def test_links_lead_to_the_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = ["a/1 #?.mp3", "a/b/\udcff.mp3", "https://host/2.mp3", "s3://bucket/3.mp3"]
     web = ["https://host/2.mp3", ""]
-    assert map_texts.audio_links(paths, "maps/m.html") == [
-        "../a/1%20%23%3F.mp3",
-        "../a/b/%FF.mp3",
-        *web,
-    ]
-    # the base stands for the deepest folder that holds all, or for the given root
-    found = map_texts.audio_links(paths, "m.html", "http://host/music/")
+    found = texts.audio_links(paths, "maps/m.html", None, "/")
+    assert found == ["../a/1%20%23%3F.mp3", "../a/b/%FF.mp3", *web]
+    # the base stands for a folder, such as the deepest that holds all
+    folder = texts.common_folder(paths)
+    assert folder == str(tmp_path / "a")
+    found = texts.audio_links(paths, "m.html", "http://host/music/", folder)
     assert found == ["http://host/music/1%20%23%3F.mp3", "http://host/music/b/%FF.mp3", *web]
-    found = map_texts.audio_links(paths[:1], "m.html", "file:///music", root=tmp_path)
+    found = texts.audio_links(paths[:1], "m.html", "file:///music", str(tmp_path))
     assert found == ["file:///music/a/1%20%23%3F.mp3"]
 
 
 def test_more_groups_than_colours_are_grey():
     n = len(PALETTE) + 2
-    texts = [str(number) for number in range(n)]
-    columns = dict.fromkeys(("path", "title", "artist", "group", "link"), texts)
+    names = [str(number) for number in range(n)]
+    columns = dict.fromkeys(("path", "title", "artist", "group", "link"), names)
     none, places = np.zeros((n, 0)), np.zeros((n, 2), np.float32)
-    facts = {"title": "<t>", "about": [], "color": "genre"}
-    page = build_page(places, none, none, columns, facts)
+    page = build_page(places, none, none, columns, title="<t>", about=[], color="genre")
     data = page_data(page)
     assert len(data["groups"]) == n
     assert data["palette"] == list(PALETTE)

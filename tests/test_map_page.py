@@ -9,9 +9,9 @@ from conftest import music, write_audio
 from map_data import clusters, open_browser, wait_for, write_embeddings
 from test_map import HOSTILE
 
-from artist_features.search.layout import nearest
 from artist_features.search.map import write_map
 from artist_features.search.page import build_page
+from artist_features.search.ranking import neighbours
 
 pytestmark = pytest.mark.slow
 N = 60
@@ -174,7 +174,7 @@ def test_click_shows_the_ten_neighbours_of_the_vectors(page, library):
     page.move_to(track, click=True)
     wait_for(lambda: not page.hidden("track"), "the track")
     assert page.text("track-title") == f"song {track}"
-    expected = nearest(library[1], 10)
+    expected = neighbours(library[1], 10)
     titles = page.run(
         "return [...document.querySelectorAll('#neighbours .what > :first-child')]"
         ".map(e => e.textContent)"
@@ -286,9 +286,9 @@ def test_a_long_legend_is_cut_and_a_grey_group_takes_the_accent_colour(browser, 
     names = [f"group {number // 2:02d}" for number in range(n)]
     columns = {name: names for name in ("path", "title", "artist", "group", "link")}
     none = np.zeros((n, 0))
-    facts = {"title": "many", "about": [], "color": "artist"}
+    head = {"title": "many", "about": [], "color": "artist"}
     path = tmp_path / "map.html"
-    path.write_text(build_page(places, none, none, columns, facts), encoding="utf-8")
+    path.write_text(build_page(places, none, none, columns, **head), encoding="utf-8")
     page = Page(browser, path)
     rows = "return document.querySelectorAll('#groups li').length"
     assert page.run(rows) == 12
@@ -307,9 +307,9 @@ def test_numbers_of_neighbours_do_not_cover_each_other(browser, tmp_path):
     places = np.zeros((n, 2), np.float32)
     indices = np.array([[other for other in range(n) if other != row][:10] for row in range(n)])
     columns = {name: [f"t{i}" for i in range(n)] for name in ("path", "title", "artist", "link")}
-    facts = {"title": "heap", "about": [], "color": ""}
+    head = {"title": "heap", "about": [], "color": ""}
     path = tmp_path / "map.html"
-    html = build_page(places, indices, np.ones((n, 10)), {**columns, "group": [""] * n}, facts)
+    html = build_page(places, indices, np.ones((n, 10)), {**columns, "group": [""] * n}, **head)
     path.write_text(html, encoding="utf-8")
     page = Page(browser, path)
     page.run("panel.choose(0)")
@@ -338,6 +338,7 @@ def test_few_tracks(browser, tmp_path, n):
     assert page.hidden("legend")
 
 
+@pytest.mark.nightly
 def test_fifty_thousand_tracks_load_and_answer(browser, tmp_path, capsys):
     from selenium.webdriver.common.keys import Keys
 
@@ -352,9 +353,10 @@ def test_fifty_thousand_tracks_load_and_answer(browser, tmp_path, capsys):
         "group": [f"artist {i % 900}" for i in range(n)],
         "link": [f"artist%20{i % 900}/album/{i}.mp3" for i in range(n)],
     }
-    facts = {"title": "large", "about": [], "color": "artist"}
     path = tmp_path / "map.html"
-    path.write_text(build_page(places, indices, similarities, columns, facts), encoding="utf-8")
+    head = {"title": "large", "about": [], "color": "artist"}
+    page = build_page(places, indices, similarities, columns, **head)
+    path.write_text(page, encoding="utf-8")
     page = Page(browser, path)
     timing = "return [performance.now(), document.getElementById('data').textContent.length]"
     ready_ms, n_bytes = page.run(timing)

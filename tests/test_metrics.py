@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
-    accuracy_score,
     average_precision_score,
     ndcg_score,
     precision_score,
@@ -17,15 +16,12 @@ from sklearn.metrics import (
 
 from artist_features import metrics
 from artist_features.metrics import (
-    accuracy,
-    accuracy_interval,
     average_precision,
     bootstrap_interval,
     correct,
     ndcg_at_k,
     paired_bootstrap,
     precision_at_k,
-    queries,
     r_precision,
     retrieval,
     unit_vectors,
@@ -222,7 +218,7 @@ def test_blocks_equal_the_definition(collection, k, block_bytes):
     vectors, labels, groups = collection
     expected = brute_force(vectors, labels, groups, k)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queries, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(metrics, "_BLOCK_BYTES", block_bytes)
         found = retrieval(vectors, labels, groups, k=k)
     got = np.stack([found.average_precision, found.r_precision, found.ndcg_at_k], axis=1)
     np.testing.assert_allclose(got, expected)
@@ -245,7 +241,7 @@ def test_memory_stays_below_the_square(monkeypatch):
     """2,000 tracks: a float64 matrix of all pairs would take 32 MB."""
     rng = np.random.default_rng(0)
     vectors, labels = rng.standard_normal((2000, 4)), rng.integers(0, 1000, 2000)
-    monkeypatch.setattr(queries, "_BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(metrics, "_BLOCK_BYTES", 1 << 20)
     tracemalloc.start()
     retrieval(vectors, labels)
     peak = tracemalloc.get_traced_memory()[1]
@@ -326,33 +322,15 @@ def test_what_is_not_paired_is_refused(other):
         paired_bootstrap([0.0, 1.0, 2.0], other, "abc")
 
 
-def test_accuracy_by_hand():
+def test_correct_by_hand():
     predicted, actual = ["rock", "pop", "pop", "jazz"], ["rock", "pop", "rock", "pop"]
     np.testing.assert_array_equal(correct(predicted, actual), [1, 1, 0, 0])
-    assert accuracy(predicted, actual) == 0.5
-    assert accuracy([1, 2, 3], [1, 2, 3]) == 1
-    assert np.isnan(accuracy([], []))
+    assert len(correct([], [])) == 0
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
-def test_accuracy_agrees_with_scikit_learn(pairs):
-    predicted, actual = zip(*pairs, strict=True)
-    assert accuracy(predicted, actual) == pytest.approx(accuracy_score(actual, predicted))
-
-
-def test_accuracy_interval_draws_artists_or_tracks():
-    """Two artists, one all right, one all wrong: a draw of both is 0, 1/2, 1/2 or 1."""
-    predicted, actual = [1, 1, 1, 1], [1, 1, 2, 2]
-    by_artist = accuracy_interval(predicted, actual, ["a", "a", "b", "b"], level=0.4)
-    assert (by_artist.estimate, by_artist.low, by_artist.high) == (0.5, 0.5, 0.5)
-    wide = accuracy_interval(predicted, actual, ["a", "a", "b", "b"])
-    assert (wide.low, wide.high, wide.n_clusters) == (0, 1, 2)
-    assert accuracy_interval(predicted, actual).n_clusters == 4
-
-
-def test_accuracy_interval_is_that_of_a_proportion():
-    right = np.arange(400) % 4 > 0  # 3/4, so the standard error is sqrt(3/16/400)
-    found = accuracy_interval(right, np.ones(400, bool))
+def test_interval_of_an_accuracy_is_that_of_a_proportion():
+    right = correct(np.arange(400) % 4 > 0, np.ones(400, bool))  # 3/4: error sqrt(3/16/400)
+    found = bootstrap_interval(right, range(400))
     assert found.estimate == 0.75
     assert found.high - found.low == pytest.approx(3.92 * np.sqrt(3 / 16 / 400), rel=0.1)
 
@@ -367,7 +345,7 @@ def test_accuracy_interval_is_that_of_a_proportion():
 )
 def test_what_cannot_be_compared_is_refused(predicted, actual, message):
     with pytest.raises(ValueError, match=message):
-        accuracy(predicted, actual)
+        correct(predicted, actual)
 
 
 def test_numpy_is_enough():

@@ -186,7 +186,7 @@ def test_count_goes_on_where_junk_is_everywhere(opened):
     data = (good_files().mp3[:6000] + bytes(100)) * 1000
     found = survey(opened, data)
     assert found.end > 0.99 * len(data)
-    assert not found.gaps  # 100 bytes stop no decoder
+    assert 0 < len(found.gaps) <= 1000
 
 
 # ---- finding the first frame ----

@@ -29,7 +29,7 @@ TASK = types.SimpleNamespace(name="Tones")  # what `encode` reads of a task
 def encoder(tiny_folder, monkeypatch):
     """The encoder, also where mteb is not installed."""
     if not has_mteb:
-        monkeypatch.setattr(ours, "model_meta", lambda model: None)
+        monkeypatch.setattr(ours, "_model_meta", lambda model, card: None)
     return ours.MtebEncoder(str(tiny_folder))
 
 

@@ -3,12 +3,14 @@
 import os
 import resource
 import sys
+import weakref
 
 import numpy as np
 import pytest
 
 from artist_features.errors import OutputError
 from artist_features.extraction import tables
+from artist_features.extraction.inputs import NamedPaths
 from artist_features.extraction.outputs import open_output
 from artist_features.extraction.tables import Row
 from artist_features.files import write_atomically
@@ -24,8 +26,17 @@ def row(path, seed=0, status="ok"):
     return Row(path, vector, 2, 6.5, 44100, "soundfile", status, "", 7, 8, "ab")
 
 
-def write(path, rows, **options):
-    writer = open_output(path, dim=4, made_with=MADE_WITH, **options)
+def opened(path, made_with=MADE_WITH, **options):
+    """Return an output whose `named` is the table of its rows."""
+    named = NamedPaths()
+    writer = open_output(path, named, dim=4, made_with=made_with, **options)
+    writer.named = named
+    weakref.finalize(writer, named.close)
+    return writer
+
+
+def write(path, rows, made_with=MADE_WITH, **options):
+    writer = opened(path, made_with, **options)
     for index, item in enumerate(rows):
         writer.write(index, item)
     writer.close()
@@ -48,7 +59,7 @@ def test_round_trip_of_any_file_name(tmp_path, ending):
 
 
 def test_rows_come_in_the_order_of_the_arguments(tmp_path):
-    writer = open_output(tmp_path / "t.npz", dim=4, made_with=MADE_WITH)
+    writer = opened(tmp_path / "t.npz")
     for index in (2, 0, 1):
         writer.write(index, row(str(index), index))
     writer.close()
@@ -99,8 +110,11 @@ def test_parquet_types(tmp_path):
 def test_rows_of_another_model_are_refused(tmp_path, name):
     write(tmp_path / name, [row("a")])
     other = {**MADE_WITH, "weights_sha256": "cd" * 32}
-    with pytest.raises(OutputError, match=r"made with weights_sha256 = abab.*this run has cdcd"):
-        open_output(tmp_path / name, dim=4, made_with=other)
+    said = r"made with weights_sha256 = abab.*this run has cdcd"
+    with pytest.raises(OutputError, match=said) as caught:
+        opened(tmp_path / name, other)
+    assert caught.value.code == "mismatch"
+    opened(tmp_path / name, {**MADE_WITH, "model": "the same by another name"}).close()
 
 
 @pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
@@ -111,7 +125,7 @@ def test_damaged_tables_are_named(tmp_path, name, keep):
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[: int(keep * len(data)) if keep < 1 else keep])
     with pytest.raises(OutputError, match="damaged") as caught:
-        open_output(target, dim=4, made_with=MADE_WITH)
+        opened(target)
     assert caught.value.code == "damaged"
 
 
@@ -119,13 +133,13 @@ def test_npz_with_pickled_objects_is_refused(tmp_path):
     path = tmp_path / "t.npz"
     np.savez(path, name=np.array(["a"]), status=np.array([{"a": 1}], object))
     with pytest.raises(OutputError, match="not a table of this program"):
-        open_output(path, dim=4, made_with=MADE_WITH)
+        opened(path)
 
 
 def test_disk_full_leaves_the_old_file_and_nothing_else(tmp_path):
     path = write(tmp_path / "t.npz", [row("a")])
     before = path.read_bytes()
-    writer = open_output(path, dim=4, made_with=MADE_WITH)
+    writer = opened(path)
     for index in range(4000):
         writer.write(index, row(f"{index}.mp3", index))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -150,19 +164,19 @@ def test_places_that_cannot_be_written(tmp_path):
         ("t.csv", "ending '.csv'"),
     ]:
         with pytest.raises(OutputError, match=text):
-            open_output(tmp_path / name, dim=4, made_with=MADE_WITH)
+            opened(tmp_path / name)
 
 
 def test_two_writers_of_one_file_are_refused(tmp_path):
-    first = open_output(tmp_path / "t.npz", dim=4, made_with=MADE_WITH)
+    first = opened(tmp_path / "t.npz")
     with pytest.raises(OutputError, match=r"t\.npz: pid \d+ on .* is writing here") as caught:
-        open_output(tmp_path / "t.npz", dim=4, made_with=MADE_WITH)
+        opened(tmp_path / "t.npz")
     assert caught.value.code == "locked"
-    other = open_output(tmp_path / "other.npz", dim=4, made_with=MADE_WITH)
+    other = opened(tmp_path / "other.npz")
     for writer in (first, other):
         writer.write(0, row("/a", 1))
         writer.close()
-    open_output(tmp_path / "t.npz", dim=4, made_with=MADE_WITH).close(complete=False)
+    opened(tmp_path / "t.npz").close(complete=False)
     assert sorted(os.listdir(tmp_path)) == ["other.npz", "t.npz"]
 
 

@@ -18,7 +18,7 @@ from map_data import open_browser, wait_for
 
 from artist_features import extract
 from artist_features.errors import OutputError
-from artist_features.search.layout import nearest
+from artist_features.search.ranking import neighbours
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "page"
 pytestmark = pytest.mark.slow
@@ -227,7 +227,7 @@ def test_files_stand_beside_their_nearest_tracks(visit, site):
         if file["state"] != "done":
             continue
         vector = np.float32(file["vector"])
-        indices, similarities = nearest(np.concatenate([rows, vector[None]]), 10)
+        indices, similarities = neighbours(np.concatenate([rows, vector[None]]), 10)
         assert file["near"]["neighbours"] == indices[-1].tolist()
         np.testing.assert_allclose(file["near"]["similarities"], similarities[-1], atol=1e-5)
         script = "const t = arguments[0]; return [...tracks.x.keys()].slice(0, tracks.nGiven)"

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 import artist_features as af
 from artist_features.cli.main import main
 from artist_features.config import FrontEnd
-from artist_features.search import listener, plots
+from artist_features.search import plots
 
 SEGMENT = 129 * 512  # samples from segment to segment
 RATE = 22050
@@ -31,7 +31,7 @@ def aba(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(aba, tiny_folder):
-    return listener.self_similarity(aba, model=tiny_folder)
+    return plots.Listener(tiny_folder).listen(aba)
 
 
 def test_similarity_of_a_b_a(found, aba, tiny_folder):
@@ -60,7 +60,7 @@ def test_log_mel_is_that_of_librosa(found, aba):
 
 def test_offset_is_on_the_axes(aba, tiny_folder):
     skipped = SEGMENT / RATE
-    later = listener.self_similarity(aba, model=tiny_folder, offset=skipped, duration=4.0)
+    later = plots.Listener(tiny_folder).listen(aba, offset=skipped, duration=4.0)
     np.testing.assert_allclose(later.edges_s, [skipped, 2 * skipped])
     assert later.similarity.shape == (1, 1)
     assert later.similarity[0, 0] == pytest.approx(1)
@@ -100,7 +100,7 @@ def test_frequencies_stand_where_their_bands_are(found):
 
 @given(arrays(np.float32, (5, 3), elements=st.floats(0, 100, width=32)))
 def test_cosines_are_symmetric_and_within_their_range(embeddings):
-    cosines = listener.cosine_similarity(embeddings)
+    cosines = plots.cosine_similarity(embeddings)
     assert cosines.dtype == np.float32
     np.testing.assert_allclose(cosines, cosines.T, atol=1e-6)
     assert (np.abs(cosines) <= 1).all()
@@ -174,19 +174,19 @@ def test_without_matplotlib(found, monkeypatch):
 
 
 def test_a_listener_isolated_gives_the_vector_that_extract_gives(found, aba, tiny_folder):
-    again = listener.Listener(tiny_folder).listen(aba, isolated=True)
+    again = plots.Listener(tiny_folder).listen(aba, isolated=True)
     vector = af.extract(aba, model=tiny_folder)
     np.testing.assert_allclose(again.embeddings.mean(axis=0), vector, rtol=1e-5)
     np.testing.assert_allclose(again.log_mel, found.log_mel, atol=1e-6)  # other batches
 
 
 def test_what_came_before_a_crash_does_not_count(found, aba, tiny_folder, monkeypatch):
-    class CrashedOnce(listener.DecodePool):
+    class CrashedOnce(plots.DecodePool):
         def __iter__(self):
             events = list(super().__iter__())
             yield next(event for event in events if event.segments is not None)
             yield from (replace(event, attempt=1) for event in events)
 
-    monkeypatch.setattr(listener, "DecodePool", CrashedOnce)
-    again = listener.Listener(tiny_folder).listen(aba)
+    monkeypatch.setattr(plots, "DecodePool", CrashedOnce)
+    again = plots.Listener(tiny_folder).listen(aba)
     np.testing.assert_array_equal(again.embeddings, found.embeddings)

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import pytest
 from hub_server import Fault
 from hub_uploads import UploadServer
+from huggingface_hub import ModelCard as HubCard
 from test_hub import environment
 
 from artist_features.zoo import folder as model_folder
+from artist_features.zoo.card import model_card
 
 TOKEN, OTHER = "hf_verySecretToken0123456789", "hf_anotherSecretToken0123456"
 README, CARD, WEIGHTS = "README.md", model_folder.CARD_FILE, model_folder.WEIGHTS_FILE
@@ -144,7 +146,7 @@ def test_all_five_files_in_one_commit_and_nothing_else(hub, push, copy):
     assert "sending 5 files" in outcome.err
     assert "warning" not in outcome.err
     sent, ours = published(hub), contents(copy)
-    example = ours[README].replace(b'"path/to/tiny"', b'"hf://owner/name"')
+    example = with_handle(ours[README])
     assert example != ours[README]
     assert sent == {**ours, README: example}
     assert len(hub.messages) == 1
@@ -260,44 +262,9 @@ def edited(name, change):
     return edit
 
 
-def without_datasets(folder):
-    card = json.loads((folder / CARD).read_text())
-    card["training"] = {"data": "open corpus: much"}
-    (folder / CARD).write_text(json.dumps(card))
-
-
-def readme(folder, change):
-    path = folder / README
-    path.write_text(change(path.read_text()))
-
-
-def scored(folder, claimed, *, card):
-    """Write the README.md with one score, then another, or none, into the card."""
-    from artist_features.zoo import card_text
-
-    put_score = edited(CARD, lambda c: c.update(scores={"held_out_artist_map": claimed}))
-    put_score(folder)
-    (folder / README).write_text(card_text.model_card(model_folder.read_card(folder)))
-    scores = {"held_out_artist_map": card} if card else {}
-    edited(CARD, lambda c: c.update(scores=scores))(folder)
-
-
 def linked_out(folder):
     (folder / "metadata.json").rename(folder.parent / "metadata.json")
     (folder / "metadata.json").symlink_to(folder.parent / "metadata.json")
-
-
-def first_layer(key, value):
-    return edited("config.json", lambda c: c["config"]["layers"][6]["config"].update({key: value}))
-
-
-def put_lambda(config):
-    layer = config["config"]["layers"][5]
-    layer |= {"class_name": "Lambda", "module": "keras.layers", "registered_name": None}
-
-
-EXEC = {"optimizer": {"module": "builtins", "class_name": "exec", "config": {}}}
-SHARED = {"shared_object_id": 1}
 
 
 NOT_WHOLE = {
@@ -306,53 +273,6 @@ NOT_WHOLE = {
     "no-card": (lambda f: (f / CARD).unlink(), f"{CARD}: cannot be read (No such"),
     "no-folder": (shutil.rmtree, f"{CARD}: cannot be read (No such"),
     "linked-out": (linked_out, "metadata.json: is a link out of its folder"),
-    "config-cut": (lambda f: (f / "config.json").write_text("{"), "not a Keras configuration"),
-    "config-list": (lambda f: (f / "config.json").write_text("[]"), "it is [], the model of the"),
-    "other-mean": (first_layer("mean", 0.5), "config.layers[6].config.mean is 0.5, the model"),
-    "lambda": (edited("config.json", put_lambda), "config.layers[5].module is 'keras.layers'"),
-    "fewer-layers": (edited("config.json", lambda c: c["config"]["layers"].pop()), ".layers is "),
-    "compiled": (
-        edited("config.json", lambda c: c.update(compile_config=EXEC)),
-        "compile_config has 'optimizer', unlike",
-    ),
-    "more-keys": (
-        edited("config.json", lambda c: c.update(evil={"class_name": "Lambda"})),
-        "it has 'evil', unlike the model of the card: plain Keras",
-    ),
-    "more-in-a-layer": (first_layer("evil", None), "config.layers[6].config has 'evil'"),
-    "shared-layer": (
-        edited("config.json", lambda c: c["config"]["layers"][7].update(SHARED)),
-        "config.layers[7] has 'shared_object_id'",
-    ),
-    "name-of-a-class": (
-        edited("config.json", lambda c: c["config"].update(name={"class_name": "Lambda"})),
-        "config.name is {'class_name': 'Lambda'}, the model",
-    ),
-    "no-metadata": (lambda f: (f / README).write_text("# tiny"), "lacks library_name, license"),
-    "no-datasets": (without_datasets, "README.md: its metadata lacks datasets. Mend artist_"),
-    "other-licence": (
-        edited(CARD, lambda c: c.update(license="CC-BY-NC-4.0")),
-        "README.md: its license is 'mit', the card gives 'cc-by-nc-4.0'. Mend",
-    ),
-    "other-scores": (
-        lambda f: scored(f, 0.461, card=0.1),
-        "); its model-index lacks 'map' 0.1 ('test', 'artists of",
-    ),
-    "scores-of-none": (lambda f: scored(f, 0.461, card=None), "its model-index claims 'map' 0.461"),
-    "other-sha256": (
-        lambda f: readme(f, lambda text: re.sub("sha256 `....", "sha256 `beef", text)),
-        "README.md: its sha256 of the weights starts beef",
-    ),
-    "no-yaml": (
-        lambda f: readme(f, lambda text: text.replace("license: mit", "license: [")),
-        "README.md: its metadata is not YAML in line 5; mend that",
-    ),
-    "other-index": (
-        lambda f: readme(
-            f, lambda text: text.replace("license: mit", "license: mit\nmodel-index: 1")
-        ),
-        "its model-index is not as the Hub specifies it",
-    ),
 }
 
 
@@ -366,51 +286,76 @@ def test_nothing_is_sent_of_a_folder_that_is_not_whole(hub, push, copy, name):
     assert not hub.log
 
 
-def test_the_advice_about_metadata_works(hub, push, copy):
-    from artist_features.zoo import card_text
+# edits by hand: sent without them, and said so
 
-    without_datasets(copy)
-    card = model_folder.read_card(copy)
-    (copy / README).write_text(card_text.model_card(card))  # what `models DIR` prints
+
+def readme(change):
+    def edit(folder):
+        path = folder / README
+        path.write_text(change(path.read_text()))
+
+    return edit
+
+
+def put_lambda(config):
+    layer = config["config"]["layers"][5]
+    layer |= {"class_name": "Lambda", "module": "keras.layers", "registered_name": None}
+
+
+EXEC = {"optimizer": {"module": "builtins", "class_name": "exec", "config": {}}}
+CONFIG, METADATA = "config.json", "the metadata of README.md"
+EDITS = {
+    "config-cut": (lambda f: (f / CONFIG).write_text("{"), CONFIG),
+    "lambda": (edited(CONFIG, put_lambda), CONFIG),
+    "compiled": (edited(CONFIG, lambda c: c.update(compile_config=EXEC)), CONFIG),
+    "no-metadata": (readme(lambda text: text.partition("---\n\n")[2]), METADATA),
+    "own-licence": (readme(lambda text: text.replace("license: mit", "license: isc")), METADATA),
+    "no-yaml": (readme(lambda text: text.replace("license: mit", "license: [")), METADATA),
+    "own-keys": (
+        readme(lambda text: text.replace("\nlicense:", "\nbase_model: x\nlicense:")),
+        METADATA,
+    ),
+    "sha256": (readme(lambda text: re.sub("sha256 `....", "sha256 `beef", text)), METADATA),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edits_by_hand_are_not_sent(hub, push, copy, tiny_folder, name):
+    edit, named = EDITS[name]
+    edit(copy)
+    before = contents(copy)
+    outcome = push(folder=copy)
+    assert outcome.code == 0
+    assert f"warning: {named}: sent as {CARD} gives it; edits by hand are not" in outcome.err
+    assert contents(copy) == before
+    sent, whole = published(hub), contents(tiny_folder)
+    assert sent.pop(README).split() == with_handle(whole.pop(README)).split()
+    assert sent == whole
+
+
+def with_handle(page):
+    return page.replace(b'"path/to/tiny"', b'"hf://owner/name"')
+
+
+def test_a_score_in_the_card_is_published_and_own_words_are_kept(hub, push, copy):
+    edited(CARD, lambda c: c.update(scores={"held_out_artist_map": 0.461}))(copy)
+    readme(lambda text: text.replace("# tiny", "# My own words") + "\nMore of them.\n")(copy)
     assert push(folder=copy).code == 0
-    assert b"datasets: [open-corpus]" in published(hub)[README]
+    page = published(hub)[README].decode()
+    assert HubCard(page).data.eval_results[0].metric_value == 0.461
+    assert "# My own words" in page
+    assert page.endswith("\nMore of them.\n")
 
 
 def test_a_name_of_a_bundled_model_is_not_its_handle(hub, push, copy):
     """An earlier version wrote `model="siamese"` for every model of that name."""
-    from artist_features.zoo import card_text
-
     edited(CARD, lambda c: c.update(name="siamese"))(copy)
-    new = card_text.model_card(model_folder.read_card(copy))
-    assert 'model="path/to/siamese"' in new
+    new = model_card(model_folder.read_card(copy), "path/to/siamese")
     for text in (new, new.replace("path/to/siamese", "siamese")):
         (copy / README).write_text(text)
         assert push(folder=copy).code == 0
         expected = new.replace("path/to/siamese", "hf://owner/name")
         assert published(hub)[README].decode() == expected
-
-
-OWN = """license: mit
-language: [en]
-base_model: owner/other
-model-index:
-- name: my own
-  results:
-  - task: {type: audio-classification, name: moods}
-    dataset: {type: moods, name: moods}
-    metrics: [{type: accuracy, value: 0.7}]"""
-
-
-def test_what_an_author_adds_is_kept(hub, push, copy):
-    def change(text):
-        text = text.replace("license: mit", OWN).replace("tags: [", "tags: [jazz, ")
-        return text.replace("# tiny", "# My own words") + "\nMore of them.\n"
-
-    readme(copy, change)
-    assert push(folder=copy).code == 0
-    sent, ours = published(hub)[README], (copy / README).read_bytes()
-    assert sent == ours.replace(b'"path/to/tiny"', b'"hf://owner/name"')
-    assert OWN.encode() in sent
 
 
 @pytest.mark.parametrize(
@@ -570,8 +515,16 @@ def test_a_tag_is_no_branch(hub, push):
     assert hub.state() == before
 
 
-@pytest.mark.parametrize("token", ["", OTHER, f"{OTHER}\x0bx", f"{OTHER}\u00e9"])
-@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(
+    ("token", "exists"),
+    [
+        ("", False),
+        (OTHER, False),
+        (OTHER, True),
+        (f"{OTHER}\x0bx", False),
+        (f"{OTHER}\u00e9", True),
+    ],
+)
 def test_a_token_that_may_not_write(hub, push, token, exists):
     if exists:
         hub.create()

@@ -1,11 +1,11 @@
-"""Recipes refuse what would quietly train something else."""
+"""Recipes and options refuse what would quietly train something else; the schedule by hand."""
 
 import dataclasses
 
 import pytest
 
-from artist_features.training.options import Options
-from artist_features.training.recipes import DEFAULT, PAPER, RECIPES, Augmentation
+from artist_features.training.options import TrainingOptions, model_name
+from artist_features.training.recipes import DEFAULT, PAPER, RECIPES, Augmentation, Schedule
 
 
 def test_the_papers_numbers():
@@ -77,6 +77,7 @@ def test_record_has_one_value_of_each_field_for_the_kind():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"kind": "other"}, "kind is 'other'; allowed are basic, siamese"),
         ({"n_artists": -1}, "-1 artists; needed are 2 or more"),
         ({"n_artists": 1}, "1 artists"),
         ({"seed": -1}, "seed is -1; allowed are numbers from 0"),
@@ -87,7 +88,7 @@ def test_record_has_one_value_of_each_field_for_the_kind():
 )
 def test_wrong_option_is_named(values, message):
     with pytest.raises(ValueError, match=message):
-        Options(**values)
+        TrainingOptions(**({"kind": "basic", "manifests": [], "out": "run"} | values))
 
 
 @pytest.mark.parametrize(
@@ -95,5 +96,56 @@ def test_wrong_option_is_named(values, message):
     [("run1", "run1"), ("my run (2)", "my_run_2_"), ("Ölberg", "lberg"), ("...", "model")],
 )
 def test_model_is_named_after_its_folder(folder, name, tmp_path):
-    assert Options().model_name(tmp_path / folder) == name
-    assert Options(name="mine").model_name(tmp_path / folder) == "mine"
+    assert model_name("", tmp_path / folder) == name
+    assert model_name("mine", tmp_path / folder) == "mine"
+
+
+def test_changes_reach_one_kind_and_the_augmentation():
+    found = DEFAULT.changed("basic", {"n_anchors": 6, "mixing": 0.5, "n_steps": 9})
+    assert found.n_anchors == DEFAULT.n_anchors | {"basic": 6}
+    assert (found.augmentation.mixing, found.n_steps) == (0.5, 9)
+    assert found.augmentation.noise == DEFAULT.augmentation.noise
+
+
+def test_cosine_warms_up_and_ends_at_zero():
+    recipe = dataclasses.replace(DEFAULT, n_steps=1100, n_warmup=100, learning_rate=0.01)
+    schedule = Schedule(recipe)
+    assert schedule.rate(0) == pytest.approx(0.0001)
+    assert schedule.rate(99) == pytest.approx(0.01)
+    assert schedule.rate(100) == pytest.approx(0.01)
+    assert schedule.rate(600) == pytest.approx(0.005)
+    assert schedule.rate(1100) == pytest.approx(0.0)
+
+
+def test_plateau_lowers_the_rate_as_the_paper_does():
+    schedule = Schedule(dataclasses.replace(PAPER, plateau_patience=2, decay=0.0))
+    assert schedule.rate(0) == 0.1
+    assert schedule.check(1.0, 500)
+    for step, factor in ((1000, 1.0), (1500, 0.2), (2000, 0.2), (2500, 0.04)):
+        assert not schedule.check(1.5, step)
+        assert schedule.rate(step) == pytest.approx(0.1 * factor)
+    assert schedule.check(0.5, 3000)
+    assert schedule.state["best_step"] == 3000
+
+
+def test_decay_divides_the_rate():
+    assert Schedule(PAPER).rate(1_000_000) == pytest.approx(0.05)
+
+
+def test_early_stop_counts_checks_without_a_better_loss():
+    schedule = Schedule(dataclasses.replace(PAPER, stop_patience=3))
+    assert not schedule.over
+    schedule.check(1.0, 1)
+    for step in range(2, 5):
+        assert not schedule.over
+        schedule.check(1.0, step)  # as good is not better
+    assert schedule.over
+    schedule.check(0.9, 5)
+    assert not schedule.over
+
+
+def test_no_patience_means_no_early_stop():
+    schedule = Schedule(DEFAULT)
+    for step in range(100):
+        schedule.check(float(step), step)
+    assert not schedule.over

@@ -10,7 +10,6 @@ from conftest import music, write_audio
 
 from artist_features import AudioError, Extractor, extract
 from artist_features.extraction.recordings import recordings_in, to_source
-from artist_features.signal.decoders import WHOLE
 
 RATE = 22050
 
@@ -232,7 +231,7 @@ def test_pairs_and_lists_are_told_apart(samples):
         assert recordings_in(one) is None
     for several in (("a.wav", "b.wav"), [samples], [(samples, RATE)], {"a.wav"}):
         assert recordings_in(several) is several
-    source = to_source({"bytes": b"RIFF", "path": "a.wav"}, None, WHOLE, "auto", None)
+    source = to_source({"bytes": b"RIFF", "path": "a.wav"}, None)
     assert source.path == "a.wav"
     assert "RIFF" not in repr(source)  # megabytes in a traceback
 

@@ -30,7 +30,7 @@ def run(*arguments):
     return subprocess.run(list(map(str, words)), capture_output=True, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_one_command_writes_the_table(manifest, tiny_folder, tmp_path):
     out = tmp_path / "results.md"
     done = run(manifest, "--model", tiny_folder, "--data", "four tones", "--out", out)

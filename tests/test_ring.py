@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from artist_features.extraction import ring
-from artist_features.extraction.ring import GROUP, N_SLOTS, Ring, open_ring
+from artist_features.extraction import decode_worker
+from artist_features.extraction.decode_worker import GROUP, N_SLOTS, Ring, open_ring
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "memfd_create"), reason="the system has no nameless shared memory"
@@ -117,8 +117,8 @@ def test_without_such_memory_there_is_no_ring(monkeypatch):
     def refuse(*_):
         raise OSError("limit on the size of files")
 
-    monkeypatch.setattr(ring.os, "ftruncate", refuse)
+    monkeypatch.setattr(decode_worker.os, "ftruncate", refuse)
     assert open_ring(SAMPLES) == (None, ())
     assert set(os.listdir("/proc/self/fd")) <= before
-    monkeypatch.delattr(ring.os, "memfd_create")
+    monkeypatch.delattr(decode_worker.os, "memfd_create")
     assert open_ring(SAMPLES) == (None, ())

@@ -1,4 +1,4 @@
-"""Search in memory: exact order, exclusions, artists, approximate lists, wrong arguments."""
+"""Search in memory: exact order, exclusions, artists, wrong arguments."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from artist_features.errors import SearchIndexError
 from artist_features.metrics import unit_vectors
-from artist_features.search import Index, IndexedTrack, lists, ranking
+from artist_features.search import Index, IndexedTrack, ranking
 
 MADE_WITH = {"model": "tiny", "weights_sha256": "ab" * 32, "graph_sha256": "cd" * 32}
 
@@ -20,10 +20,10 @@ def tracks_of(artists):
     ]
 
 
-def index_of(vectors, artists=None, **options):
+def index_of(vectors, artists=None):
     vectors = np.asarray(vectors)
     artists = [""] * len(vectors) if artists is None else artists
-    return Index.build(vectors, tracks_of(artists), MADE_WITH, **options)
+    return Index.build(vectors, tracks_of(artists), MADE_WITH)
 
 
 def clustered(n, dim=16, n_clusters=20, seed=0):
@@ -107,65 +107,6 @@ def test_artist_mean_is_of_directions():
     np.testing.assert_allclose(index.artist_vector("a"), [0.5**0.5] * 2, atol=1e-7)
 
 
-@pytest.fixture(scope="module")
-def both():
-    """The same tracks in an exact and in an approximate index."""
-    pytest.importorskip("faiss")
-    vectors = clustered(3000, n_clusters=100)
-    artists = [f"artist {row % 50}" for row in range(3000)]
-    exact = index_of(vectors, artists)
-    return vectors, exact, index_of(vectors, artists, method="approximate")
-
-
-def test_approximate_finds_most_and_ranks_what_it_finds_exactly(both):
-    vectors, exact, approximate = both
-    assert (exact.approximate, approximate.approximate) == (False, True)
-    hits = 0
-    for row in range(0, 3000, 100):
-        right = exact.query(vectors[row], 30)
-        found = approximate.query(vectors[row], 10)
-        assert found[0] == right[0]
-        assert [match for match in right if match in found] == found  # in the same order
-        hits += sum(match in right[:10] for match in found)
-    assert hits / 300 > 0.95
-
-
-def test_approximate_read_whole_is_exact_and_keeps_row_numbers(both):
-    vectors, exact, approximate = both
-    for row in (0, 1, 1777, 2999):
-        assert approximate.query(vectors[row], 50, exact=True) == exact.query(vectors[row], 50)
-        assert approximate.track(row) == exact.track(row)
-        np.testing.assert_array_equal(approximate.vector(row), exact.vector(row))
-    found = approximate.query_artists(vectors[3], exclude_rows=[3, 53])
-    assert found == exact.query_artists(vectors[3], exclude_rows=[3, 53])
-
-
-def test_approximate_reads_on_until_it_has_enough(both):
-    vectors, exact, approximate = both
-    artists = [f"artist {number}" for number in range(49)]
-    right = exact.query(vectors[0], 60, exclude_artists=artists)
-    assert len(right) == 60  # all that artist 49 has
-    assert approximate.query(vectors[0], 60, exclude_artists=artists) == right
-    assert len(approximate.query(vectors[0], 2900)) == 2900
-
-
-def test_method_follows_the_number_of_rows(monkeypatch):
-    monkeypatch.setattr(lists, "APPROXIMATE_FROM", 30)
-    monkeypatch.setattr(lists, "make_lists", lambda *_, **__: None)
-    called = []
-    monkeypatch.setattr(lists, "make_lists", lambda v, seed: called.append(len(v)))
-    index_of(clustered(29))
-    index_of(clustered(30))
-    index_of(clustered(31), method="exact")
-    assert called == [30]
-
-
-def test_without_faiss_an_approximate_index_is_refused(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(ImportError, match=r"needs faiss; install .*artist-features\[search\]"):
-        index_of(clustered(5), method="approximate")
-
-
 @pytest.mark.parametrize(
     ("bad", "kind"),
     [([0, 0], "all zeros"), ([np.nan, 1], "not finite"), ([1, -np.inf], "not finite")],
@@ -190,7 +131,6 @@ def test_huge_and_tiny_vectors_have_directions():
         ({"vectors": np.ones((0, 2)), "tracks": []}, "with one track or more"),
         ({"tracks": tracks_of(["a"]) * 2}, r"rows 0 and 1 are both '/music/0.mp3'; give it once"),
         ({"made_with": {"model": "x"}}, "made_with lacks 'weights_sha256'"),
-        ({"method": "magic"}, "method 'magic'; allowed are auto, exact, approximate"),
         ({"tracks": [IndexedTrack("a\0b"), IndexedTrack("c")]}, "text 0 has a zero byte"),
     ],
 )

@@ -5,20 +5,19 @@ import os
 import numpy as np
 import pytest
 from conftest import music, write_audio
-from test_outputs import row
+from test_outputs import opened, row
 
 from artist_features.errors import ManifestError, OutputError
 from artist_features.extraction import tables
-from artist_features.extraction.outputs import open_output
 from artist_features.search import IndexedTrack
-from artist_features.search.playlist import playlist
+from artist_features.search.playlist import to_m3u
 from artist_features.search.sources import join_manifest, read_embeddings, read_tags
 
 MADE_WITH = {"model": "tiny", "weights_sha256": "ab" * 32, "per_segment": False}
 
 
 def write(path, rows, made_with=MADE_WITH):
-    writer = open_output(path, dim=4, made_with=made_with)
+    writer = opened(path, made_with)
     for index, item in enumerate(rows):
         writer.write(index, item)
     writer.close()
@@ -138,7 +137,7 @@ def test_playlist_by_hand():
         IndexedTrack("/m/line\nbreak.mp3"),
         IndexedTrack("/mm/not inside.mp3", "A", "B", 10),
     ]
-    text, left_out = playlist(tracks, "/m")
+    text, left_out = to_m3u(tracks, "/m")
     assert text == (
         "#EXTM3U\n"
         "#EXTINF:305,Björk - Jóga live\n"
@@ -155,4 +154,4 @@ def test_playlist_by_hand():
         "/mm/not inside.mp3\n"
     )
     assert left_out == tracks[5:7]
-    assert playlist([], "/m") == ("#EXTM3U\n", [])
+    assert to_m3u([], "/m") == ("#EXTM3U\n", [])

@@ -65,13 +65,6 @@ def test_real_front_end(n_samples, cuts):
     assert segmenter.short == (n_samples < 65536)
 
 
-def test_one_sample_at_a_time():
-    front_end = FrontEnd(n_fft=16, hop_length=5, segment_frames=4)
-    clip = np.arange(1, 200, dtype=np.float32)
-    segments, _ = in_blocks(clip, range(200), front_end)
-    np.testing.assert_array_equal(segments, whole(clip, front_end))
-
-
 def test_short_clip_is_looped_then_reflected():
     front_end = FrontEnd(n_fft=16, hop_length=16, segment_frames=3)  # 48 samples, 8 at each end
     clip = np.arange(1, 21, dtype=np.float32)

@@ -12,10 +12,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from test_outputs import MADE_WITH, NASTY, row
+from test_outputs import opened as opened_output
 
 from artist_features.errors import OutputError
 from artist_features.extraction import shards, tables
-from artist_features.extraction.outputs import open_output
+from artist_features.extraction.inputs import NamedPaths
 
 pytest.importorskip("pyarrow")
 
@@ -26,7 +27,7 @@ def small_shards(monkeypatch):
 
 
 def opened(folder, **changes):
-    return open_output(folder, dim=4, made_with={**MADE_WITH, **changes})
+    return opened_output(folder, MADE_WITH | changes)
 
 
 def write(folder, rows, close=True):
@@ -48,7 +49,6 @@ def paths(folder):
 def crash(writer):
     """End a writer as a kill would: nothing is flushed, the lock goes."""
     writer._journal._file.close()
-    writer._ledger.close()
     writer._lock.release()
 
 
@@ -61,12 +61,12 @@ def test_folder_of_shards_is_continued(tmp_path):
     write(folder, [row(name) for name in NASTY])
     assert names(folder) == [".lock", *(f"part-0000{n}.parquet" for n in range(3))]
     writer = opened(folder)
-    assert all(writer.find(name) == ("ok", (7, 8)) for name in NASTY)
-    assert writer.find("new") is None
+    assert all(writer.named.held(name) == ("ok", (7, 8)) for name in NASTY)
+    assert writer.named.held("new") is None
     writer.write(0, row("new", status="damaged"))
     writer.close()
     writer = opened(folder)
-    assert writer.find("new")[0] == "damaged"
+    assert writer.named.held("new")[0] == "damaged"
     writer.close()
     assert paths(folder) == [*NASTY, "new"]
 
@@ -76,9 +76,24 @@ def test_a_kill_loses_no_row(tmp_path):
     crash(write(folder, [row("a"), row("b"), row("c")], close=False))
     assert paths(folder) == ["a", "b"]
     writer = opened(folder)
-    assert writer.find("c") == ("ok", (7, 8))
+    assert writer.named.held("c") == ("ok", (7, 8))
     writer.close()
     assert paths(folder) == ["a", "b", "c"]
+
+
+def test_a_signal_while_the_journal_is_read_loses_no_row(tmp_path, monkeypatch):
+    folder = tmp_path / "shards"
+    crash(write(folder, [row("a")], close=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(NamedPaths, "held", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            opened(folder)
+    opened(folder).close()
+    assert paths(folder) == ["a"]
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_kill_between_shard_and_journal_makes_no_row_twice(tmp_path, monkeypatch):
@@ -99,7 +114,7 @@ def test_what_a_kill_left_behind_is_cleared(tmp_path):
     assert names(folder) == [".lock", "part-00000.parquet"]
 
 
-def test_a_shard_cut_anywhere_is_moved_aside_and_its_rows_are_missing(tmp_path):
+def test_a_shard_cut_anywhere_is_moved_aside_and_its_rows_are_missing(tmp_path, caplog):
     folder = tmp_path / "shards"
     write(folder, [row(name) for name in "abcd"])
     shard = folder / "part-00001.parquet"
@@ -107,9 +122,16 @@ def test_a_shard_cut_anywhere_is_moved_aside_and_its_rows_are_missing(tmp_path):
     # the classes of places: nothing, the magic, a page, the footer, its length, the last magic
     for n_bytes in (0, 3, 4, len(data) // 2, len(data) - 100, len(data) - 8, len(data) - 1):
         shard.write_bytes(data[:n_bytes])
+        caplog.clear()
         writer = opened(folder)
-        assert [p.name for p in writer.damaged] == [".part-00001.damaged"]
-        assert [writer.find(name) is not None for name in "abcd"] == [True, True, False, False]
+        assert ".part-00001.damaged: damaged, moved aside" in caplog.text
+        (folder / ".part-00001.damaged").unlink()
+        assert [writer.named.held(name) is not None for name in "abcd"] == [
+            True,
+            True,
+            False,
+            False,
+        ]
         writer.close()
         assert paths(folder) == ["a", "b"]
 
@@ -135,12 +157,13 @@ def _outcome(folder):
         writer = opened(folder)
     except OutputError as error:  # another `made_with` stands there now
         return error.code
-    found = {name: writer.find(name) for name in "ab"}
-    n_rows = writer._ledger._table.execute("SELECT count(*) FROM held").fetchone()[0]
+    found = {name: writer.named.held(name) for name in "ab"}
+    n_rows = writer.named._table.execute("SELECT count(*) FROM held").fetchone()[0]
     writer.close()
-    for aside in writer.damaged:
+    damaged = list(folder.glob(".*.damaged"))
+    for aside in damaged:
         aside.unlink()
-    if writer.damaged:
+    if damaged:
         return "set aside" if n_rows == 0 else "wrong"
     return "whole" if n_rows == 2 and set(found.values()) == {("ok", (7, 8))} else "wrong"
 
@@ -149,10 +172,7 @@ def test_stale_rows_leave_their_shards(tmp_path):
     folder = tmp_path / "shards"
     write(folder, [row(name, seed) for seed, name in enumerate("abcde")])
     writer = opened(folder)
-    for name in "ace":
-        writer.mark_stale(name)
-    assert writer.find("a") is None
-    writer.drop_stale()
+    writer.drop([0, 1, 2], set("ace").__contains__)
     assert paths(folder) == ["b", "d"]
     assert not (folder / "part-00002.parquet").exists()
     writer.write(0, row("a", 9))
@@ -162,14 +182,6 @@ def test_stale_rows_leave_their_shards(tmp_path):
 
     kept = parquet.ParquetFile(folder / "part-00000.parquet").read()["embedding"].to_pylist()
     np.testing.assert_array_equal(np.float32(kept), [row("b", 1).embedding])
-
-
-def test_rows_of_another_model_are_refused(tmp_path):
-    write(tmp_path / "s", [row("a")])
-    with pytest.raises(OutputError, match="made with weights_sha256") as caught:
-        opened(tmp_path / "s", weights_sha256="cd" * 32)
-    assert caught.value.code == "mismatch"
-    opened(tmp_path / "s", model="the same numbers by another name").close()
 
 
 def test_rows_of_another_model_in_the_journal_are_refused(tmp_path):
@@ -237,8 +249,7 @@ def test_segments_fill_a_shard_by_their_lines(tmp_path, monkeypatch):
     assert names(tmp_path / "s") == [".lock", "part-00000.parquet", "part-00001.parquet"]
     assert paths(tmp_path / "s") == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
     writer = opened(tmp_path / "s")
-    writer.mark_stale("a")
-    writer.drop_stale()
+    writer.drop([0], {"a"}.__contains__)
     writer.close()
     assert paths(tmp_path / "s") == ["b"] * 3 + ["c"] * 3
 
@@ -247,8 +258,10 @@ def test_a_second_writer_is_told_who_is_there(tmp_path):
     writer = write(tmp_path / "s", [row("a")], close=False)
     code = (
         "from artist_features.errors import OutputError\n"
+        "from artist_features.extraction.inputs import NamedPaths\n"
         "from artist_features.extraction.outputs import open_output\n"
-        f"try: open_output({str(tmp_path / 's')!r}, dim=4, made_with={MADE_WITH!r})\n"
+        f"place, options = {str(tmp_path / 's')!r}, dict(dim=4, made_with={MADE_WITH!r})\n"
+        "try: open_output(place, NamedPaths(), **options)\n"
         "except OutputError as error: print(error.code, error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Signals that end a job: in order, never in the middle of a write, never lost."""
+"""Signals that end a job: in order, never in the middle of a step, never lost."""
 
 import os
 import signal
@@ -21,22 +21,48 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_signal_waits_for_what_must_be_whole():
+def test_a_signal_waits_for_the_end_of_a_step():
     done = []
-    with OrderlyStop() as stop, pytest.raises(Stopped) as caught:
-        stop.whole(lambda: (interrupt(), done.append(1)))()
-    assert done == [1]
+    with pytest.raises(Stopped) as caught, OrderlyStop() as stop:  # noqa: PT012
+        for number in stop.steps(iter(range(5))):
+            if number == 2:
+                interrupt()
+            done.append(number)
+    assert done == [0, 1, 2]
     assert caught.value.exit_code == 130
+    assert stop.requested
 
 
-def test_a_signal_that_got_lost_is_raised_again():
-    """As within `__del__`, where Python drops exceptions."""
-    with OrderlyStop() as stop:
-        with pytest.raises(Stopped):
+def test_a_signal_ends_the_waiting_for_a_step_at_once():
+    def items():
+        yield 0
+        interrupt()
+        raise AssertionError("went on")
+
+    done = []
+    with pytest.raises(Stopped), OrderlyStop() as stop:
+        done.extend(stop.steps(items()))
+    assert done == [0]
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_signal_after_the_last_step_breaks_nothing_off(n):
+    done = []
+    with pytest.raises(Stopped), OrderlyStop() as stop:  # noqa: PT012
+        done.extend(stop.steps(iter(range(n))))
+        interrupt()
+        done.append("written")
+    assert done == [*range(n), "written"]
+
+
+def test_a_deferred_signal_is_raised_at_the_end():
+    done = []
+    with pytest.raises(Stopped), OrderlyStop() as stop:  # noqa: PT012
+        with stop.deferred():
             interrupt()
-        with pytest.raises(Stopped):
-            stop.whole(lambda: None)()
-        assert stop.whole(lambda: 5, at_the_end=True)() == 5
+            done.append(stop.requested)
+        done.append("went on")
+    assert done == [True]
 
 
 class Interrupted:
@@ -49,16 +75,17 @@ class Broken:
         raise ValueError("of another kind")
 
 
-def test_only_a_signal_gets_lost_without_a_word(monkeypatch):
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_type))
-    with OrderlyStop() as stop:
+def test_a_signal_that_got_lost_is_raised_again(monkeypatch):
+    """Within `__del__` Python drops exceptions; it reports all but ours."""
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: reported.append(lost.exc_type))
+    with pytest.raises(Stopped), OrderlyStop() as stop:  # noqa: PT012
         Interrupted()
         Broken()
         with pytest.raises(Stopped):
-            stop.whole(lambda: None)()
+            next(stop.steps(iter([1])))
     Broken()
-    assert told == [ValueError, ValueError]
+    assert reported == [ValueError, ValueError]
 
 
 def broken_import():
@@ -73,8 +100,3 @@ def test_an_import_that_a_signal_broke_is_a_stop():
         broken_import()
     with pytest.raises(ImportError, match="no module"), OrderlyStop():
         raise ImportError("no module")
-
-
-def test_without_a_signal_nothing_is_raised():
-    with OrderlyStop() as stop:
-        assert stop.whole(lambda: 5)() == 5

@@ -17,7 +17,8 @@ def manifest(tmp_path_factory):
 
 
 def load(manifests, tmp_path, **options):
-    return data.load(manifests, tmp_path / "cache", FrontEnd(), **options)
+    listed = data.read_splits(manifests, options.pop("split_seed", 0))
+    return data.load(listed, tmp_path / "cache", FrontEnd(), **options)
 
 
 def test_splits_by_artist(manifest, tmp_path):
@@ -27,10 +28,10 @@ def test_splits_by_artist(manifest, tmp_path):
     assert len(found.known) == 4
     assert sorted(found.known_labels) == [0, 1, 2, 3]
     assert len(found.held_out) == 8
-    assert len(found.free) == 4 * 3 + 2  # the unlabelled ones train without a label
+    assert len(found.training) == 4 * 3 + 2  # the unlabelled ones train without a label
     parts = [*found.by_artist, found.known, found.held_out]
     assert len(np.unique(np.concatenate(parts))) == sum(map(len, parts))
-    assert not set(found.free) & (set(found.known) | set(found.held_out))
+    assert not set(found.training) & (set(found.known) | set(found.held_out))
     for index, tracks in enumerate(found.by_artist):
         assert {found.tracks[t].artist for t in tracks} == {found.artists[index]}
     held = {found.tracks[t].artist for t in found.held_out}
@@ -55,8 +56,8 @@ def test_fewer_artists_are_among_more(manifest, tmp_path):
     assert set(two.artists) < set(three.artists)
     assert len(two.artists) == 2
     # the music of the others stays, without labels
-    everything = {int(t) for t in load([manifest], tmp_path).free}
-    assert everything <= {int(t) for t in two.free}
+    everything = {int(t) for t in load([manifest], tmp_path).training}
+    assert everything <= {int(t) for t in two.training}
 
 
 def test_without_a_split_column_whole_artists_are_held_out(tmp_path):
@@ -73,7 +74,7 @@ def test_without_a_split_column_whole_artists_are_held_out(tmp_path):
 def test_artist_held_out_by_one_manifest_does_not_train_in_another(manifest, tmp_path):
     more = write_data_set(tmp_path / "more", n_tracks=2, splits=["train"] * 6, unlabelled=0)
     found = load([manifest, more], tmp_path)
-    trained = {found.tracks[t].artist for t in found.free} - {""}
+    trained = {found.tracks[t].artist for t in found.training} - {""}
     assert trained == {f"Band {letter * 3}" for letter in "ABCD"}
     assert [len(tracks) for tracks in found.by_artist] == [5] * 4
 

@@ -14,9 +14,9 @@ from training_data import SPLITS, artist_track, write_data_set
 from artist_features.cli.main import main
 from artist_features.config import Network
 from artist_features.errors import ManifestError, WeightsError
-from artist_features.training import data, last_block
-from artist_features.training.last_block import SHRINKAGE, whiten
-from artist_features.training.whitening import whitening_matrix
+from artist_features.training import data
+from artist_features.training import whiten as whitening
+from artist_features.training.whiten import SHRINKAGE, whiten, whitening_matrix
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo import models
 from artist_features.zoo.registry import load_model, read_model
@@ -42,7 +42,7 @@ def before(tmp_path_factory):
 @pytest.fixture(scope="module")
 def after(before, manifest, tmp_path_factory):
     path = tmp_path_factory.mktemp("whitened") / "after"
-    whiten(before, [manifest], path, say=lambda text: None)
+    whiten(before, [manifest], path)
     return path
 
 
@@ -67,10 +67,11 @@ def layer_of(model, name, waveforms):
 
 def test_the_new_block_is_its_formula_over_the_tracks_to_train_on(before, after, manifest):
     old, new = load_model(before), load_model(after)
-    found = data.load([manifest], after / "cache", read_model(after)[0].front_end)
-    assert {found.tracks[row].extra["split"] for row in found.free} == {"train"}
+    front_end = read_model(after)[0].front_end
+    found = data.load(data.read_splits([manifest]), after / "cache", front_end)
+    assert {found.tracks[row].extra["split"] for row in found.training} == {"train"}
     # 5 s hold one segment of 3.02 s: `places` puts it in the middle
-    crops = np.stack([found.cache.read(row, 0.5, 66560) for row in found.free])
+    crops = np.stack([found.cache.read(row, 0.5, 66560) for row in found.training])
     waveforms = (crops / 32767).astype(np.float32)[..., None]
     h = layer_of(old, "block2_pool", waveforms)
     np.testing.assert_array_equal(layer_of(new, "block2_pool", waveforms), h)  # as it was
@@ -103,13 +104,18 @@ def test_long_tracks_count_no_more_than_forty_segments(before, tmp_path):
     assert (card.name, card.training["whitened"]["n_segments"]) == ("other", 40)
 
 
-def test_one_bad_file_costs_itself_alone(before, manifest, tmp_path):
+def said(caplog):
+    """Return our messages; TensorFlow logs that it compiles often."""
+    return [r.getMessage() for r in caplog.records if r.name.startswith("artist_features")]
+
+
+def test_one_bad_file_costs_itself_alone(before, manifest, tmp_path, caplog):
     other = write_data_set(tmp_path, splits=SPLITS)
     (tmp_path / "0_0.wav").write_bytes(b"no audio")
-    said = []
-    card = whiten(before, [other], tmp_path / "out", say=said.append)
+    caplog.set_level("INFO", "artist_features")
+    card = whiten(before, [other], tmp_path / "out")
     assert card.training["whitened"]["n_tracks"] == 13
-    line, _ = said  # and that there is little music
+    line, _ = said(caplog)  # and that there is little music
     assert line.startswith("left out: ")
     assert "0_0.wav" in line
 
@@ -148,21 +154,20 @@ def test_segments_that_sound_alike_are_refused(tmp_path):
 def test_a_number_that_never_varies_makes_no_negative_variance():
     model = models.backbone(network=NETWORK)
     covariance = np.diag([1.0] * 7 + [-1e-40])  # as rounding leaves it
-    last_block._replace(model, model.get_layer("block3_conv"), np.ones(8), covariance)
+    whitening._replace(model, model.get_layer("block3_conv"), np.ones(8), covariance)
     variance = np.asarray(model.get_layer("block3_norm").moving_variance)
     assert variance.min() == 0
     assert np.isfinite(model(np.zeros((1, 66560, 1)))).all()
 
 
-def test_little_music_brings_a_warning(before, tmp_path):
-    said = []
+def test_little_music_brings_a_warning(before, tmp_path, caplog):
     manifest = write_tracks(tmp_path / "few", artist_track(0, 0), artist_track(1, 0))
-    whiten(before, [manifest], tmp_path / "out", say=said.append)
-    assert said == ["warning: 2 segments say little about 8 numbers; add music"]
+    whiten(before, [manifest], tmp_path / "out")
+    assert said(caplog) == ["2 segments say little about 8 numbers; add music"]
 
 
 def test_whitened_twice_is_whitened_once(after, manifest, tmp_path):
-    card = whiten(after, [manifest], tmp_path / "twice", say=lambda text: None)
+    card = whiten(after, [manifest], tmp_path / "twice")
     (old, weights), (new, again) = read_model(after), read_model(tmp_path / "twice")
     assert new.description == old.description == "Random; last block whitened."
     assert card.training["whitened"]["before"].startswith("after, ")
@@ -211,6 +216,6 @@ def test_a_signal_that_got_lost_ends_it_after_the_batch(before, manifest, tmp_pa
         return args[0]
 
     out = tmp_path / "new"
-    monkeypatch.setattr(last_block, "tqdm", places)
+    monkeypatch.setattr(whitening, "tqdm", places)
     assert main(["whiten", str(before), str(manifest), "--out", str(out)]) == 143
     assert [path.name for path in out.iterdir()] == ["cache"]

@@ -15,12 +15,28 @@ from artist_features.search import ArtistMatch, Index, IndexedTrack, Match
 Vector = npt.NDArray[np.float32]
 
 
-def extraction(path: Path, samples: npt.NDArray[np.int16]) -> None:
+class Series:
+    """As pandas': no array, but NumPy takes it for one."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
+        return np.array(["a.mp3"])
+
+
+def extraction(
+    path: Path, samples: npt.NDArray[np.int16], names: npt.NDArray[np.str_], series: Series
+) -> None:
     assert_type(af.extract("song.mp3"), Vector)
-    assert_type(af.extract(path, pool=None, offset=1, duration=3.5), Vector)
+    assert_type(af.extract(path, offset=1, duration=3.5, progress=True), Vector)
     assert_type(af.extract(samples, sample_rate=44100, model=path), Vector)
     assert_type(af.extract(["a.mp3", path, samples], on_error="nan"), Vector)
     assert_type(af.extract([b"a.mp3"], pool=None), list[Vector])
+    assert_type(af.extract(samples, 44100, pool=None), Vector)
+    assert_type(af.extract(b"RIFF", pool=None, n_segments=3), Vector)
+    assert_type(af.extract(names, pool=None), list[Vector])
+    # a path may be a folder, a Series hold paths or samples
+    assert_type(af.extract(path, pool=None, offset=1), Vector | Any)
+    assert_type(af.extract(series, pool=None), Vector | Any)
+    assert_type(af.extract(path, pool=None, return_times=True), tuple[Any, Any])
     extractor = af.Extractor("basic", decoder="av", on_loaded=print)
     assert_type(extractor.extract((path, path), pool=None), list[Vector])
     assert_type(extractor.extract(path), Vector)
@@ -44,6 +60,8 @@ def mistakes(path: Path) -> None:
     af.extrct(path)  # type: ignore[attr-defined]
     af.extract(path, pool="max")  # type: ignore[call-overload]
     af.extract(3)  # type: ignore[call-overload]
+    af.extract(path, ofset=1.0)  # type: ignore[call-overload]
+    af.extract(path, on_error="ignore")  # type: ignore[call-overload]
     af.extract(path, sample_rate="44100")  # type: ignore[call-overload]
     af.Extractor(decoder="sox")  # type: ignore[arg-type]
     af.models.basic("10")  # type: ignore[arg-type]
@@ -53,7 +71,7 @@ def mistakes(path: Path) -> None:
 
 def search(vectors: Vector) -> None:
     tracks = [IndexedTrack("/a.mp3", artist="A", extra={"year": "1999"})]
-    index = Index.build(vectors, tracks, {"model": "mine", "weights_sha256": "0"}, method="exact")
+    index = Index.build(vectors, tracks, {"model": "mine", "weights_sha256": "0"})
     index.save("lib.index")
     index = Index.load(Path("lib.index"))
     index.check_model("0")
@@ -71,8 +89,8 @@ def measures(vectors: Vector) -> None:
     assert_type(scores.mean_average_precision, float)
     interval = metrics.bootstrap_interval(scores.average_precision, ["A", "B"])
     assert_type((interval.low, interval.n_clusters), tuple[float, int])
-    assert_type(metrics.accuracy(["a"], ["b"]), float)
-    assert_type(metrics.accuracy_interval([1, 2], [1, 3], clusters="ab", seed=1).high, float)
+    right = metrics.correct([1, 2], [1, 3])
+    assert_type(metrics.bootstrap_interval(right, "ab", seed=1).high, float)
 
 
 def hearing(sounds: Vector) -> None:

@@ -3,7 +3,7 @@
     python weights/agreement.py SET MODEL [MODEL...] [--json OUT]
 
 SET is a distillation set of the split `test` (weights/make_crops.py). What is measured stands in
-artist_features/metrics/agreement.py; why it is: over the weights this project has had, agreement
+artist_features/metrics.py; why it is: over the weights this project has had, agreement
 with both teachers went with genre retrieval and classification on recordings that nobody here
 trained on, artist retrieval on our own corpus did not (docs/training.md).
 """
@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from artist_features import load_model
-from artist_features.metrics.agreement import agreement
-from artist_features.training.crop_set import CropSet
+from artist_features.metrics import agreement
+from artist_features.training.targets import CropSet
 
 TELEPHONE = "8 kHz copies"
 _TELEPHONE_HZ = 4000  # a crop without anything above is heard as a recording at 8 kHz

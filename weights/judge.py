@@ -36,8 +36,8 @@ from artist_features import Extractor, metrics
 from artist_features.config import FrontEnd
 from artist_features.evaluation.artists import evaluate_artists
 from artist_features.evaluation.baselines import mfcc_statistics, standardise
-from artist_features.signal.audio import Clip, read_file
-from artist_features.training.crop_set import CropSet
+from artist_features.signal.stream import open_file
+from artist_features.training.targets import CropSet
 from artist_features.zoo import devices
 
 LEVELS_DB = (-20, -12, -6, 6)
@@ -93,7 +93,7 @@ def parse_args() -> argparse.Namespace:
 
 def load(tracks: list) -> list[np.ndarray]:
     """Return each track's samples float32 `(n,)` at 22,050 Hz."""
-    return [np.concatenate(list(read_file(t.path, Clip(), target_rate=RATE))) for t in tracks]
+    return [open_file(track.path, target_rate=RATE).read() for track in tracks]
 
 
 def musicnn_vectors(wheel: Path, tracks: list) -> np.ndarray:
@@ -102,7 +102,7 @@ def musicnn_vectors(wheel: Path, tracks: list) -> np.ndarray:
 
     network, rows = musicnn.Musicnn(wheel), []
     for track in tracks:
-        blocks = read_file(track.path, Clip(), target_rate=musicnn.SAMPLE_RATE)
+        blocks = open_file(track.path, target_rate=musicnn.SAMPLE_RATE)
         mel = musicnn.log_mel(np.concatenate(list(blocks)))
         starts = np.linspace(0, len(mel) - musicnn.PATCH_FRAMES, 10).astype(int)
         patches = np.stack([mel[start : start + musicnn.PATCH_FRAMES] for start in starts])

@@ -5,7 +5,7 @@
     python weights/make_crops.py MANIFEST [MORE...] --authors authors --musicnn musicnn.whl \
         --split train --n 200000 --out crops/train
 
-What a crop is stands in artist_features/training/stress.py, the format in crop_set.py. Crops of
+What a crop is, and the format, stand in artist_features/training/targets.py. Crops of
 `train` are of the tracks that training may hear; those of `valid` (6 % of the artists) choose
 the best step of a run; those of `test` are the artists that no run hears, and the sources in
 domains.csv, which are held out to measure agreement per domain (weights/agreement.py). Killed at
@@ -26,9 +26,8 @@ from tqdm import tqdm
 from artist_features.config import LEVEL_DB, FrontEnd
 from artist_features.training import data
 from artist_features.training.cache import AudioCache
-from artist_features.training.crop_set import CropSet
 from artist_features.training.names import artist_groups
-from artist_features.training.stress import StressCrops
+from artist_features.training.targets import CropSet, StressCrops
 
 HERE = Path(__file__).resolve().parent
 N_SAMPLE = 128  # patches that decide which of musicnn's filters answer at all
@@ -86,7 +85,8 @@ def select(manifests: list[Path], split: str) -> tuple[list, list[str], list[str
     """Return the tracks of a split, their sources, and their domains ("" where unnamed)."""
     with open(HERE / "domains.csv", encoding="utf-8", newline="") as lines:
         domains = {(row["source"], row["artist"]): row["domain"] for row in csv.DictReader(lines)}
-    tracks, splits = data.read_splits(manifests)
+    listed = data.read_splits(manifests)
+    tracks = listed.tracks
     sources = [track.extra.get("source", "") for track in tracks]
     named = [
         domains.get((source, track.artist), domains.get((source, ""), ""))
@@ -95,7 +95,7 @@ def select(manifests: list[Path], split: str) -> tuple[list, list[str], list[str
     group = artist_groups(tracks)
     held = {group[t.artist] for t, domain in zip(tracks, named, strict=True) if domain and t.artist}
     found = []
-    for track, own, source, domain in zip(tracks, splits, sources, named, strict=True):
+    for track, own, source, domain in zip(tracks, listed.splits, sources, named, strict=True):
         if domain:
             own = "test"
         elif own == "train" and track.artist and group[track.artist] in held:

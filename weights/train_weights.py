@@ -26,9 +26,9 @@ from pathlib import Path
 
 import agreement
 
-from artist_features.training.crop_set import CropSet
-from artist_features.zoo import card_text
+from artist_features.training.targets import CropSet
 from artist_features.zoo import folder as model_folder
+from artist_features.zoo.card import model_card
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -123,8 +123,7 @@ def run(*words) -> None:
 def ship(args: argparse.Namespace, kind: str, judged: dict) -> None:
     """Copy a model folder, with the scores in its card."""
     source, folder = args.runs / kind, args.out / kind
-    card = model_folder.read_card(source)
-    model_folder.read_weights(source, card)
+    card, _ = model_folder.read_folder(source)
     scores, own = judged["scores"], judged["scores"]["candidate"]
     measured = {
         "agreement_with_both_teachers": round(own["agreement"]["all"], 3),
@@ -156,7 +155,7 @@ def ship(args: argparse.Namespace, kind: str, judged: dict) -> None:
     for file in model_folder.KERAS_FILES:
         (folder / file).write_bytes((source / file).read_bytes())
     (folder / model_folder.CARD_FILE).write_text(card.to_json(), encoding="utf-8")
-    (folder / "README.md").write_text(card_text.model_card(card), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(card, card.name), encoding="utf-8")
 
 
 def interval(value: dict) -> str:

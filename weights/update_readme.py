@@ -5,7 +5,7 @@ python weights/update_readme.py
 
 from pathlib import Path
 
-from artist_features.zoo.card_text import models_table
+from artist_features.zoo.card import models_table
 from artist_features.zoo.registry import list_models
 
 ROOT = Path(__file__).resolve().parents[1]

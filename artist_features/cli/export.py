@@ -1,16 +1,79 @@
-"""`artist-features export`: a model for another runtime."""
+"""`artist-features whiten | export`: a model made of another."""
 
+import argparse
 import contextlib
+import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
+from artist_features.cli import Commands, add_root_option, train
+from artist_features.cli.stopping import OrderlyStop
 from artist_features.errors import ArtistFeaturesError, display_path
 from artist_features.export import FORMATS, PRECISIONS, export_model
 
+logger = logging.getLogger(__name__)
 
-def add_parser(commands):
-    """Add the command to the parser."""
+
+def add_parser(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    _add_whiten(commands)
+    _add_export(commands)
+
+
+def _add_whiten(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "whiten",
+        help="compute the last block of a trained model anew, so that its embeddings are whitened",
+        description="Write a copy of a model whose last block is not trained but computed: it "
+        "whitens what the block before it makes of the manifests' tracks to train on. Cosines "
+        "between embeddings then rest on all their directions, not on the few in which music "
+        "varies most. No labels are used.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="name, folder or hf://owner/name")
+    parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="CSV: file,artist,title")
+    add_root_option(parser)
+    parser.add_argument(
+        "-o", "--output", dest="out", required=True, metavar="DIR", help="folder of the new model"
+    )
+    parser.add_argument("--name", default="", help="of the new model (default: that of the folder)")
+    parser.add_argument("--cache", metavar="DIR", help="prepared audio (default: DIR/cache)")
+    parser.add_argument(
+        "--split-seed", type=int, default=0, metavar="N", help="of the held-out artists"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="also into a folder that has files: replace a model's"
+    )
+    parser.set_defaults(command=whiten)
+
+
+def whiten(args: argparse.Namespace) -> int:
+    """Write a copy of a model with its last block whitened."""
+    with OrderlyStop() as stop:
+        from artist_features.training import whiten as whitening  # imports TensorFlow
+
+        card = whitening.whiten(
+            args.model,
+            args.manifests,
+            args.out,
+            name=args.name,
+            force=args.force,
+            command=train.command_line(),
+            cache=args.cache,
+            split_seed=args.split_seed,
+            root=args.root,
+            between_batches=stop.check,
+        )
+    facts = card.training["whitened"]
+    logger.info(
+        "%s: last block whitened over %d segments of %d tracks; written to %s",
+        *(card.name, facts["n_segments"], facts["n_tracks"], display_path(args.out)),
+    )
+    return 0
+
+
+def _add_export(commands: Commands) -> None:
     parser = commands.add_parser(
         "export",
         help="a model as ONNX, TFLite or SavedModel, its front end included",
@@ -30,12 +93,12 @@ def add_parser(commands):
         help="of the weights (default: float32); saved_model has float32 only",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing file")
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=export)
 
 
-def run(args):
-    """Export, report, and return the exit code."""
-    with _without_chatter():
+def export(args: argparse.Namespace) -> int:
+    """Write a model for another runtime."""
+    with _stderr_on_unknown_error():
         done = export_model(
             args.model,
             args.output,
@@ -56,19 +119,19 @@ def run(args):
 
 
 @contextlib.contextmanager
-def _without_chatter():
-    """Keep what converters print, from C++ too, until they fail in a way we have no words for."""
+def _stderr_on_unknown_error() -> Iterator[None]:
+    """Hold back what converters print, from C++ too; print it if they fail with a foreign error."""
     sys.stderr.flush()
     terminal = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 2)
         try:
             yield
         except (ArtistFeaturesError, ValueError, ImportError):
-            raise  # their text says it all
+            raise  # their text is enough
         except Exception:
-            said.seek(0)
-            os.write(terminal, said.read())
+            printed.seek(0)
+            os.write(terminal, printed.read())
             raise
         finally:
             sys.stderr.flush()

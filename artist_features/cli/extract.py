@@ -1,24 +1,32 @@
 """`artist-features extract`: files and folders to a table of embeddings."""
 
 import argparse
-import contextlib
+import itertools
 import os
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import artist_features
-from artist_features.cli import job_report
-from artist_features.cli.json_lines import JsonLines
-from artist_features.cli.progress import Progress, write_line
+from artist_features.cli.progress import Progress, check_report_path, write_line, write_report
 from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.errors import ManifestError, ModelError, OutputError, display_path
-from artist_features.files import output_error
+
+if TYPE_CHECKING:  # NumPy and TensorFlow are imported when a job begins
+    from artist_features.config import ModelCard
+    from artist_features.extraction.cluster import ClusterExtractor
+    from artist_features.extraction.extractor import Extractor
+    from artist_features.extraction.inputs import NamedPaths
+    from artist_features.extraction.job import Tally
+    from artist_features.extraction.outputs import Output
+    from artist_features.signal.decoders import Span
+
+T = TypeVar("T")
 
 
-def add_parser(commands):
+def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "extract",
@@ -88,8 +96,8 @@ def add_parser(commands):
         "--shard",
         type=_shard,
         metavar="I/N",
-        help="only part I of N of the files, by a hash of the path; for N machines, each with an "
-        "output of its own",
+        help="only part I of N of the files, by a hash of the path below the named folder; for N "
+        "machines, each with an output of its own",
     )
     parser.add_argument(
         "--per-segment",
@@ -108,7 +116,7 @@ def add_parser(commands):
     parser.set_defaults(command=run)
 
 
-def _address(text):
+def _address(text: str) -> str:
     host, _, port = text.removeprefix("ray://").rpartition(":")
     if text in ("local", "auto") or (host and "/" not in host and port.isdecimal()):
         return text
@@ -118,64 +126,70 @@ def _address(text):
     )
 
 
-def _shard(text):
+def _shard(text: str) -> tuple[int, int]:
     index, _, n = text.partition("/")
     if not (index.isdecimal() and n.isdecimal() and 1 <= int(index) <= int(n)):
         raise argparse.ArgumentTypeError(f"{text!r}; allowed is I/N with 1 <= I <= N, as in 2/8")
     return int(index), int(n)
 
 
-def _folder_for_lists(paths):
-    """Return a context manager: a folder for copies of lists, if there may be any."""
-    if not any(path.startswith("@") for path in paths):
-        return contextlib.nullcontext()
-    try:
-        return tempfile.TemporaryDirectory()
-    except OSError as error:
-        raise output_error(error, "the folder for temporary files") from None
-
-
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Extract, report, and return the exit code."""
-    from artist_features.extraction.inputs import spooled
-
     try:
-        with OrderlyStop() as stop, _folder_for_lists(args.paths) as folder:
+        with OrderlyStop() as stop:
             _check_options(args)
-            args.paths = spooled(args.paths, folder)
+            _check_names(args.paths)
             return _run_job(args, stop)
     except Stopped as stopped:
         write_line(f"stopped by {stopped}; the same command goes on from here")
         return stopped.exit_code
 
 
-def _run_job(args, stop):
+def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
     from artist_features.extraction import job
+    from artist_features.extraction.inputs import NamedPaths, find_audio, part_of
+    from artist_features.extraction.outputs import open_output
 
-    _check_names(args.paths)
-    extractor = _make_extractor(args)
-    if not any(True for _ in _find(args)):
-        return _tell_nothing_found(args)
-    writer = _open_writer(args, extractor)
-    tally, surveyed, model_failed = job.Tally(), False, False
-    try:
-        for path in writer.damaged:
-            write_line(f"{display_path(path)}: damaged, moved aside; its files are read again")
-        passed = Counter()
-        tally = job.survey(_find(args, passed), writer, retry_failed=args.retry_failed)
-        tally.passed = passed
-        surveyed = True
-        writer.write = stop.whole(writer.write)
-        _extract(args, extractor, writer, tally)
-    except ModelError:
-        model_failed = not tally.made  # then no output and no report
-        raise
-    finally:
-        # what is finished is kept
-        stop.whole(writer.close, at_the_end=True)(complete=surveyed and not model_failed)
-        if not model_failed:
-            job_report.tell(tally, args.output, args.report, verbose=args.verbose, quiet=args.quiet)
+    extractor, passed = _make_extractor(args), Counter[str]()
+    found = _begun(find_audio(args.paths, passed))
+    if found is None:
+        places = ", ".join(display_path(path) for path in args.paths)
+        write_line(f"artist-features: no audio under {places}")
+        return 2
+    if args.shard:
+        found = _begun(part_of(found, args.paths, *args.shard))
+        if found is None:
+            write_line(f"no files fall into part {args.shard[0]} of {args.shard[1]}")
+            return 0
+    with NamedPaths(repeats=args.output is None) as named:
+        output = open_output(
+            args.output,
+            named,
+            dim=extractor.embedding_dim,
+            made_with=_made_with(args, extractor),
+            force=args.force,
+        )
+        tally, complete, reported = job.Tally(passed=passed), False, True
+        try:
+            tally = job.survey(found, output, named, retry_failed=args.retry_failed)
+            tally.passed, complete = passed, True
+            _make_rows(args, extractor, named, output, tally, stop)
+        except ModelError:
+            complete = reported = tally.made.total() > 0
+            raise
+        finally:
+            output.close(complete=complete)  # what is finished is kept
+            if reported:
+                write_report(
+                    tally, args.output, args.report, verbose=args.verbose, quiet=args.quiet
+                )
     return int(tally.n_failed > 0)
+
+
+def _begun(items: Iterator[T]) -> Iterator[T] | None:
+    """Return an iterator, or None if there is nothing in it."""
+    first = list(itertools.islice(items, 1))
+    return itertools.chain(first, items) if first else None
 
 
 def _check_names(paths: list[str]) -> None:
@@ -195,12 +209,12 @@ def _check_names(paths: list[str]) -> None:
     raise ManifestError(f"no such file or folder.{hint}", paths[0])
 
 
-def _make_extractor(args):
+def _make_extractor(args: argparse.Namespace) -> "Extractor | ClusterExtractor":
     options = {
         "batch_size": args.batch_size,
         "n_workers": args.workers,
         "decoder": args.decoder,
-        "on_loaded": _tell_loaded(args),
+        "on_loaded": _device_line(args),
     }
     if args.ray is not None:
         from artist_features.extraction.cluster import ClusterExtractor
@@ -211,29 +225,17 @@ def _make_extractor(args):
     return Extractor(args.model, isolated=True, dedicated=True, **options)
 
 
-def _tell_loaded(args: argparse.Namespace) -> Callable[[str], None]:
-    """Return a function that says where the model runs, unless one file is all there is."""
+def _device_line(args: argparse.Namespace) -> Callable[[str], None]:
+    """Return a function that prints where the model runs, unless one file is all there is."""
 
-    def tell(device: str) -> None:
+    def print_line(device: str) -> None:
         if args.verbose or not (args.quiet or args.n_missing == 1):
             write_line(f"model {args.model} on {device}")
 
-    return tell
+    return print_line
 
 
-def _tell_nothing_found(args):
-    """Say that there is nothing to do; a part of a list may be empty, a whole list not."""
-    from artist_features.extraction.inputs import find_audio
-
-    if args.shard and any(True for _ in find_audio(args.paths)):
-        write_line(f"no files fall into part {args.shard[0]} of {args.shard[1]}")
-        return 0
-    named = ", ".join(display_path(path) for path in args.paths)
-    write_line(f"artist-features: no audio under {named}")
-    return 2
-
-
-def _check_options(args):
+def _check_options(args: argparse.Namespace) -> None:
     """Refuse before anything is loaded what could not be done afterwards."""
     if args.segments is not None:
         if args.segments < 1:
@@ -247,30 +249,25 @@ def _check_options(args):
     if args.output is None and sys.stdout is None:
         raise OutputError("not_writable", "standard output is closed; name an output by -o.")
     if args.report is not None:
-        job_report.check_place(args.report, args.output)
+        check_report_path(args.report, args.output)
 
 
-def _find(args, passed=None):
-    """Return an iterator over the files of the command line."""
-    from artist_features.extraction.inputs import find_audio
-    from artist_features.extraction.job import part_of
-
-    found = find_audio(args.paths, passed)
-    return part_of(found, *args.shard) if args.shard else found
-
-
-def _open_writer(args, extractor):
-    if args.output is None:
-        return JsonLines()
-    from artist_features.extraction.outputs import open_output
+def _span(args: argparse.Namespace) -> "Span":
     from artist_features.signal.decoders import Span
 
-    span = Span(args.offset, args.duration)
-    made_with = {
-        "model": extractor.card.name,
+    return Span(args.offset, args.duration)
+
+
+def _made_with(
+    args: argparse.Namespace, extractor: "Extractor | ClusterExtractor"
+) -> dict[str, Any]:
+    """Return what decides the numbers; a table holds rows of one kind only."""
+    span, card = _span(args), cast("ModelCard", extractor.card)  # of a model given by name
+    return {
+        "model": card.name,
         "version": ".".join(artist_features.__version__.split(".")[:2]),
-        "weights_sha256": extractor.card.weights_sha256,
-        "graph_sha256": extractor.card.graph_sha256,
+        "weights_sha256": card.weights_sha256,
+        "graph_sha256": card.graph_sha256,
         "decoder": extractor.decoder,
         "offset_s": span.offset_s,
         "duration_s": span.duration_s,
@@ -278,30 +275,40 @@ def _open_writer(args, extractor):
         "per_segment": args.per_segment,
         "content_hash": args.content_hash,
     }
-    return open_output(
-        args.output, dim=extractor.embedding_dim, made_with=made_with, force=args.force
-    )
 
 
-def _extract(args, extractor, writer, tally):
+def _make_rows(
+    args: argparse.Namespace,
+    extractor: "Extractor | ClusterExtractor",
+    named: "NamedPaths",
+    output: "Output",
+    tally: "Tally",
+    stop: OrderlyStop,
+) -> None:
     """Make the rows that are missing, with a progress bar."""
     from artist_features.extraction import job
     from artist_features.extraction.decode import Source
-    from artist_features.signal.decoders import Span
 
-    span = Span(args.offset, args.duration)
+    span = _span(args)
 
-    def make_source(path):
-        return Source(path, None, span, extractor.decoder, args.content_hash, args.segments)
+    def make_source(path: str) -> Source:
+        return Source(
+            path,
+            span=span,
+            decoder=extractor.decoder,
+            hashed=args.content_hash,
+            n_sampled=args.segments,
+        )
 
     args.n_missing = tally.n_missing
     with Progress(tally, args.quiet) as progress:
         job.run(
-            _find(args),
-            writer,
+            named,
+            output,
             extractor,
             tally,
             make_source=make_source,
             hop_s=extractor.front_end.segment_hop_s if args.per_segment else None,
             on_row=progress.update,
+            steps=stop.steps,
         )

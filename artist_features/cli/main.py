@@ -10,24 +10,19 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from typing import NoReturn, cast
 
 import artist_features
 from artist_features.cli import (
     evaluate,
     export,
     extract,
-    import_authors,
-    index,
     manifest,
-    map,
     models,
-    plot,
-    pull,
-    push,
-    similar,
+    pictures,
+    search,
     train,
-    whiten,
-    who,
 )
 from artist_features.cli.progress import LogHandler
 from artist_features.cli.stopping import Stopped
@@ -42,8 +37,8 @@ from artist_features.errors import (
 )
 
 _COMMANDS = (
-    *(extract, evaluate, models, import_authors, pull, push, manifest, train, whiten),
-    *(index, similar, who, map, plot, export),
+    *(extract, evaluate, models, manifest, train),
+    *(search, pictures, export),
 )
 
 
@@ -62,7 +57,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     """Return the argument parser with all commands."""
     parser = argparse.ArgumentParser(
         prog="artist-features",
@@ -82,7 +77,7 @@ _OF_THE_JOB = (
 )
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     _prepare_streams()
     # TensorFlow's own start-up messages; set the variable to 0 to see them
@@ -93,7 +88,7 @@ def main(argv=None):
         logger.addHandler(LogHandler())
     try:
         args = build_parser().parse_args(argv)
-        return args.command(args)
+        return cast(int, args.command(args))
     except ArtistFeaturesError as error:
         _say(f"artist-features: {error}")
         return 2 if isinstance(error, _OF_THE_JOB) else 1
@@ -112,7 +107,7 @@ def main(argv=None):
         return 0
 
 
-def run():
+def run() -> NoReturn:
     """Entry point of the console script."""
     code = main()
     if code in _STOPPED:
@@ -125,12 +120,12 @@ def run():
     sys.exit(code)
 
 
-def _say(text):
+def _say(text: str) -> None:
     if sys.stderr is not None:
         print(text, file=sys.stderr)
 
 
-def _prepare_streams():
+def _prepare_streams() -> None:
     """Let any path be printed in any locale; keep going without a standard error."""
     for descriptor in range(3):  # a closed one would be the next file that is opened
         try:

@@ -1,15 +1,22 @@
 """`artist-features manifest`: a folder of tagged audio to a manifest, or check one."""
 
+import argparse
+import logging
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from artist_features.cli.options import add_root_option
+from artist_features.cli import add_root_option
 from artist_features.errors import OutputError, display_path
 
+if TYPE_CHECKING:
+    from artist_features.training.manifest import Track
 
-def add_parser(commands):
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "manifest",
@@ -47,7 +54,7 @@ def add_parser(commands):
     parser.set_defaults(command=run)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Write, check, report, and return the exit code."""
     if os.path.isdir(args.path):
         return _write(args)
@@ -61,16 +68,16 @@ def run(args):
     return _check(args.path, args.root)
 
 
-def _write(args):
+def _write(args: argparse.Namespace) -> int:
     from artist_features.training.manifest import write_manifest
     from artist_features.training.splits import splits_of
 
     output = _checked_output(args)
     tracks, problems = _found(args)
     for problem in problems:
-        _say(str(problem))
+        logger.info(problem)
     if not tracks:
-        _say(f"artist-features: no audio under {display_path(args.path)}")
+        logger.info("artist-features: no audio under %s", display_path(args.path))
         return 1 if problems else 2
     if args.split:
         splits = splits_of(tracks, output, by=args.split, seed=args.seed)
@@ -81,7 +88,7 @@ def _write(args):
     write_manifest(output, tracks)
     n_artists = len({track.artist for track in tracks} - {""})
     n_unlabelled = sum(not track.artist for track in tracks)
-    _say(
+    logger.info(
         f"{len(tracks)} tracks of {n_artists} artists, {n_unlabelled} without artist, "
         f"{len(problems)} left out; written to {display_path(output)}"
     )
@@ -89,12 +96,13 @@ def _write(args):
     return max(code, int(bool(problems)))
 
 
-def _found(args):
-    """Return the tracks, and what is to be said about those left out."""
+def _found(args: argparse.Namespace) -> "tuple[list[Track], list[str]]":
+    """Return the tracks, and why others are left out."""
     if args.msd is None:
-        from artist_features.training.scan import scan_folder
+        from artist_features.training.tags import scan_folder
 
-        return scan_folder(args.path)
+        found, problems = scan_folder(args.path)
+        return found, [str(problem) for problem in problems]
     if args.split:
         raise ValueError("--msd brings the paper's own split; leave --split out.")
     from artist_features.training.msd import msd_tracks, read_msd_split
@@ -103,7 +111,7 @@ def _found(args):
     return tracks, [f"{display_path(path)}: no such file" for path in missing]
 
 
-def _checked_output(args):
+def _checked_output(args: argparse.Namespace) -> Path:
     """Return the manifest's path; raise before anything is searched."""
     if args.output is None:
         raise ValueError("a folder needs -o M.csv, the manifest to write.")
@@ -114,7 +122,7 @@ def _checked_output(args):
     return output
 
 
-def _check(path, root):
+def _check(path: str | Path, root: str | None) -> int:
     from artist_features.training.checks import check_manifest, report_lines
     from artist_features.training.manifest import read_manifest
 
@@ -122,7 +130,3 @@ def _check(path, root):
     for line in report_lines(report, path):
         print(line)
     return int(report.faulty)
-
-
-def _say(text):
-    print(text, file=sys.stderr)

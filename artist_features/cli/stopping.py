@@ -1,10 +1,15 @@
-"""Signals that end a job: the first one in order, the second one at once."""
+"""Signals that end a command: the first one in order, the second one at once."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 _ORDERLY = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -17,7 +22,7 @@ class Stopped(BaseException):  # no error, as KeyboardInterrupt is none
         exit_code: 130 for Ctrl-C, 143 for a request to end.
     """
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.exit_code = _exit_code(number)
 
@@ -25,17 +30,22 @@ class Stopped(BaseException):  # no error, as KeyboardInterrupt is none
 class OrderlyStop:
     """Context in which the first signal raises `Stopped` in the main thread.
 
-    Never inside `whole()`: there it waits until the block is done. A second signal ends
-    the process without another word.
+    At once, where nothing is written; from the first of the `steps` on, between two of them.
+    A second signal ends the process without another word.
     """
 
-    def __init__(self):
-        self._number = None
-        self._busy = False
-        self._before = {}
-        self._hook = None
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._deferred = False
+        self._before: dict[int, Any] = {}
+        self._hook: Callable[[Any], Any] = sys.unraisablehook
 
-    def __enter__(self):
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has asked for the end."""
+        return self._number is not None
+
+    def __enter__(self) -> "OrderlyStop":
         if threading.current_thread() is threading.main_thread():
             for number in _ORDERLY:
                 if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
@@ -43,48 +53,62 @@ class OrderlyStop:
         self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         return self
 
-    def __exit__(self, kind, error, _):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         sys.unraisablehook = self._hook
         # an extension module that a signal stops at its start says "initialization failed"
-        if self._number is not None and kind is not None and issubclass(kind, ImportError):
+        if self._number is not None and (kind is None or issubclass(kind, ImportError)):
             raise Stopped(self._number) from error
 
-    def _unraisable(self, unraisable):
-        """Tell of an exception that got lost, unless it is ours, which `whole` raises again."""
-        if unraisable.exc_type is not Stopped:
-            self._hook(unraisable)
+    def steps(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield items; a signal ends the waiting for one, but not what is done with it.
 
-    def _handle(self, number, _):
+        Once it has begun, what comes after the last item is not broken off either.
+        """
+        while True:
+            self._deferred = False
+            try:
+                if self._number is not None:  # came during a step, or its exception got lost
+                    raise Stopped(self._number)
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self._deferred = True
+            yield item
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Context in which a signal only sets `requested`; `Stopped` is raised at its end."""
+        before, self._deferred = self._deferred, True
+        try:
+            yield
+        finally:
+            self._deferred = before
+            if self._number is not None and not before:
+                raise Stopped(self._number)
+
+    def check(self) -> None:
+        """Raise `Stopped` if there was a signal: where Python frees an object, one is lost."""
+        if self._number is not None:
+            raise Stopped(self._number)
+
+    def _unraisable(self, lost: Any) -> None:
+        """Report an exception that got lost, unless it is ours, which is raised again later."""
+        if lost.exc_type is not Stopped:
+            self._hook(lost)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
         if self._number is not None:
             os._exit(_exit_code(number))
         self._number = number
-        if not self._busy:
+        if not self._deferred:
             raise Stopped(number)
 
-    def whole(self, function, *, at_the_end=False):
-        """Return the function, not to be broken off by the first signal.
 
-        Afterwards `Stopped` is raised if there was one, be it before: where Python frees an
-        object, an exception is lost.
-
-        Args:
-            at_the_end: the function cleans up after a stop; only a new signal counts.
-        """
-
-        def run(*args, **options):
-            before, self._busy = self._number, True
-            try:
-                return function(*args, **options)
-            finally:
-                self._busy = False
-                if self._number is not None and not (at_the_end and self._number == before):
-                    raise Stopped(self._number)
-
-        return run
-
-
-def _exit_code(number):
+def _exit_code(number: int) -> int:
     """As shells have it: 128 and the number of SIGINT, or of SIGTERM for any other."""
     return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)

@@ -1,21 +1,23 @@
 """`artist-features train`: a manifest to a trained model."""
 
+import argparse
 import ast
 import contextlib
 import dataclasses
 import os
 import shlex
 import sys
+from typing import Any
 
-from artist_features.cli.options import add_root_option
+from artist_features.cli import add_root_option
 from artist_features.cli.stopping import OrderlyStop
-from artist_features.training.options import KINDS, Options
-from artist_features.training.recipes import RECIPES, Augmentation
+from artist_features.training.options import KINDS, TrainingOptions
+from artist_features.training.recipes import CHANGEABLE, RECIPES
 from artist_features.training.strategy import DEVICES, PRECISIONS, STRATEGIES
 
 
-def add_parser(commands):
-    """Add the command to the parser."""
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser; destinations are the fields of `TrainingOptions`."""
     parser = commands.add_parser(
         "train",
         help="train a model on tracks with artist names",
@@ -29,9 +31,10 @@ def add_parser(commands):
     parser.add_argument(
         "-o", "--output", dest="out", required=True, metavar="RUN", help="run folder"
     )
-    parser.add_argument("--recipe", default="default", choices=tuple(RECIPES))
+    parser.add_argument("--recipe", dest="recipe_name", default="default", choices=tuple(RECIPES))
     parser.add_argument(
         "--set",
+        dest="changes",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
@@ -49,7 +52,9 @@ def add_parser(commands):
         "--check-crops", metavar="SET", help="crops of other tracks, to choose the best step by"
     )
     parser.add_argument("--init", metavar="MODEL", help="model whose weights are the start")
-    parser.add_argument("--artists", type=int, metavar="N", help="label only N artists")
+    parser.add_argument(
+        "--artists", dest="n_artists", type=int, metavar="N", help="label only N artists"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights, draws, augmentation")
     parser.add_argument("--split-seed", type=int, default=0, help="of the held-out artists")
     parser.add_argument("--cache", metavar="DIR", help="prepared audio (default: RUN/cache)")
@@ -75,63 +80,33 @@ def add_parser(commands):
     parser.set_defaults(command=run)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Train and return the exit code."""
-    options = Options(
-        recipe_name=args.recipe,
-        changes=_changes(args),
-        seed=args.seed,
-        split_seed=args.split_seed,
-        n_artists=args.artists,
-        teacher=args.teacher,
-        init=args.init,
-        crops=args.crops,
-        check_crops=args.check_crops,
-        cache=args.cache,
-        root=args.root,
-        strategy=args.strategy,
-        device=args.device,
-        dtype=args.dtype,
-        name=args.name,
-        license=args.license,
-        data=args.data,
-        description=args.description,
-        command=command_line(),
-    )
-    if args.credit:
-        options.credit = args.credit
+    given = vars(args) | {"changes": _changes(args.changes), "command": command_line()}
+    names = {f.name for f in dataclasses.fields(TrainingOptions)}
+    options = TrainingOptions(**{n: v for n, v in given.items() if n in names and v is not None})
     with OrderlyStop() as stop:
         from artist_features.training import trainer  # imports TensorFlow
 
-        trainer.train(args.kind, args.manifests, args.out, options, say=_say, whole=stop.whole)
+        trainer.train(options, between_steps=stop.check)
     return 0
 
 
-def _changes(args):
-    """Parse `--set`: fields of the recipe, or of its augmentation; see `Recipe`."""
-    recipe = RECIPES[args.recipe]
-    fields = {f.name for f in dataclasses.fields(recipe)} - {"augmentation"}
-    sounds = {f.name for f in dataclasses.fields(Augmentation)}
-    changes, augmentation = {}, {}
-    for text in args.set:
+def _changes(texts: list[str]) -> dict[str, Any]:
+    """Parse `--set`: fields of the recipe, or of its augmentation; see `Recipe.changed`."""
+    changes = {}
+    for text in texts:
         name, _, value = text.partition("=")
-        if name not in fields | sounds or not value:
-            allowed = ", ".join(sorted(fields | sounds))
+        if name not in CHANGEABLE or not value:
+            allowed = ", ".join(sorted(CHANGEABLE))
             raise ValueError(f"--set {text}: FIELD=VALUE is needed; fields are {allowed}.")
+        changes[name] = value
         with contextlib.suppress(ValueError, SyntaxError):  # else it is a word
-            value = ast.literal_eval(value)
-        if name in sounds:
-            augmentation[name] = value
-        elif name in ("n_anchors", "label_weight"):  # one for each kind
-            changes[name] = getattr(recipe, name) | {args.kind: value}
-        else:
-            changes[name] = value
-    if augmentation:
-        changes["augmentation"] = dataclasses.replace(recipe.augmentation, **augmentation)
+            changes[name] = ast.literal_eval(value)
     return changes
 
 
-def command_line():
+def command_line() -> str:
     """Return the command as it was given, for the card."""
     # paths by their last part: where a user keeps files is nobody's business
     words = [
@@ -139,9 +114,3 @@ def command_line():
         for word in sys.argv[1:]
     ]
     return shlex.join(["artist-features", *words])
-
-
-def _say(text):
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)

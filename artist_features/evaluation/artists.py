@@ -1,25 +1,37 @@
 """Artist retrieval: does a track find the other tracks of its artist?
 
 Every track of a labelled set is a query once, all others are candidates, those of its
-artist are positives (`artist_features.metrics.queries` defines the rest). Intervals
+artist are positives (`artist_features.metrics` defines the rest). Intervals
 come from drawing artists, and every model is compared with the first on the same
 tracks: one that a single model cannot use is left out for all.
 """
 
+import logging
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from artist_features.errors import display_path
 from artist_features.evaluation import baselines
-from artist_features.evaluation.comparison import compare
-from artist_features.evaluation.vectors import extract_vectors
+from artist_features.evaluation.report import compare
+from artist_features.evaluation.vectors import TrackVectors, extract_vectors
+from artist_features.extraction.extractor import Extractor
 from artist_features.metrics import Interval, Retrieval, retrieval
+from artist_features.training.manifest import Track
+from artist_features.training.names import spelling_variants
+from artist_features.training.splits import splits_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ArtistScores:
-    """What one model scored.
+    """Artist retrieval scores of one model.
 
     Attributes:
         name: of the model or baseline.
@@ -37,8 +49,17 @@ class ArtistScores:
     retrieval: Retrieval
 
 
-def select_tracks(tracks, path="manifest", *, split=None, split_seed=0, limit_artists=None):
+def select_tracks(
+    tracks: Sequence[Track],
+    path: str | Path = "manifest",
+    *,
+    split: str | None = None,
+    split_seed: int = 0,
+    limit_artists: int | None = None,
+) -> list[Track]:
     """Choose the tracks to evaluate: labelled, of artists with two or more of them.
+
+    What is left out, and which names look alike, is logged.
 
     Args:
         tracks: list of `Track`, the whole manifest.
@@ -57,44 +78,32 @@ def select_tracks(tracks, path="manifest", *, split=None, split_seed=0, limit_ar
     """
     if limit_artists is not None and limit_artists < 1:
         raise ValueError(f"limit_artists is {limit_artists}; allowed is 1 or more.")
-    tracks = _with_company(_part(tracks, path, split, split_seed))
-    chosen = list(dict.fromkeys(track.artist for track in tracks))[:limit_artists]
-    return [track for track in tracks if track.artist in set(chosen)]
+    if split is not None:
+        splits = splits_of(tracks, path, by="artist", seed=split_seed)
+        tracks = [track for track, s in zip(tracks, splits, strict=True) if s == split]
+    _log_what_is_odd(tracks)
+    tracks = _with_company(tracks)
+    chosen = set(list(dict.fromkeys(track.artist for track in tracks))[:limit_artists])
+    return [track for track in tracks if track.artist in chosen]
 
 
-def _part(tracks, path, split, split_seed):
-    if split is None:
-        return tracks
-    from artist_features.training.splits import splits_of
-
-    splits = splits_of(tracks, path, by="artist", seed=split_seed)
-    return [track for track, s in zip(tracks, splits, strict=True) if s == split]
-
-
-def remarks_on_artists(tracks, path="manifest", *, split=None, split_seed=0):
-    """Say, without a full stop, what `select_tracks` leaves out and which names look alike.
-
-    Args:
-        tracks, path, split, split_seed: as for `select_tracks`.
-    """
-    from artist_features.training.names import spelling_variants
-
-    tracks = _part(tracks, path, split, split_seed)
+def _log_what_is_odd(tracks: Sequence[Track]) -> None:
+    """Log how many tracks take no part, and artists' names that may be one."""
     counts = Counter(track.artist for track in tracks if track.artist)
-    n_blank = sum(not track.artist for track in tracks)
-    n_alone = sum(n == 1 for n in counts.values())
-    remarks = []
-    if n_blank:
-        remarks.append(f"not used: {n_blank} tracks whose artist is blank")
-    if n_alone:
-        remarks.append(f"not used: {n_alone} artists with one track")
+    if n_blank := sum(not track.artist for track in tracks):
+        logger.info("not used: %d tracks whose artist is blank", n_blank)
+    if n_alone := sum(n == 1 for n in counts.values()):
+        logger.info("not used: %d artists with one track", n_alone)
     for names in spelling_variants(counts):
-        shown = " and ".join(map(repr, names))
-        remarks.append(f"warning: {shown} may be one artist, but count as {len(names)}")
-    return remarks
+        shown = display_path(" and ".join(map(repr, names)))
+        logger.warning("%s may be one artist, but count as %d", shown, len(names))
 
 
-def extract_tracks(tracks, extractors, baseline_names=()):
+def extract_tracks(
+    tracks: Sequence[Track],
+    extractors: Mapping[str, Extractor],
+    baseline_names: Sequence[str] = (),
+) -> TrackVectors:
     """Extract one vector per track and model; leave out what any of them cannot use.
 
     Args:
@@ -119,7 +128,13 @@ def extract_tracks(tracks, extractors, baseline_names=()):
     return found
 
 
-def evaluate_artists(vectors_by_name, labels, groups=None, *, standardise=False):
+def evaluate_artists(
+    vectors_by_name: Mapping[str, npt.ArrayLike],
+    labels: Iterable[Any],
+    groups: Iterable[Any] | None = None,
+    *,
+    standardise: bool = False,
+) -> list[ArtistScores]:
     """Score several models on artist retrieval and compare them with the first.
 
     The bootstrap draws artists 2,000 times; intervals are percentiles for 95 %.
@@ -143,7 +158,8 @@ def evaluate_artists(vectors_by_name, labels, groups=None, *, standardise=False)
         >>> scores.mean_average_precision.estimate
         1.0
     """
-    scores = []
+    labels = list(labels)
+    scores: list[ArtistScores] = []
     for name, vectors in vectors_by_name.items():
         rows = baselines.standardise(vectors) if standardise else vectors
         try:
@@ -158,7 +174,7 @@ def evaluate_artists(vectors_by_name, labels, groups=None, *, standardise=False)
     return scores
 
 
-def _with_company(tracks):
+def _with_company(tracks: Sequence[Track]) -> list[Track]:
     """Return the labelled tracks whose artist has two or more."""
     counts = Counter(track.artist for track in tracks if track.artist)
     return [track for track in tracks if counts[track.artist] > 1]

@@ -1,12 +1,14 @@
-"""What an embedding has to beat: MFCC statistics, and chance."""
+"""Baselines: MFCC statistics, and random vectors."""
 
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.errors import AudioError
 from artist_features.optional import require
-from artist_features.signal.audio import Clip, read_file
+from artist_features.signal.stream import open_file
 
 BASELINES = ("mfcc", "mfcc-raw", "chance")
 MFCC_SAMPLE_RATE = 22050  # Hz, librosa's default
@@ -20,7 +22,7 @@ def require_librosa() -> ModuleType:
     return require("librosa", "baseline 'mfcc'", "evaluate")
 
 
-def mfcc_statistics(path):
+def mfcc_statistics(path: str | Path) -> np.ndarray:
     """Describe a recording by mean and standard deviation of its MFCCs over time.
 
     20 coefficients with the defaults of `librosa.feature.mfcc` on the mono recording at
@@ -50,8 +52,8 @@ def mfcc_statistics(path):
     return np.concatenate([mfcc.mean(axis=1), mfcc.std(axis=1)]).astype(np.float32)
 
 
-def chance_vectors(n_tracks, seed=0):
-    """Draw random vectors, one per track: a model that has heard nothing.
+def chance_vectors(n_tracks: int, seed: int = 0) -> np.ndarray:
+    """Draw random vectors, one per track.
 
     Returns:
         float32 `(n_tracks, 256)`, standard normal.
@@ -59,7 +61,7 @@ def chance_vectors(n_tracks, seed=0):
     return np.random.default_rng(seed).standard_normal((n_tracks, _CHANCE_DIM), np.float32)
 
 
-def standardise(vectors, among=None):
+def standardise(vectors: npt.ArrayLike, among: np.ndarray | None = None) -> np.ndarray:
     """Give every dimension mean 0 and standard deviation 1 over the tracks.
 
     Uses the evaluated tracks themselves, but none of their labels. A dimension that
@@ -81,10 +83,11 @@ def standardise(vectors, among=None):
     return np.where(constant, 0.0, centred / np.where(constant, 1.0, spread))
 
 
-def _read_mono(path):
+def _read_mono(path: str | Path) -> np.ndarray:
     """Return a recording as float32 `(n_samples,)`, zero-padded to one STFT window."""
     try:
-        samples = np.concatenate(list(read_file(path, Clip(), target_rate=MFCC_SAMPLE_RATE)))
+        with open_file(path, target_rate=MFCC_SAMPLE_RATE) as stream:
+            samples = stream.read()
     except (RuntimeError, OSError, ValueError, EOFError) as error:
         text = f"the decoder failed ({type(error).__name__}: {error})."
         raise AudioError("damaged", text, path) from error

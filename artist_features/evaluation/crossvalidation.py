@@ -5,11 +5,16 @@ in the inner ones that choose C: a classifier that recognises the artist or the 
 nothing by it. Standardising is fitted with the classifier, on the training side of each fold.
 """
 
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from artist_features.evaluation.comparison import compare
+from artist_features.errors import display_path
+from artist_features.evaluation.report import compare
 from artist_features.metrics import Interval, correct
 
 CLASSIFIERS = ("logistic regression", "SVM")
@@ -18,10 +23,14 @@ N_FOLDS = 5
 N_INNER_FOLDS = 3  # where the classes have that many artists left, else 2
 _MAX_ITERATIONS = 10000
 
+logger = logging.getLogger(__name__)
+
+_Fold: TypeAlias = tuple[np.ndarray, np.ndarray]  # int64 rows to train on, and held out
+
 
 @dataclass(frozen=True)
 class ClassifierScores:
-    """What one classifier on one model's vectors scored.
+    """Scores of one classifier on one model's vectors.
 
     Attributes:
         name: of the model or baseline.
@@ -38,11 +47,18 @@ class ClassifierScores:
     classifier: str
     accuracy: Interval
     difference: Interval | None
-    chosen_c: tuple
+    chosen_c: tuple[float, ...]
     predicted: np.ndarray
 
 
-def cross_validate(vectors_by_name, labels, artists, *, n_folds=N_FOLDS, seed=0, progress=None):
+def cross_validate(
+    vectors_by_name: Mapping[str, npt.ArrayLike],
+    labels: Sequence[str],
+    artists: Sequence[str],
+    *,
+    n_folds: int = N_FOLDS,
+    seed: int = 0,
+) -> list[ClassifierScores]:
     """Score several models by cross-validated classifiers and compare them with the first.
 
     Args:
@@ -51,7 +67,6 @@ def cross_validate(vectors_by_name, labels, artists, *, n_folds=N_FOLDS, seed=0,
         artists: `(n_tracks,)`, artist names; "" is an artist of its own.
         n_folds: outer folds, >= 3.
         seed: of the folds.
-        progress: called with (name, classifier) after each of them.
 
     Returns:
         list of `ClassifierScores`: for each model, one for each classifier.
@@ -59,20 +74,21 @@ def cross_validate(vectors_by_name, labels, artists, *, n_folds=N_FOLDS, seed=0,
     Raises:
         ValueError: lengths that do not fit, too few classes, or a fold without a class.
     """
-    labels = np.asarray(labels)
+    classes = np.asarray(labels)
     groups = group_numbers(artists)
     if len(groups) != len(labels):
         raise ValueError(f"{len(groups)} artists for {len(labels)} labels; give one for each.")
-    folds = _folds(labels, groups, n_folds, seed)
-    inner = [_inner_folds(labels, groups, train, n_folds, seed) for train, _ in folds]
-    scores, first = [], {}
-    for name, vectors in vectors_by_name.items():
-        vectors = np.asarray(vectors, np.float64)
+    folds = _folds(classes, groups, n_folds, seed)
+    inner = [_inner_folds(classes, groups, train, n_folds, seed) for train, _ in folds]
+    scores: list[ClassifierScores] = []
+    first: dict[str, np.ndarray] = {}
+    for name, rows in vectors_by_name.items():
+        vectors = np.asarray(rows, np.float64)
         if vectors.ndim != 2 or len(vectors) != len(labels):
             raise ValueError(f"{name}: vectors of shape {vectors.shape}, {len(labels)} labels.")
         for classifier in CLASSIFIERS:
-            predicted, chosen_c = _predict(classifier, vectors, labels, folds, inner)
-            right = correct(predicted, labels)
+            predicted, chosen_c = _predict(classifier, vectors, classes, folds, inner)
+            right = correct(predicted, classes)
             interval, difference = compare(right, first.get(classifier), groups)
             first.setdefault(classifier, right)
             scores.append(
@@ -86,19 +102,18 @@ def cross_validate(vectors_by_name, labels, artists, *, n_folds=N_FOLDS, seed=0,
                     predicted=predicted,
                 )
             )
-            if progress is not None:
-                progress(name, classifier)
+            logger.info("%s: %s done", display_path(name), classifier)
     return scores
 
 
-def group_numbers(artists):
+def group_numbers(artists: Sequence[str | int]) -> np.ndarray:
     """Return int64 `(n_tracks,)`, equal where the artist is; "" is a group of its own."""
-    first = {}
+    first: dict[str | int | tuple[int], int] = {}
     keys = [(row,) if artist == "" else artist for row, artist in enumerate(artists)]
     return np.array([first.setdefault(key, len(first)) for key in keys], np.int64)
 
 
-def artists_by_label(labels, artists):
+def artists_by_label(labels: Sequence[str], artists: Sequence[str | int]) -> dict[str, int]:
     """Return {label: number of artists}, sorted by label."""
     pairs = set(zip(labels, group_numbers(artists).tolist(), strict=True))
     counts = dict.fromkeys(sorted({label for label, _ in pairs}), 0)
@@ -107,7 +122,7 @@ def artists_by_label(labels, artists):
     return counts
 
 
-def _folds(labels, groups, n_folds, seed):
+def _folds(labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> list[_Fold]:
     """Return the outer folds, pairs of int64 rows; every class is on every training side."""
     if n_folds < 3:
         raise ValueError(f"n_folds is {n_folds}; allowed is 3 or more.")
@@ -121,21 +136,23 @@ def _folds(labels, groups, n_folds, seed):
             f"({len(few)} of {len(counts)} classes have too few). Leave these out, or take fewer "
             "folds."
         )
-    return _split(labels, groups, np.arange(len(labels)), n_folds, seed)
+    return _split(labels, groups, n_folds, seed)
 
 
-def _inner_folds(labels, groups, rows, n_folds, seed):
+def _inner_folds(
+    labels: np.ndarray, groups: np.ndarray, rows: np.ndarray, n_folds: int, seed: int
+) -> list[_Fold]:
     """Return folds of some rows, as positions among them."""
     fewest = min(artists_by_label(labels[rows].tolist(), groups[rows].tolist()).values())
     n_inner = max(2, min(N_INNER_FOLDS, fewest, n_folds - 1))
-    return _split(labels[rows], groups[rows], np.arange(len(rows)), n_inner, seed)
+    return _split(labels[rows], groups[rows], n_inner, seed)
 
 
-def _split(labels, groups, rows, n_folds, seed):
+def _split(labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> list[_Fold]:
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    folds = list(splitter.split(rows, labels, groups))
+    folds = list(splitter.split(np.arange(len(labels)), labels, groups))
     for train, held_out in folds:
         missing = sorted(set(labels.tolist()) - set(labels[train].tolist()))
         if missing or not len(held_out):
@@ -148,7 +165,13 @@ def _split(labels, groups, rows, n_folds, seed):
     return folds
 
 
-def _predict(classifier, vectors, labels, folds, inner):
+def _predict(
+    classifier: str,
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    folds: list[_Fold],
+    inner: list[list[_Fold]],
+) -> tuple[np.ndarray, list[float]]:
     """Return the held-out predictions `(n_tracks,)` and the C of each fold."""
     from sklearn.model_selection import GridSearchCV
 
@@ -161,7 +184,7 @@ def _predict(classifier, vectors, labels, folds, inner):
     return predicted, chosen_c
 
 
-def _pipeline(classifier):
+def _pipeline(classifier: str) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler

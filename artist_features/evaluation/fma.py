@@ -9,11 +9,11 @@ ISMIR 2017, arXiv 1612.01840.
 """
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from artist_features.errors import ManifestError
-from artist_features.evaluation.datasets import Collection
-from artist_features.training.manifest import Track
+from artist_features.training.manifest import Collection, Track
 
 _SPLITS = {"training": "train", "validation": "valid", "test": "test"}
 _COLUMNS = {
@@ -26,7 +26,7 @@ _COLUMNS = {
 _LARGEST_FIELD = 1 << 24  # characters; biographies outgrow the csv module's 131,072
 
 
-def find_fma(folder, metadata=None):
+def find_fma(folder: str | Path, metadata: str | Path | None = None) -> Collection:
     """List the clips of FMA-small in a copy of it.
 
     Args:
@@ -73,7 +73,7 @@ def find_fma(folder, metadata=None):
     return Collection(tracks, labels, splits, ignored)
 
 
-def _metadata(folder):
+def _metadata(folder: Path) -> Path:
     places = [folder / "fma_metadata", folder.absolute().parent / "fma_metadata", folder]
     for place in places:
         if (place / "tracks.csv").is_file():
@@ -85,7 +85,7 @@ def _metadata(folder):
     )
 
 
-def _rows(path):
+def _rows(path: Path) -> Iterator[tuple[int, int, dict[str, str]]]:
     """Yield (line, track number, {name: text}) for each track of `tracks.csv`."""
     limit = csv.field_size_limit(_LARGEST_FIELD)
     try:
@@ -109,7 +109,7 @@ def _rows(path):
         csv.field_size_limit(limit)
 
 
-def _places(path, header):
+def _places(path: Path, header: list[list[str]]) -> dict[str, int]:
     """Return {name: position} from the three rows of the header."""
     groups, columns, _ = header
     names = list(zip(groups, columns, strict=False))

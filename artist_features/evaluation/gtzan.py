@@ -5,8 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from artist_features.errors import ManifestError
-from artist_features.evaluation.datasets import Collection
-from artist_features.training.manifest import Track
+from artist_features.training.manifest import Collection, Track
 
 GTZAN_SPLIT = "gtzan_split.json"  # beside this module; it names its source
 _GTZAN_ENDINGS = (".wav", ".au")  # repackaged, and as Tzanetakis published it
@@ -14,12 +13,12 @@ _GTZAN_ENDINGS = (".wav", ".au")  # repackaged, and as Tzanetakis published it
 _GTZAN_FOLDERS = (".", "genres", "genres_original", "Data/genres_original", "gtzan_genre/genres")
 
 
-def read_gtzan_split():
+def read_gtzan_split() -> dict[str, str]:
     """Return the fault-filtered split, {"genre.NNNNN": "train", "valid" or "test"}.
 
     443, 197 and 290 clips; the file that holds it names its source.
     """
-    file = resources.files("artist_features.evaluation").joinpath(GTZAN_SPLIT)
+    file = resources.files(__package__).joinpath(GTZAN_SPLIT)
     clips = {}
     for split, genres in json.loads(file.read_text(encoding="utf-8"))["splits"].items():
         for genre, numbers in genres.items():
@@ -30,7 +29,7 @@ def read_gtzan_split():
     return clips
 
 
-def find_gtzan(folder):
+def find_gtzan(folder: str | Path) -> Collection:
     """List the clips of the fault-filtered split in a copy of GTZAN.
 
     Args:

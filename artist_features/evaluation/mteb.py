@@ -10,20 +10,32 @@ mteb's classes: this module is imported without mteb, which brings PyTorch.
 """
 
 import functools
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from artist_features import optional
+from artist_features.config import ModelCard
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.audio import check_array
+from artist_features.signal.stream import check_array
+from artist_features.zoo import registry
+from artist_features.zoo.folder import expected_weights
+from artist_features.zoo.registry import ModelSpec
+
+if TYPE_CHECKING:  # an extra
+    from mteb.models import ModelMeta
 
 _ORGANISATION = "artist-features"  # mteb wants names of the form organisation/model
 _HUB = "hf://"
 
 
 class MtebEncoder:
-    """A model that turns the audio of a task into what `extract` gives.
+    """Encoder of mteb that embeds the audio of a task as `extract` does.
 
     Sounds are taken at their own sample rate and resampled with soxr, as everywhere in this
     package; mteb's own resampler is not used.
@@ -33,7 +45,7 @@ class MtebEncoder:
         batch_size: segments in one call of the network; the result does not depend on it.
 
     Attributes:
-        mteb_model_meta: `mteb.ModelMeta`: what result files call the model.
+        mteb_model_meta: `mteb.ModelMeta`, by which result files name the model.
         extractor: the `Extractor`.
 
     Raises:
@@ -42,22 +54,24 @@ class MtebEncoder:
         WeightsError: the model cannot be fetched, verified or read.
     """
 
-    def __init__(self, model="siamese", *, batch_size=64):
+    def __init__(self, model: ModelSpec = "siamese", *, batch_size: int = 64) -> None:
         # arrays need no decoder that may crash: no processes
         self.extractor = Extractor(model, batch_size=batch_size, isolated=False)
-        self.mteb_model_meta = model_meta(model)
+        if self.extractor.card is None:
+            raise TypeError(f"model is {type(model).__name__}; allowed are a name or a path.")
+        self.mteb_model_meta = _model_meta(model, self.extractor.card)
 
     def encode(
         self,
-        inputs,
+        inputs: Iterable[Mapping[str, Any]],
         *,
-        task_metadata,
-        hf_split,
-        hf_subset,
-        prompt_type=None,
-        show_progress_bar=True,
-        **kwargs,
-    ):
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: Any = None,
+        show_progress_bar: bool = True,
+        **kwargs: Any,
+    ) -> npt.NDArray[np.float32]:
         """Embed every sound of a task.
 
         Args:
@@ -81,7 +95,7 @@ class MtebEncoder:
         from tqdm.auto import tqdm
 
         where = f"{task_metadata.name}, {hf_subset}, {hf_split}"
-        rows = []
+        rows: list[npt.NDArray[np.float32]] = []
         for batch in tqdm(inputs, disable=not show_progress_bar, desc="Encoding audio"):
             if "audio" not in batch:
                 raise ValueError(
@@ -93,31 +107,33 @@ class MtebEncoder:
             return np.empty((0, self.extractor.embedding_dim), np.float32)
         return np.stack(rows)
 
-    def similarity(self, embeddings1, embeddings2):
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Return the cosines of all pairs, tensor `(n_1, n_2)`, as mteb computes them."""
         from mteb.similarity_functions import cos_sim
 
         return cos_sim(embeddings1, embeddings2)
 
-    def similarity_pairwise(self, embeddings1, embeddings2):
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Return the cosine of each pair, tensor `(n,)`, as mteb computes it."""
         from mteb.similarity_functions import pairwise_cos_sim
 
         return pairwise_cos_sim(embeddings1, embeddings2)
 
-    def _embed(self, items, where, n_before):
+    def _embed(
+        self, items: Iterable[Mapping[str, Any]], where: str, n_before: int
+    ) -> list[npt.NDArray[np.float32]]:
         """Return one vector for each item, in order."""
         sources = [Source(*_samples_and_rate(item)) for item in items]
-        rows = [None] * len(sources)
+        rows: dict[int, npt.NDArray[np.float32]] = {}
         for result in self.extractor.results(sources, n_sources=len(sources)):
             if result.error is not None:
                 place = f"{where}, sound {n_before + result.index}"
                 raise AudioError(result.error.code, result.error.message, place)
             rows[result.index] = result.embedding
-        return rows
+        return [rows[index] for index in range(len(sources))]
 
 
-def model_meta(model="siamese"):
+def model_meta(model: ModelSpec = "siamese") -> "ModelMeta":
     """Describe a model to mteb.
 
     Args:
@@ -130,26 +146,23 @@ def model_meta(model="siamese"):
         ImportError: mteb is not installed.
         ValueError, WeightsError: as `MtebEncoder`.
     """
-    try:
-        from mteb.models import ModelMeta
-    except ImportError as error:
-        raise ImportError(
-            "MTEB's tasks need mteb; install it with `pip install 'artist-features[mteb]'`."
-        ) from error
-    from artist_features.zoo import registry
+    return _model_meta(model, registry.read_model(model)[0])
 
-    card, weights = registry.read_model(model)
-    name, revision = f"{_ORGANISATION}/{card.name}", card.weights_sha256
+
+def _model_meta(model: ModelSpec, card: ModelCard) -> "ModelMeta":
+    mteb_models = optional.require("mteb.models", "a task of MTEB", "mteb")
+    name = f"{_ORGANISATION}/{card.name}"
     if isinstance(model, str) and model.startswith(_HUB):
         name = model.removeprefix(_HUB).partition("@")[0]
-    n_parameters = sum(array.size for arrays in weights.values() for array in arrays)
-    return ModelMeta(
+    shapes = expected_weights(card.network, card.front_end.n_mels).values()
+    n_parameters = sum(math.prod(shape) for _, layer in shapes for shape in layer)
+    return mteb_models.ModelMeta(
         loader=functools.partial(_load, model=model),
         name=name,
-        revision=revision,
+        revision=card.weights_sha256,
         release_date=None,
         languages=None,
-        n_parameters=int(n_parameters),
+        n_parameters=n_parameters,
         n_embedding_parameters=0,
         memory_usage_mb=n_parameters * 4 / 2**20,
         max_tokens=float("inf"),  # a sound of any length
@@ -166,12 +179,14 @@ def model_meta(model="siamese"):
     )
 
 
-def _load(name, revision=None, *, model, device=None, **options):
-    """Give the encoder when mteb asks its `ModelMeta`; TensorFlow chooses the device."""
+def _load(
+    name: str, revision: str | None = None, *, model: ModelSpec, device: Any = None, **options: Any
+) -> MtebEncoder:
+    """Return the encoder to mteb's `ModelMeta`; TensorFlow chooses the device."""
     return MtebEncoder(model, **options)
 
 
-def _samples_and_rate(item):
+def _samples_and_rate(item: Mapping[str, Any]) -> tuple[npt.NDArray[Any], int]:
     """Return ((n_samples,) or (n_samples, n_channels), sample rate in Hz) of an audio item."""
     samples, rate = np.asarray(item["array"]), int(item["sampling_rate"])
     if samples.ndim == 2:  # mteb and torchcodec put channels first

@@ -1,48 +1,106 @@
-"""Scores as a table to read and as a record to keep."""
+"""Comparison with the first model, tables in Markdown, and records in JSON."""
+
+import datetime
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy.typing as npt
 
 from artist_features.errors import display_path
+from artist_features.metrics import Interval, bootstrap_interval, paired_bootstrap
+from artist_features.version import VERSION
+from artist_features.zoo.devices import usable_cores
+
+if TYPE_CHECKING:
+    from artist_features.evaluation.artists import ArtistScores
+    from artist_features.evaluation.crossvalidation import ClassifierScores
+    from artist_features.evaluation.softmax import SoftmaxScores
+    from artist_features.evaluation.vectors import TrackVectors
+    from artist_features.extraction.extractor import Extractor
+
+    _Scores: TypeAlias = ArtistScores | SoftmaxScores | ClassifierScores
+
+BOOTSTRAP: dict[str, Any] = {"n_resamples": 2000, "level": 0.95, "seed": 0}
+_PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
 
 
-def artists_table(scores, record):
-    """Lay out the scores as a GitHub Markdown table and a line on what was measured.
+def compare(
+    values: npt.ArrayLike, first: npt.ArrayLike | None, clusters: Iterable[Any]
+) -> tuple[Interval, Interval | None]:
+    """Estimate a mean over queries or tracks, and how far it is from the first model's.
+
+    Args:
+        values: float `(n,)`, of one model.
+        first: float `(n,)`, of the first model on the same; None if this is the first.
+        clusters: `(n,)`, such as artists, drawn whole.
+
+    Returns:
+        (`Interval`, `Interval` of the difference or None).
+
+    Raises:
+        ValueError: see `bootstrap_interval` and `paired_bootstrap`.
+    """
+    difference = None
+    if first is not None:
+        difference = paired_bootstrap(values, first, clusters, **BOOTSTRAP)
+    return bootstrap_interval(values, clusters, **BOOTSTRAP), difference
+
+
+def run_record(
+    found: "TrackVectors", extractors: Mapping[str, "Extractor"], **fields: Any
+) -> dict[str, Any]:
+    """Return the record of an evaluation: fields of its protocol, tracks, versions, device.
+
+    Args:
+        found: `TrackVectors`.
+        extractors: {name: `Extractor`}.
+        fields: plain data for JSON.
+    """
+    devices = [extractor.device for extractor in extractors.values()]
+    packages = [*_PACKAGES, *(["librosa"] if any("mfcc" in name for name in found.vectors) else [])]
+    return {
+        **fields,
+        "n_tracks": len(found.tracks),
+        "n_left_out": len(found.left_out),
+        "left_out": [[display_path(path), reason] for path, reason in found.left_out],
+        "flaws": [[display_path(path), text] for path, text in found.flaws],
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "device": devices[0] if devices else f"CPU ({usable_cores()} cores)",
+        "versions": {
+            "artist-features": VERSION,
+            "python": platform.python_version(),
+            **{name: version(name) for name in packages},
+        },
+    }
+
+
+def artists_table(scores: list["ArtistScores"], record: Mapping[str, Any]) -> str:
+    """Format artist retrieval scores as a GitHub Markdown table and a line on the data.
 
     Args:
         scores: list of `ArtistScores`.
-        record: dict with `split`, `n_tracks`, `n_artists`, `n_left_out`,
-            `n_without_positives` and `date` (ISO 8601).
+        record: of `run_record`, with `split`, `n_artists` and `n_without_positives`.
 
     Returns:
         str of several lines, none of them with control characters.
     """
-    lines = [
-        f"| model | dim | MAP | P@1 | MAP minus {display_path(scores[0].name)} |",
-        "|---|---|---|---|---|",
-    ]
-    for row in scores:
-        lines.append(
-            f"| `{display_path(row.name)}` | {row.dim} | {_shown(row.mean_average_precision)} | "
-            f"{_shown(row.precision_at_1)} | {_shown(row.difference, '+')} |"
-        )
+    rows = [(_shown(r.mean_average_precision), _shown(r.precision_at_1)) for r in scores]
     part = f"split {record['split']}" if record["split"] else "all splits"
-    lines += [
-        "",
+    text = (
         f"{record['n_tracks']} tracks of {record['n_artists']} artists ({part}), "
         f"{record['n_left_out']} left out, {record['n_without_positives']} queries without "
-        f"positives; 95 % bootstrap intervals over artists; {record['date'][:10]}.",
-    ]
-    return "\n".join(lines)
+        f"positives; 95 % bootstrap intervals over artists; {record['date'][:10]}."
+    )
+    return _table(("MAP", "P@1"), "MAP", scores, rows, text)
 
 
-def scores_record(row, card=None):
-    """Return one model's scores as a dict for JSON.
-
-    Args:
-        row: `ArtistScores`.
-        card: `ModelCard`, or None for a baseline.
-    """
+def artists_record(row: "ArtistScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
+    """Return one model's `ArtistScores` as plain data; `extractor` is None for a baseline."""
     found = row.retrieval
     return {
-        **_model_record(row, card),
+        **_model_record(row, extractor),
         "mean_average_precision": vars(row.mean_average_precision),
         "precision_at_1": vars(row.precision_at_1),
         "difference_of_map_to_first": vars(row.difference) if row.difference else None,
@@ -52,42 +110,31 @@ def scores_record(row, card=None):
     }
 
 
-def softmax_table(scores, record):
-    """Lay out scores of the softmax protocol as a Markdown table and a line on what was measured.
+def softmax_table(scores: list["SoftmaxScores"], record: Mapping[str, Any]) -> str:
+    """Format scores of the softmax protocol as a Markdown table and a line on the data.
 
     Args:
         scores: list of `SoftmaxScores`.
-        record: dict with `data`, `n_tracks`, `n_by_split`, `n_left_out`, `bootstrap`, `date`.
+        record: of `run_record`, with `data`, `n_by_split` and `bootstrap`.
 
     Returns:
         str of several lines, none of them with control characters.
     """
-    first = display_path(scores[0].name)
-    lines = [
-        f"| model | dim | accuracy | over trials | accuracy minus {first} |",
-        "|---|---|---|---|---|",
-    ]
-    for row in scores:
-        spread = f"{min(row.trials):.3f} to {max(row.trials):.3f}"
-        lines.append(
-            f"| `{display_path(row.name)}` | {row.dim} | {_shown(row.accuracy)} | {spread} | "
-            f"{_shown(row.difference, '+')} |"
-        )
+    spreads = [f"{min(row.trials):.3f} to {max(row.trials):.3f}" for row in scores]
+    rows = [(_shown(r.accuracy), spread) for r, spread in zip(scores, spreads, strict=True)]
     parts = "/".join(str(n) for n in record["n_by_split"].values())
-    n_trials = len(scores[0].trials)
-    lines += [
-        "",
-        f"{record['data']}: softmax layer, mean of {n_trials} trials; {record['n_tracks']} tracks "
-        f"({parts} train/valid/test), {record['n_left_out']} left out; 95 % bootstrap intervals "
-        f"over {record['bootstrap']['over']}; {record['date'][:10]}.",
-    ]
-    return "\n".join(lines)
+    text = (
+        f"{record['data']}: softmax layer, mean of {len(scores[0].trials)} trials; "
+        f"{record['n_tracks']} tracks ({parts} train/valid/test), {record['n_left_out']} left "
+        f"out; 95 % bootstrap intervals over {record['bootstrap']['over']}; {record['date'][:10]}."
+    )
+    return _table(("accuracy", "over trials"), "accuracy", scores, rows, text)
 
 
-def softmax_record(row, card=None):
-    """Return one model's `SoftmaxScores` as a dict for JSON."""
+def softmax_record(row: "SoftmaxScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
+    """Return one model's `SoftmaxScores` as plain data."""
     return {
-        **_model_record(row, card),
+        **_model_record(row, extractor),
         "accuracy": vars(row.accuracy),
         "accuracy_of_trials": list(row.trials),
         "n_epochs_of_trials": list(row.n_epochs),
@@ -95,47 +142,37 @@ def softmax_record(row, card=None):
     }
 
 
-def classifiers_table(scores, record):
-    """Lay out scores of cross-validated classifiers as a Markdown table and a line on the data.
+def classifiers_table(scores: list["ClassifierScores"], record: Mapping[str, Any]) -> str:
+    """Format scores of cross-validated classifiers as a Markdown table and a line on the data.
 
     Args:
         scores: list of `ClassifierScores`.
-        record: dict with `n_tracks`, `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds`,
-            `n_left_out`, `bootstrap`, `date`.
+        record: of `run_record`, with `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds`
+            and `bootstrap`.
 
     Returns:
         str of several lines, none of them with control characters.
     """
-    first = display_path(scores[0].name)
-    lines = [
-        f"| model | dim | classifier | accuracy | accuracy minus {first} |",
-        "|---|---|---|---|---|",
-    ]
-    for row in scores:
-        lines.append(
-            f"| `{display_path(row.name)}` | {row.dim} | {row.classifier} | "
-            f"{_shown(row.accuracy)} | {_shown(row.difference, '+')} |"
-        )
-    lines += [
-        "",
-        f"{record['n_tracks']} tracks of {record['n_classes']} classes and {_artists(record)}, "
+    n_unknown = record["n_unknown_artists"]
+    artists = f"{record['n_artists'] - n_unknown} artists"
+    if n_unknown:
+        artists += f", {n_unknown} tracks of unknown artist each by itself"
+    text = (
+        f"{record['n_tracks']} tracks of {record['n_classes']} classes and {artists}, "
         f"{record['n_folds']} folds that keep artists whole, C chosen inside; "
         f"{record['n_left_out']} left out; 95 % bootstrap intervals over "
-        f"{record['bootstrap']['over']}; {record['date'][:10]}.",
-    ]
-    return "\n".join(lines)
+        f"{record['bootstrap']['over']}; {record['date'][:10]}."
+    )
+    rows = [(row.classifier, _shown(row.accuracy)) for row in scores]
+    return _table(("classifier", "accuracy"), "accuracy", scores, rows, text)
 
 
-def _artists(record):
-    n_unknown = record["n_unknown_artists"]
-    known = f"{record['n_artists'] - n_unknown} artists"
-    return f"{known}, {n_unknown} tracks of unknown artist each by itself" if n_unknown else known
-
-
-def classifier_record(row, card=None):
-    """Return one `ClassifierScores` as a dict for JSON."""
+def classifier_record(
+    row: "ClassifierScores", extractor: "Extractor | None" = None
+) -> dict[str, Any]:
+    """Return one `ClassifierScores` as plain data."""
     return {
-        **_model_record(row, card),
+        **_model_record(row, extractor),
         "classifier": row.classifier,
         "accuracy": vars(row.accuracy),
         "c_of_folds": list(row.chosen_c),
@@ -143,7 +180,25 @@ def classifier_record(row, card=None):
     }
 
 
-def _model_record(row, card):
+def _table(
+    columns: tuple[str, str],
+    compared: str,
+    scores: Sequence["_Scores"],
+    rows: list[tuple[str, str]],
+    text: str,
+) -> str:
+    """Format two columns of each model between its name and the difference to the first."""
+    first = display_path(scores[0].name)
+    lines = [f"| model | dim | {' | '.join(columns)} | {compared} minus {first} |"]
+    lines.append("|---|---|---|---|---|")
+    for score, cells in zip(scores, rows, strict=True):
+        name, difference = display_path(score.name), _shown(score.difference, "+")
+        lines.append(f"| `{name}` | {score.dim} | {' | '.join(cells)} | {difference} |")
+    return "\n".join([*lines, "", text])
+
+
+def _model_record(row: "_Scores", extractor: "Extractor | None") -> dict[str, Any]:
+    card = extractor.card if extractor else None
     return {
         "name": display_path(row.name),
         "weights_sha256": card.weights_sha256 if card else None,
@@ -152,7 +207,7 @@ def _model_record(row, card):
     }
 
 
-def _shown(interval, sign=""):
+def _shown(interval: Interval | None, sign: str = "") -> str:
     if interval is None:
         return ""
     low, high = f"{interval.low:{sign}.3f}", f"{interval.high:{sign}.3f}"

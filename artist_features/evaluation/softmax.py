@@ -11,12 +11,15 @@ also Nesterov momentum, decay, the most epochs and the best weights are, which P
 ISMIR 2018, leave out.
 """
 
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from artist_features.errors import display_path
 from artist_features.evaluation import baselines
-from artist_features.evaluation.comparison import compare
+from artist_features.evaluation.report import compare
 from artist_features.metrics import Interval, correct
 
 LEARNING_RATE = 0.01
@@ -28,10 +31,12 @@ MAX_EPOCHS = 1000
 N_TRIALS = 10
 _STEPS_AT_ONCE = 64  # batches in one call of the graph; changes the speed alone
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class SoftmaxScores:
-    """What the softmax layers on one model's vectors scored.
+    """Scores of the softmax layers on one model's vectors.
 
     Attributes:
         name: of the model or baseline.
@@ -45,14 +50,20 @@ class SoftmaxScores:
     name: str
     dim: int
     accuracy: Interval
-    trials: tuple
-    n_epochs: tuple
+    trials: tuple[float, ...]
+    n_epochs: tuple[int, ...]
     difference: Interval | None
 
 
 def evaluate_softmax(
-    vectors_by_name, labels, splits, clusters=None, *, n_trials=N_TRIALS, seed=0, progress=None
-):
+    vectors_by_name: Mapping[str, np.ndarray],
+    labels: Sequence[str],
+    splits: Sequence[str],
+    clusters: Sequence[str] | None = None,
+    *,
+    n_trials: int = N_TRIALS,
+    seed: int = 0,
+) -> list[SoftmaxScores]:
     """Score several models by softmax layers on a fixed split.
 
     "mfcc" is standardised dimension by dimension over the training part first: raw MFCCs
@@ -65,7 +76,6 @@ def evaluate_softmax(
         clusters: `(n_tracks,)`, such as artists, for the bootstrap; None draws tracks.
         n_trials: >= 1.
         seed: of the first trial, an integer >= 0; the next has the next.
-        progress: called with (name, trial) after each trial.
 
     Returns:
         list of `SoftmaxScores`, in the order of `vectors_by_name`.
@@ -75,27 +85,26 @@ def evaluate_softmax(
     """
     if n_trials < 1:
         raise ValueError(f"n_trials is {n_trials}; allowed is 1 or more.")
-    labels, splits = np.asarray(labels), np.asarray(splits)
-    classes, numbers = _classes(labels, splits)
-    test = splits == "test"
-    n_test = int(np.sum(test))
-    clusters = range(n_test) if clusters is None else np.asarray(clusters)[test].tolist()
-    scores, first = [], None
+    parts_of = np.asarray(splits)
+    classes, numbers = _classes(np.asarray(labels), parts_of)
+    test = parts_of == "test"
+    drawn = range(int(np.sum(test))) if clusters is None else np.asarray(clusters)[test].tolist()
+    scores: list[SoftmaxScores] = []
+    first = None
     for name, vectors in vectors_by_name.items():
         if len(vectors) != len(labels):
             raise ValueError(f"{name}: {len(vectors)} vectors for {len(labels)} labels.")
         if name == "mfcc":
-            vectors = baselines.standardise(vectors, splits == "train")
-        parts = _scaled_parts(vectors, splits)
+            vectors = baselines.standardise(vectors, parts_of == "train")
+        parts = _scaled_parts(vectors, parts_of)
         right, n_epochs = [], []
         for trial in range(n_trials):
-            predicted, epochs = _trial(parts, numbers, splits, len(classes), seed + trial)
+            predicted, epochs = _trial(parts, numbers, parts_of, len(classes), seed + trial)
             right.append(correct(predicted, numbers[test]))
             n_epochs.append(epochs)
-            if progress is not None:
-                progress(name, trial)
+            logger.info("%s: trial %d of %d", display_path(name), trial + 1, n_trials)
         by_track = np.mean(right, axis=0)
-        interval, difference = compare(by_track, first, clusters)
+        interval, difference = compare(by_track, first, drawn)
         first = by_track if first is None else first
         scores.append(
             SoftmaxScores(
@@ -110,7 +119,7 @@ def evaluate_softmax(
     return scores
 
 
-def _classes(labels, splits):
+def _classes(labels: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes, sorted, and each track's number among them."""
     if labels.shape != splits.shape or labels.ndim != 1:
         raise ValueError(f"labels of shape {labels.shape}, splits of shape {splits.shape}.")
@@ -125,7 +134,7 @@ def _classes(labels, splits):
     return classes, numbers.astype(np.int64)
 
 
-def _scaled_parts(vectors, splits):
+def _scaled_parts(vectors: np.ndarray, splits: np.ndarray) -> dict[str, np.ndarray]:
     """Return {split: float32 `(n, dim)`}, by one mean and deviation of the training part."""
     known = np.asarray(vectors, np.float64)[splits == "train"]
     mean, deviation = known.mean(), known.std()
@@ -135,7 +144,13 @@ def _scaled_parts(vectors, splits):
     return {split: scaled[splits == split] for split in ("train", "valid", "test")}
 
 
-def _trial(parts, numbers, splits, n_classes, seed):
+def _trial(
+    parts: Mapping[str, np.ndarray],
+    numbers: np.ndarray,
+    splits: np.ndarray,
+    n_classes: int,
+    seed: int,
+) -> tuple[np.ndarray, int]:
     """Train one layer; return the predicted int64 `(n_test,)` and the number of epochs."""
     import keras
     import tensorflow as tf

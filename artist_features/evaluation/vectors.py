@@ -1,7 +1,10 @@
 """One vector per track under several models and baselines: the same tracks for all."""
 
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from tqdm import tqdm
@@ -9,8 +12,12 @@ from tqdm import tqdm
 from artist_features.errors import AudioError
 from artist_features.evaluation import baselines
 from artist_features.extraction.decode import Source
+from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.remote import is_uri
-from artist_features.signal.audio import opened
+from artist_features.signal.stream import opened
+from artist_features.training.manifest import Track
+
+_Vectors: TypeAlias = Iterator[tuple[Track, np.ndarray | None, str]]  # the text says why none
 
 
 @dataclass
@@ -24,12 +31,12 @@ class TrackVectors:
         flaws: list of (path, text) of tracks that stay though something is wrong.
     """
 
-    tracks: list
-    vectors: dict = field(default_factory=dict)
-    left_out: list = field(default_factory=list)
-    flaws: list = field(default_factory=list)
+    tracks: list[Track]
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    left_out: list[tuple[str | Path, str]] = field(default_factory=list)
+    flaws: list[tuple[str | Path, str]] = field(default_factory=list)
 
-    def leave_out(self, reasons):
+    def leave_out(self, reasons: Mapping[Path, str]) -> None:
         """Drop tracks and their vectors, for all models.
 
         Args:
@@ -42,7 +49,11 @@ class TrackVectors:
         self.vectors = {name: rows[kept] for name, rows in self.vectors.items()}
 
 
-def extract_vectors(tracks, extractors, baseline_names=()):
+def extract_vectors(
+    tracks: Sequence[Track],
+    extractors: Mapping[str, Extractor],
+    baseline_names: Sequence[str] = (),
+) -> TrackVectors:
     """Extract one vector per track and model; leave out what any of them cannot use.
 
     Args:
@@ -60,7 +71,8 @@ def extract_vectors(tracks, extractors, baseline_names=()):
     mfccs = [name for name in baseline_names if name.startswith("mfcc")]
     if mfccs:
         baselines.require_librosa()  # now, not after an hour of extraction
-    found, rows = TrackVectors(list(tracks)), {}
+    found = TrackVectors(list(tracks))
+    rows: dict[str, dict[Path, np.ndarray]] = {}
     found.leave_out(_absent(tracks))  # also where nothing but chance is asked for
     for name, extractor in extractors.items():
         rows[name] = _use(found, name, _embed(found, extractor))
@@ -75,7 +87,7 @@ def extract_vectors(tracks, extractors, baseline_names=()):
     return found
 
 
-def _absent(tracks):
+def _absent(tracks: Iterable[Track]) -> dict[Path, str]:
     """Return {path: why} of the files that are not there, or are empty."""
     reasons = {}
     for track in tracks:
@@ -88,7 +100,7 @@ def _absent(tracks):
     return reasons
 
 
-def _embed(found, extractor):
+def _embed(found: TrackVectors, extractor: Extractor) -> _Vectors:
     """Yield (track, vector or None, reason) under a model; note flaws."""
     tracks = list(found.tracks)
     noted = {path for path, _ in found.flaws}
@@ -98,13 +110,13 @@ def _embed(found, extractor):
         if result.error is not None:
             yield track, None, _reason(result.error)
             continue
-        if result.facts.flaws and track.path not in noted:
-            text = "; ".join(f"{code}: {text}" for code, text in result.facts.flaws)
+        if result.decoded.flaws and track.path not in noted:
+            text = "; ".join(f"{code}: {text}" for code, text in result.decoded.flaws)
             found.flaws.append((track.path, text))
         yield track, result.embedding, ""
 
 
-def _describe(found):
+def _describe(found: TrackVectors) -> _Vectors:
     """Yield (track, vector or None, reason) for the MFCC baseline."""
     for track in list(found.tracks):
         try:
@@ -113,9 +125,10 @@ def _describe(found):
             yield track, None, _reason(error)
 
 
-def _use(found, name, results):
+def _use(found: TrackVectors, name: str, results: _Vectors) -> dict[Path, np.ndarray]:
     """Return {path: vector}; drop the tracks that have none from `found`."""
-    rows, reasons = {}, {}
+    rows: dict[Path, np.ndarray] = {}
+    reasons: dict[Path, str] = {}
     for track, vector, reason in tqdm(
         results, desc=name, total=len(found.tracks), unit="track", disable=None
     ):
@@ -129,5 +142,5 @@ def _use(found, name, results):
     return rows
 
 
-def _reason(error):
+def _reason(error: AudioError) -> str:
     return f"{error.code}: {error.message}"

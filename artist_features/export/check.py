@@ -1,8 +1,19 @@
-"""Does an exported model give the embeddings of the Keras model?"""
+"""Compare the embeddings of an exported model with those of Keras."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+
+from artist_features.config import FrontEnd
+
+if TYPE_CHECKING:
+    import keras
+
+# float32 `(batch, n_samples)` to embeddings float32 `(batch, dim)`
+Runner: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 # precision -> least cosine, largest difference as a share of the largest number of an embedding
 LIMITS = {"float32": (0.99999, 1e-3), "float16": (0.9999, 1e-2), "int8": (0.99, 0.2)}
@@ -10,7 +21,7 @@ LIMITS = {"float32": (0.99999, 1e-3), "float16": (0.9999, 1e-2), "int8": (0.99, 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How near the embeddings of two programs are.
+    """Likeness of the embeddings of two programs.
 
     Attributes:
         cosines: float64 `(n,)`, one for each segment; 1 where both embeddings are all zeros.
@@ -18,22 +29,22 @@ class Agreement:
         scale: largest number in the embeddings of the first program.
     """
 
-    cosines: np.ndarray
+    cosines: npt.NDArray[np.float64]
     max_difference: float
     scale: float
 
     @property
-    def cosine(self):
+    def cosine(self) -> float:
         """The least cosine."""
         return float(self.cosines.min())
 
-    def allows(self, precision):
-        """Whether it is as near as this precision must be."""
+    def allows(self, precision: str) -> bool:
+        """Return whether both are as near to each other as this precision must be."""
         least, share = LIMITS[precision]
         return self.cosine >= least and self.max_difference <= share * self.scale
 
 
-def compare(expected, found):
+def compare(expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> Agreement:
     """Compare embeddings.
 
     Args:
@@ -58,8 +69,8 @@ def compare(expected, found):
     return Agreement(np.round(cosines, 12), float(np.abs(a - b).max()), float(np.abs(a).max()))
 
 
-def probes(front_end):
-    """Return segments that are unlike each other.
+def probes(front_end: FrontEnd) -> npt.NDArray[np.float32]:
+    """Return synthetic segments that are unlike each other.
 
     Args:
         front_end: `FrontEnd`.
@@ -84,8 +95,8 @@ def probes(front_end):
     return np.clip(rows, -1, 1).astype(np.float32)
 
 
-def agreement(model, run, front_end):
-    """Run the probes through a Keras model and through what was made of it.
+def agreement(model: "keras.Model", run: Runner, front_end: FrontEnd) -> Agreement:
+    """Compare a Keras model with its export on the probes.
 
     Args:
         model: `keras.Model`.

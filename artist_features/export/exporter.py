@@ -1,17 +1,27 @@
-"""A model folder to a file for another runtime: convert, compare with Keras, put in place.
+"""Export a model to a file of another runtime: convert, compare with Keras, put in place.
 
-Light to import: the command line takes its choices from here.
+Imports no TensorFlow before it is needed: the command line takes its choices from here.
 """
 
 import contextlib
+import errno
+import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from artist_features.config import shown
+from artist_features.config import FrontEnd, ModelCard, shown
 from artist_features.errors import OutputError
 from artist_features.files import check_new_file, output_error, partial_name, write_atomically
+
+if TYPE_CHECKING:  # imported when a model is exported
+    import keras
+
+    from artist_features.export.check import Agreement, Runner
+
+Output: TypeAlias = str | os.PathLike[str]
 
 FORMATS = {  # name -> (ending, precisions)
     "onnx": (".onnx", ("float32", "float16", "int8")),
@@ -19,11 +29,12 @@ FORMATS = {  # name -> (ending, precisions)
     "saved_model": ("", ("float32",)),
 }
 PRECISIONS = ("float32", "float16", "int8")
+SAVED_MODEL_FACTS = "assets.extra/artist_features.json"  # SavedModel's place for files of others
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """An exported model.
 
     Attributes:
         path: `Path` of the file or folder.
@@ -34,11 +45,18 @@ class Exported:
 
     path: Path
     n_bytes: int
-    card: object
-    agreement: object
+    card: ModelCard
+    agreement: "Agreement"
 
 
-def export_model(model, output, *, format, precision="float32", force=False):
+def export_model(
+    model: str | os.PathLike[str],
+    output: Output,
+    *,
+    format: str,
+    precision: str = "float32",
+    force: bool = False,
+) -> Exported:
     """Write a model for another runtime, its front end included.
 
     The file takes "waveform", float32 `(batch, 66560)`, mono at 22,050 Hz in [-1, 1], to
@@ -69,12 +87,16 @@ def export_model(model, output, *, format, precision="float32", force=False):
     keras_model = folder.build(card, weights)
     facts = file_facts(card, precision)
     path = Path(output)
-    write = _write_folder if format == "saved_model" else _write_file
-    n_bytes, agreement = write(path, keras_model, card.front_end, format, precision, facts)
+    if format == "saved_model":
+        n_bytes, agreement = _write_saved_model(path, keras_model, card.front_end, facts)
+    else:
+        n_bytes, agreement = _write_file(
+            path, keras_model, card.front_end, format, precision, facts
+        )
     return Exported(path, n_bytes, card, agreement)
 
 
-def check_export(output, format, precision, force):
+def check_export(output: Output, format: str, precision: str, force: bool) -> None:
     """Refuse what cannot be done before TensorFlow is loaded; arguments as `export_model`."""
     if format not in FORMATS:
         raise ValueError(f"format {shown(format)}; allowed are {', '.join(FORMATS)}.")
@@ -92,13 +114,13 @@ def check_export(output, format, precision, force):
         raise OutputError("not_writable", f"{format} is written to {wanted}.", output)
     check_new_file(name, force and bool(ending))  # a folder is never replaced
     if format == "onnx":
-        from artist_features.export.onnx_file import require_onnx
+        from artist_features.export.onnx import require_onnx
 
         require_onnx()
 
 
-def file_facts(card, precision):
-    """Return {name: text} of what a user of the file must know."""
+def file_facts(card: ModelCard, precision: str) -> dict[str, str]:
+    """Return the metadata of an exported file: its model, licence, and how audio is cut."""
     front_end = card.front_end
     facts = {
         "name": card.name,
@@ -118,30 +140,42 @@ def file_facts(card, precision):
     return {name: str(value) for name, value in facts.items()}
 
 
-def _write_file(path, model, front_end, format, precision, facts):
-    from artist_features.export import onnx_file, tflite_file
+def _write_file(
+    path: Path,
+    model: "keras.Model",
+    front_end: FrontEnd,
+    format: str,
+    precision: str,
+    facts: dict[str, str],
+) -> tuple[int, "Agreement"]:
+    """Write an ONNX or TFLite file; return its size and its agreement with Keras."""
+    from artist_features.export import onnx, tflite
     from artist_features.export.plain import plain_function, signature
 
     function = plain_function(model, front_end)
     if format == "onnx":
-        data = onnx_file.onnx_bytes(function, signature(front_end), precision, facts)
-        run = onnx_file.run_onnx(data)
+        data = onnx.onnx_bytes(function, signature(front_end), precision, facts)
+        run = onnx.run_onnx(data)
     else:
-        data = tflite_file.tflite_bytes(function, precision, facts)
-        run = tflite_file.run_tflite(data)
-    agreement = _checked(model, run, front_end, precision, path)
+        data = tflite.tflite_bytes(function, precision, facts)
+        run = tflite.run_tflite(data)
+    agreement = _check_agreement(model, run, front_end, precision, path)
     write_atomically(path, data)
     return len(data), agreement
 
 
-def _write_folder(path, model, front_end, format, precision, facts):
-    from artist_features.export.plain import signature
-    from artist_features.export.saved_model import run_saved_model, write_saved_model
-
+def _write_saved_model(
+    path: Path, model: "keras.Model", front_end: FrontEnd, facts: dict[str, str]
+) -> tuple[int, "Agreement"]:
+    """Write a SavedModel folder; return its size and its agreement with Keras."""
     partial = partial_name(path)
     try:
-        write_saved_model(partial, model, signature(front_end), facts)
-        agreement = _checked(model, run_saved_model(partial), front_end, precision, path)
+        _save_model(partial, model, front_end)
+        facts_file = partial / SAVED_MODEL_FACTS
+        facts_file.parent.mkdir(exist_ok=True)
+        text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+        facts_file.write_text(text, encoding="utf-8")
+        agreement = _check_agreement(model, run_saved_model(partial), front_end, "float32", path)
         n_bytes = sum(_synced(file) for file in partial.rglob("*") if file.is_file())
         partial.rename(path)
     except OSError as error:
@@ -152,7 +186,47 @@ def _write_folder(path, model, front_end, format, precision, facts):
     return n_bytes, agreement
 
 
-def _checked(model, run, front_end, precision, path):
+def _save_model(folder: Path, model: "keras.Model", front_end: FrontEnd) -> None:
+    """Write a model with Kapre's own layers as a SavedModel."""
+    import tensorflow as tf
+
+    from artist_features.export.plain import signature
+
+    module = tf.Module(name="artist_features")
+    module.weights = [variable.value for variable in model.variables]  # so that tf finds them
+
+    @tf.function(input_signature=[signature(front_end)])
+    def embed(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"embedding": model(waveform[..., tf.newaxis], training=False)}
+
+    module.serve = embed
+    try:
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": embed})
+    except tf.errors.ResourceExhaustedError as error:
+        raise OSError(errno.ENOSPC, error.message) from None
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message) from None
+
+
+def run_saved_model(folder: Output) -> "Runner":
+    """Return a function that runs a SavedModel folder."""
+    import numpy as np
+    import numpy.typing as npt
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+
+    def run(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        embed = loaded.signatures["serving_default"]
+        return embed(waveform=tf.constant(waveform))["embedding"].numpy()
+
+    return run
+
+
+def _check_agreement(
+    model: "keras.Model", run: "Runner", front_end: FrontEnd, precision: str, path: Path
+) -> "Agreement":
+    """Return the agreement with Keras, or refuse one that is less than the precision's."""
     from artist_features.export.check import LIMITS, agreement
 
     found = agreement(model, run, front_end)
@@ -168,7 +242,7 @@ def _checked(model, run, front_end, precision, path):
     return found
 
 
-def _synced(file):
+def _synced(file: Path) -> int:
     """Force a file to disk and return its size: the rename must not come before it."""
     with open(file, "rb") as opened:
         os.fsync(opened.fileno())

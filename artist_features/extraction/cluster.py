@@ -1,4 +1,4 @@
-"""The same job on many machines: Ray Data feeds actors, each of which has one model.
+"""Ray cluster as an extractor: Ray Data feeds actors, each of which has one model.
 
 `ClusterExtractor` stands where `Extractor` stands in a job, so that the survey, the journal,
 the shards and the report are the same. Sources go out in tasks of some files, rows come back
@@ -8,33 +8,46 @@ file by file.
 
 import contextlib
 import itertools
+import logging
 import math
+import os
+import signal
+import socket
+import threading
 import time
 import uuid
 import warnings
 from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 
-from artist_features.errors import AudioError, ClusterError, without_secrets
-from artist_features.extraction.cluster_connection import (
-    LOCAL,
-    Plan,
-    connected,
-    import_ray,
-    plan_actors,
-)
+from artist_features.config import ModelCard
+from artist_features.errors import AnyPath, AudioError, ClusterError, without_secrets
+from artist_features.extraction.batching import Result
 from artist_features.extraction.cluster_worker import Embedder, pack_sources, unpack_results
+from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import check_options
-from artist_features.extraction.pipeline import Result
+from artist_features.extraction.recordings import DecoderName, Pool
+from artist_features.optional import require
 from artist_features.version import VERSION
 from artist_features.zoo import registry
+from artist_features.zoo.registry import ModelSpec
 
+T = TypeVar("T")
+LOCAL = "local"
 FILES_PER_TASK = 64  # starting the decode processes of a task takes as long as some 10 files
 WINDOW = 50_000  # sources given to Ray at once: memory stays flat, a pool of actors per window
 _TASKS_PER_ACTOR = 4  # at least, of a small job, so that no actor waits long for the last one
+_ANSWER_LIMIT_S = 10  # Ray itself knocks for more than five minutes
+_CPUS_PER_ACTOR = 8  # at most, where no GPU decides
+_SETTINGS = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else `uv run` would have it send the folder around
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
 class ClusterExtractor:
-    """A model on a Ray cluster, with what a job needs of `Extractor`.
+    """Extractor on a Ray cluster, with what a job needs of `Extractor`.
 
     Args:
         model: bundled name, path of a model folder, or "hf://owner/name[@revision]"; it is
@@ -57,18 +70,19 @@ class ClusterExtractor:
 
     def __init__(
         self,
-        model="siamese",
+        model: ModelSpec = "siamese",
         *,
-        address=LOCAL,
-        batch_size=64,
-        n_workers=None,
-        decoder="auto",
-        on_loaded=None,
-    ):
+        address: str = LOCAL,
+        batch_size: int = 64,
+        n_workers: int | None = None,
+        decoder: DecoderName = "auto",
+        on_loaded: Callable[[str], object] | None = None,
+    ) -> None:
         import_ray()
         if decoder == "tfio":
             raise ValueError("decoder 'tfio' on a cluster; allowed are auto, soundfile and av.")
         check_options(batch_size, 1 if n_workers is None else n_workers, decoder)
+        self.card: ModelCard
         self.card, self._weights = registry.read_model(model)
         self.front_end = self.card.front_end
         self.embedding_dim = self.card.embedding_dim
@@ -76,15 +90,17 @@ class ClusterExtractor:
         self._address, self._batch_size, self._n_wanted = address, batch_size, n_workers
         self._on_loaded = on_loaded
         self._plan = Plan(n_workers or 1, 1, 0, 1)
-        self.timing = Counter()
+        self.timing = cast("dict[str, float]", Counter())
         self.device = "not loaded"
 
     @property
-    def n_workers(self):
+    def n_workers(self) -> int:
         """Decoders of all actors together."""
         return self._plan.n_workers * self._plan.n_actors
 
-    def results(self, sources, *, pool="mean", n_sources=None):
+    def results(
+        self, sources: Iterable[Source], *, pool: Pool = "mean", n_sources: int | None = None
+    ) -> Generator[Result, None, None]:
         """Yield a `Result` for each source, in the order in which they come back.
 
         Args:
@@ -103,7 +119,14 @@ class ClusterExtractor:
             finally:
                 self.timing["wall_s"] += time.perf_counter() - started
 
-    def _window(self, ray, window, pool, n_sources, started):
+    def _window(
+        self,
+        ray: Any,
+        window: dict[int, Source],
+        pool: Pool,
+        n_sources: int | None,
+        started: float,
+    ) -> Iterator[Result]:
         """Yield the results of {number: source}, each source given out three times at most.
 
         The file behind one that kills its actor may be lost with it: the last time they come
@@ -111,12 +134,12 @@ class ClusterExtractor:
         """
         n_tasks = _TASKS_PER_ACTOR * self._plan.n_actors
         n_files = max(1, min(FILES_PER_TASK, math.ceil(len(window) / n_tasks)))
-        turns = ((n_files, iter), (1, iter), (1, reversed))
-        for turn, (size, order) in enumerate(turns):
+        for turn, size in enumerate((n_files, 1, 1)):
             n_given = len(window)
             if not n_given:
                 return
-            tables = [pack_sources(part) for part in _parts(order(window.items()), size)]
+            items = list(window.items())[:: -1 if turn == 2 else 1]
+            tables = [pack_sources(part) for part in _parts(items, size)]
             for table in self._run(ray, tables, pool, n_sources):
                 for result, note in unpack_results(table, self.embedding_dim, pool == "mean"):
                     if note:
@@ -136,7 +159,9 @@ class ClusterExtractor:
         for index, source in window.items():
             yield _named(Result(index, None, error=AudioError("crashed", text)), source.path)
 
-    def _run(self, ray, tables, pool, n_sources):
+    def _run(
+        self, ray: Any, tables: Sequence[Any], pool: Pool, n_sources: int | None
+    ) -> Iterator[Any]:
         """Yield tables of results; those of tasks that failed are missing."""
         plan, n_files = self._plan, max(map(len, tables))
         options = {
@@ -175,12 +200,13 @@ class ClusterExtractor:
         try:
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
         except ray.exceptions.RayError as error:
-            told = without_secrets(str(error).strip().splitlines()[-1])
-            raise ClusterError(f"the actors could not be run ({told}).") from error
+            cause = without_secrets(str(error).strip().splitlines()[-1])
+            raise ClusterError(f"the actors could not be run ({cause}).") from error
         finally:
             actors.end()
 
-    def _note(self, note, elapsed_s):
+    def _note(self, note: dict[str, Any], elapsed_s: float) -> None:
+        """Add up what a task took; the first one says where the model runs."""
         took = note["timing"]
         if self.device == "not loaded":
             n_actors = self._plan.n_actors
@@ -195,37 +221,139 @@ class ClusterExtractor:
 
 
 class _Actors:
-    """The actors of one turn, by name, so that none outlives it.
+    """Names of the actors of one turn, to end them with it.
 
     Ray starts a failed actor again also when its turn is over, and leaves it with the CPUs that
     the actors of the next turn wait for.
     """
 
-    def __init__(self, ray):
-        self._ray, self._names = ray, []
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._names: list[str] = []
 
-    def named(self):
+    def named(self) -> dict[str, str]:
         """Return what Ray needs for one more actor: a name."""
         self._names.append(f"artist-features-{uuid.uuid4()}")
         return {"name": self._names[-1]}
 
-    def end(self):
+    def end(self) -> None:
         """End those that are still there, also those that are being started again."""
         for name in self._names:
             with contextlib.suppress(ValueError, self._ray.exceptions.RayError):  # gone already
                 self._ray.kill(self._ray.get_actor(name), no_restart=True)
 
 
-def _parts(items, size):
+def _parts(items: Iterable[tuple[int, T]], size: int) -> Iterator[dict[int, T]]:
     """Yield dicts of at most `size` items."""
     items = iter(items)
     while part := dict(itertools.islice(items, size)):
         yield part
 
 
-def _named(result, path):
+def _named(result: Result, path: AnyPath | None) -> Result:
     """Return a result with the path as the caller gave it."""
     error = result.error
     if error is not None:
         error = AudioError(error.code, error.message, path)
     return Result(result.index, path, result.embedding, result.facts, error)
+
+
+class Plan(NamedTuple):
+    """Decoders, CPUs and GPUs of an actor, and how many actors there may be."""
+
+    n_workers: int
+    n_cpus: int
+    n_gpus: int
+    n_actors: int
+
+
+def plan_actors(nodes: Iterable[Mapping[str, Any]], n_workers: int | None = None) -> Plan:
+    """Share out a cluster: an actor per GPU, or per some CPUs where there is none.
+
+    Args:
+        nodes: as `ray.nodes()` gives them.
+        n_workers: decoders of an actor, or None for as many as it has CPUs.
+    """
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    with_gpus = [have for have in resources if have.get("GPU", 0) >= 1]
+    if with_gpus:
+        n_cpus = min(int(have.get("CPU", 0) // have["GPU"]) for have in with_gpus)
+        n_actors = sum(int(have["GPU"]) for have in with_gpus)
+        n_cpus = max(1, min(n_cpus, n_workers or n_cpus))
+        return Plan(n_workers or n_cpus, n_cpus, 1, n_actors)
+    cpus = [int(have["CPU"]) for have in resources if have.get("CPU", 0) >= 1]
+    n_cpus = min([*cpus, n_workers or _CPUS_PER_ACTOR])
+    n_actors = max(1, sum(n // n_cpus for n in cpus))
+    return Plan(n_workers or n_cpus, n_cpus, 0, n_actors)
+
+
+def import_ray() -> Any:
+    """Return the package `ray` with `ray.data`.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with _signals_kept():
+        require("ray.data", "a cluster", "ray")
+        return require("ray", "a cluster", "ray")
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Connect to a cluster, unless this process is already, and disconnect if we did.
+
+    Args:
+        address: "local" for one that is started and ended here, "auto", "host:port" or
+            "ray://host:port".
+
+    Yields:
+        the package `ray`.
+
+    Raises:
+        ClusterError: there is no cluster at that address.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    _check_port(address)
+    options: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        with _signals_kept():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except Exception as error:  # Ray raises plain `Exception`, too
+        cause = without_secrets(f"{type(error).__name__}: {error}")
+        raise ClusterError(f"no Ray cluster at {address!r} ({cause}).") from error
+    try:
+        for handler in logging.getLogger("ray.data").handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.CRITICAL)  # its log file keeps everything
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_port(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_LIMIT_S).close()
+    except OSError as error:
+        text = f"no Ray cluster at {address!r} ({error}); start one or name another address."
+        raise ClusterError(text) from None
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep the handlers that Ray would replace: a job ends in order."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if in_main else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

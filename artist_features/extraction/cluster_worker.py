@@ -1,4 +1,4 @@
-"""What runs on a node of a cluster: one model, and tables of sources to tables of results.
+"""Ray actor with one model, and the tables that carry sources to it and results back.
 
 Both kinds of tables have a line per recording. Facts and errors travel as JSON in ASCII, so
 that any file name survives; a vector travels as its bytes.
@@ -7,20 +7,23 @@ that any file name survives; a vector travels as its bytes.
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from artist_features.errors import AudioError
+from artist_features.config import ModelCard
+from artist_features.errors import AnyPath, AudioError
+from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.pipeline import Result
+from artist_features.extraction.recordings import Pool
 from artist_features.extraction.remote import is_uri
 from artist_features.extraction.tables import require_pyarrow
-from artist_features.signal.decoders import Span
 from artist_features.version import VERSION
 
 
-def pack_sources(sources):
+def pack_sources(sources: Mapping[int, Source]) -> Any:
     """Return a table of sources.
 
     Args:
@@ -28,19 +31,14 @@ def pack_sources(sources):
     """
     pa, _ = require_pyarrow()
     records = [
-        {
-            "path": _absolute(source.path),
-            "span": [source.span.offset_s, source.span.duration_s],
-            "decoder": source.decoder,
-            "hashed": source.hashed,
-            "n_sampled": source.n_sampled,
-        }
-        for source in sources.values()
+        {**source.to_record(), "audio": _absolute(source.path)} for source in sources.values()
     ]
     return pa.table({"index": list(sources), "record": [json.dumps(record) for record in records]})
 
 
-def unpack_results(table, dim, pooled):
+def unpack_results(
+    table: Any, dim: int, pooled: bool
+) -> Iterator[tuple[Result, dict[str, Any] | None]]:
     """Yield (`Result` with no path, note) of each line.
 
     Args:
@@ -55,7 +53,7 @@ def unpack_results(table, dim, pooled):
         record = json.loads(record)
         note = record.get("note")
         if "code" in record:
-            error = AudioError(record["code"], record["message"])
+            error = AudioError.from_record(record)
             yield Result(index, None, error=error), note
             continue
         vector = np.frombuffer(data, np.float32).copy()
@@ -64,7 +62,7 @@ def unpack_results(table, dim, pooled):
 
 
 class Embedder:
-    """The actor: builds the model once, then embeds table after table.
+    """Actor that builds the model once, then embeds table after table.
 
     Args:
         card: `ModelCard`.
@@ -74,7 +72,15 @@ class Embedder:
         options: keywords of `Extractor`.
     """
 
-    def __init__(self, card, weights, version, pool, n_sources, options):
+    def __init__(
+        self,
+        card: ModelCard,
+        weights: dict[str, Any],
+        version: str,
+        pool: Pool,
+        n_sources: int | None,
+        options: dict[str, Any],
+    ) -> None:
         if version != VERSION:
             raise RuntimeError(
                 f"this node has artist-features {VERSION}, the job was started with "
@@ -88,24 +94,26 @@ class Embedder:
         self._extractor = Extractor(folder.build(card, weights), isolated=True, **options)
         self._pool, self._n_sources = pool, n_sources
 
-    def __call__(self, table):
+    def __call__(self, table: Any) -> Any:
         """Return the table of results of a table of sources, in the order they are finished."""
-        extractor, indices, before = self._extractor, [], Counter(self._extractor.timing)
-        sources, records, vectors = [], [], []
+        extractor, before = self._extractor, Counter(self._extractor.timing)
+        indices, sources = [], []
+        records: list[dict[str, Any]] = []
+        vectors: list[bytes | None] = []
         for index, record in zip(
             table["index"].to_pylist(), table["record"].to_pylist(), strict=True
         ):
             record = json.loads(record)
-            sources.append(Source(record.pop("path"), span=Span(*record.pop("span")), **record))
+            sources.append(Source.from_record(record))
             indices.append(index)
         order = []
         for result in extractor.results(sources, pool=self._pool, n_sources=self._n_sources):
             order.append(indices[result.index])
             if result.error is not None:
-                records.append({"code": result.error.code, "message": result.error.message})
+                records.append(result.error.to_record())
                 vectors.append(None)
             else:
-                records.append({"facts": result.facts.to_record()})
+                records.append({"facts": result.decoded.to_record()})
                 vectors.append(result.embedding.tobytes())
         took = {name: extractor.timing[name] - before[name] for name in extractor.timing}
         records[0]["note"] = {"timing": took, "device": extractor.device}
@@ -119,9 +127,9 @@ class Embedder:
         )
 
 
-def _absolute(path):
+def _absolute(path: AnyPath | None) -> str:
     """Return a path as the processes of any working directory understand it."""
-    path = os.fsdecode(path)
+    path = os.fsdecode(path or "")
     if not is_uri(path):
         return os.path.join(os.getcwd(), path)
     *links, last = path.split("::")

@@ -1,17 +1,20 @@
-"""One source to waveform segments: what a decode thread or process does. No TensorFlow."""
+"""One source to waveform segments, in whatever thread or process. No TensorFlow."""
 
+import dataclasses
 import os
-import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from artist_features.errors import AudioError
+from artist_features.config import FrontEnd
+from artist_features.errors import AnyPath, AudioError
 from artist_features.files import file_sha256
-from artist_features.signal.audio import Clip, read_array, read_file
-from artist_features.signal.decoders import WHOLE, Span
-from artist_features.signal.segments import Segmenter
-from artist_features.signal.spread import read_segments
+from artist_features.signal.decoders import WHOLE, Samples, Span
+from artist_features.signal.segments import Segmenter, sampled_segments
+from artist_features.signal.stream import AudioStream, OpenDecoder, open_array, open_file
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,12 @@ class EncodedAudio:
     """
 
     data: bytes = field(repr=False)
-    name: str | os.PathLike | None = None
+    name: str | os.PathLike[str] | None = None
 
 
 @dataclass(frozen=True)
 class Source:
-    """What to decode.
+    """Recording to decode, and how. A field added here reaches decode processes by itself.
 
     Attributes:
         audio: path of a file, `EncodedAudio`, or array `(n_samples,)` or
@@ -41,7 +44,7 @@ class Source:
         n_sampled: read only so many segments, spread over a whole file; None reads all.
     """
 
-    audio: object
+    audio: AnyPath | EncodedAudio | npt.NDArray[Any]
     sample_rate: int | None = None
     span: Span = WHOLE
     decoder: str = "auto"
@@ -49,16 +52,30 @@ class Source:
     n_sampled: int | None = None
 
     @property
-    def path(self):
+    def path(self) -> AnyPath | None:
         """The file as the caller named it, or None where it has no name."""
         if isinstance(self.audio, EncodedAudio):
             return self.audio.name
-        return None if self.sample_rate is not None else self.audio
+        if isinstance(self.audio, np.ndarray) or self.sample_rate is not None:
+            return None
+        return self.audio
+
+    def to_record(self) -> dict[str, Any]:
+        """Return a source with a path as a dict for JSON; any file name survives."""
+        if self.path is None or isinstance(self.audio, EncodedAudio):
+            raise TypeError("only a source with a path has a record")
+        span = [self.span.offset_s, self.span.duration_s]
+        return {**vars(self), "audio": os.fsdecode(self.path), "span": span}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "Source":
+        """Build from `to_record`, after JSON."""
+        return cls(**{**record, "span": Span(*record["span"])})
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found while decoding one source.
+    """Outcome of decoding one source: length, format, flaws, times.
 
     Attributes:
         n_segments: segments delivered, >= 1.
@@ -75,117 +92,144 @@ class Facts:
     duration_s: float
     sample_rate: int
     decoder: str
-    flaws: tuple = ()
+    flaws: tuple[tuple[str, str], ...] = ()
     container: str = ""
     decode_s: float = 0.0
     resample_s: float = 0.0
     content_sha256: str = ""
 
-    def to_record(self):
+    def to_record(self) -> dict[str, Any]:
         """Return the facts as a dict for JSON."""
-        return asdict(self)
+        return dataclasses.asdict(self)
 
     @classmethod
-    def from_record(cls, record):
+    def from_record(cls, record: dict[str, Any]) -> "Facts":
         """Build from `to_record`, after JSON."""
-        return cls(**{**record, "flaws": tuple(tuple(flaw) for flaw in record["flaws"])})
+        return cls(**{**record, "flaws": tuple((code, text) for code, text in record["flaws"])})
 
 
-def decode_segments(source, front_end):
-    """Yield float32 `(k, segment_samples)`, k >= 1, then, last, the `Facts`.
+class SegmentStream:
+    """The waveform segments of one source: iterate once, then read `facts`.
+
+    Iterating opens the recording, yields float32 `(k, segment_samples)`, k >= 1, and closes it.
 
     Raises:
-        AudioError: whatever goes wrong with this recording, and only that.
+        AudioError: while iterating: whatever goes wrong with this recording, and only that.
+
+    Args:
+        source: `Source` of a local file or an array.
+        front_end: `FrontEnd`, for sample rate, segment length, hop and padding.
+
+    Attributes:
+        facts: `Facts` once the last segment was taken, None before.
     """
-    clip, segmenter, clock = Clip(), Segmenter(front_end), _Clock()
-    digest, n_sampled = "", 0
-    try:
-        if source.n_sampled and source.sample_rate is None:
-            try:
-                for segments in clock.timed(_sampled(source, clip, front_end)):
-                    n_sampled += len(segments)
+
+    def __init__(self, source: Source, front_end: FrontEnd) -> None:
+        self._source, self._front_end = source, front_end
+        self.facts: Facts | None = None
+
+    def __iter__(self) -> Iterator[Samples]:
+        source = self._source
+        try:
+            if source.n_sampled and source.path is not None and source.decoder in _SAMPLING:
+                yield from self._sampled(source.path, source.n_sampled)
+            if self.facts is None:
+                yield from self._whole()
+        except MemoryError:
+            text = "decoding it needs more memory than is allowed."
+            raise AudioError("out_of_memory", text, source.path) from None
+        except (RuntimeError, OSError, ValueError, EOFError) as error:
+            # a decoder library gave up in a way of its own; arguments were checked before
+            text = f"the decoder failed ({type(error).__name__}: {error})."
+            raise AudioError("damaged", text, source.path) from error
+
+    def _sampled(self, path: AnyPath, n: int) -> Iterator[Samples]:
+        """Read some segments; none where the whole file must be read, or gives the better error."""
+        n_read = 0
+        try:
+            rate = self._front_end.sample_rate
+            with open_file(path, target_rate=rate, decoder="soundfile") as stream:
+                for segments in sampled_segments(stream, self._front_end, n):
+                    n_read += len(segments)
                     yield segments
-            except AudioError:
-                if n_sampled:
-                    raise
-                # reading it whole tells what is wrong, or where it ends
-        if not n_sampled:
-            clip = Clip()
-            yield from _whole(source, clip, segmenter, clock, front_end.sample_rate)
-        if source.hashed:
-            digest = file_sha256(source.audio)
-    except MemoryError:
-        raise AudioError(
-            "out_of_memory", "decoding it needs more memory than is allowed.", source.path
-        ) from None
-    except (RuntimeError, OSError, ValueError, EOFError) as error:
-        # a decoder library gave up in a way of its own; arguments were checked before
-        text = f"the decoder failed ({type(error).__name__}: {error})."
-        raise AudioError("damaged", text, source.path) from error
-    if not n_sampled and segmenter.short:
-        needed = front_end.segment_samples - 2 * front_end.pad_samples
-        clip.flaws.append(
-            (
-                "short",
-                f"clip is {clip.duration_s:.2f} s, one segment needs "
-                f"{needed / front_end.sample_rate:.2f} s; looped",
-            )
-        )
-    yield Facts(
-        n_sampled or segmenter.n_segments,
-        clip.duration_s,
-        clip.sample_rate,
-        clip.decoder,
-        tuple(clip.flaws),
-        clip.container,
-        clock.seconds - clip.resample_s,
-        clip.resample_s,
-        digest,
-    )
+        except AudioError:
+            if n_read:
+                raise
+        if n_read:
+            self._finish(stream, n_read)
 
-
-class _Clock:
-    """Adds up the time that an iterator takes, without that of its user."""
-
-    def __init__(self):
-        self.seconds = 0.0
-
-    def timed(self, iterator):
-        """Yield what the iterator yields."""
-        while True:
-            started = time.perf_counter()
-            item = next(iterator, None)
-            self.seconds += time.perf_counter() - started
-            if item is None:
-                return
-            yield item
-
-
-def _whole(source, clip, segmenter, clock, target_rate):
-    for block in clock.timed(_blocks(source, clip, target_rate)):
-        segments = segmenter.push(block)
+    def _whole(self) -> Iterator[Samples]:
+        front_end, segmenter = self._front_end, Segmenter(self._front_end)
+        with _open(self._source, front_end.sample_rate) as stream:
+            for block in stream:
+                segments = segmenter.push(block)
+                if len(segments):
+                    yield segments
+        segments = segmenter.finish()
         if len(segments):
             yield segments
-    segments = segmenter.finish()
-    if len(segments):
-        yield segments
+        if segmenter.short:
+            needed_s = front_end.segment_samples - 2 * front_end.pad_samples
+            text = f"clip is {stream.duration_s:.2f} s, one segment needs "
+            text += f"{needed_s / front_end.sample_rate:.2f} s; looped"
+            stream.flaws.append(("short", text))
+        self._finish(stream, segmenter.n_segments)
+
+    def _finish(self, stream: AudioStream, n_segments: int) -> None:
+        digest = ""
+        if self._source.hashed and self._source.path is not None:
+            digest = file_sha256(self._source.path)
+        self.facts = Facts(
+            n_segments=n_segments,
+            duration_s=stream.duration_s,
+            sample_rate=stream.sample_rate,
+            decoder=stream.decoder,
+            flaws=tuple(stream.flaws),
+            container=stream.container,
+            decode_s=stream.decode_s,
+            resample_s=stream.resample_s,
+            content_sha256=digest,
+        )
 
 
-def _sampled(source, clip, front_end):
-    if source.decoder in ("auto", "soundfile"):
-        yield from read_segments(source.audio, clip, front_end, source.n_sampled)
+_SAMPLING = ("auto", "soundfile")  # decoders that read single segments by seeking
 
 
-def _blocks(source, clip, target_rate):
+def decode_segments(source: Source, front_end: FrontEnd) -> SegmentStream:
+    """Cut a recording into a model's waveform segments, without the model.
+
+    Args:
+        source: `Source` of a local file or an array.
+        front_end: `FrontEnd` of the model, see `front_end_of`.
+
+    Returns:
+        `SegmentStream`, which yields float32 `(k, segment_samples)` and then has `facts`.
+
+    Raises:
+        AudioError: while iterating: whatever goes wrong with this recording, and only that.
+
+    Example:
+        >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 22050 * 7)
+        >>> stream = decode_segments(Source(noise, 22050), FrontEnd())
+        >>> np.concatenate(list(stream)).shape
+        (2, 66560)
+        >>> stream.facts.duration_s
+        7.0
+    """
+    return SegmentStream(source, front_end)
+
+
+def _open(source: Source, target_rate: int) -> AudioStream:
     if source.sample_rate is not None:
-        return read_array(
+        return open_array(
             np.asarray(source.audio),
-            clip,
             sample_rate=source.sample_rate,
             target_rate=target_rate,
             span=source.span,
         )
-    decoder = source.decoder
+    if isinstance(source.audio, (np.ndarray, EncodedAudio)):
+        raise TypeError("an array needs its sample_rate, audio in memory a file (remote.fetched)")
+    decoder: str | OpenDecoder = source.decoder
     if decoder == "tfio":
-        from artist_features.extraction.tfio_decoder import decode_tfio as decoder
-    return read_file(source.audio, clip, target_rate=target_rate, span=source.span, decoder=decoder)
+        from artist_features.extraction.tfio_decoder import TfioDecoder as decoder
+    return open_file(source.audio, target_rate=target_rate, span=source.span, decoder=decoder)

@@ -1,33 +1,44 @@
-"""Recordings to embeddings: the one call, `extract`, and the class behind it."""
+"""Extract embeddings from recordings: the function `extract` and the class `Extractor`."""
 
 import contextlib
 import functools
+import itertools
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from artist_features.config import FrontEnd, ModelCard
-from artist_features.errors import AudioError, AudioWarning, ModelError, checked_int, shortened
-from artist_features.extraction.arguments import (
-    Decoder,
+from artist_features.errors import (
+    AnyPath,
+    AudioError,
+    AudioWarning,
+    ModelError,
+    checked_int,
+    shortened,
+)
+from artist_features.extraction.batching import Result, embed_events, inference_function
+from artist_features.extraction.decode import Source
+from artist_features.extraction.decode_pool import DecodePool
+from artist_features.extraction.recordings import (
+    DecoderName,
     Embedding,
     Model,
+    OneRecording,
     OnError,
     Pool,
-    Recording,
     Recordings,
+    Several,
+    recordings_in,
+    require_readable,
+    to_source,
 )
-from artist_features.extraction.decode import Source
-from artist_features.extraction.pipeline import Result, embed_events, inference_function
-from artist_features.extraction.recordings import recordings_in, require_readable, to_source
-from artist_features.extraction.workers import DecodePool
-from artist_features.signal.audio import DECODERS
 from artist_features.signal.decoders import Span, av_installed
+from artist_features.signal.stream import DECODERS
 from artist_features.zoo.devices import (
     calls_at_once,
     configure_devices,
@@ -37,19 +48,39 @@ from artist_features.zoo.devices import (
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras
+    from typing_extensions import Unpack
 
 ALL_DECODERS = (*DECODERS, "tfio")
 ISOLATE_FROM = 8  # files in a list from which processes pay for their start
 COMPILE_FROM = 64  # files from which compiling with XLA pays for itself (benchmarks/README.md)
 _MAX_BATCH = 4096  # segments; one takes 0.27 MB as samples and some 4 MB in the network
 _MODELS_KEPT = 4
+_CALLER = 5  # calls from a warning up to that of the function `extract`
 _IDLE_S = 0.5  # without a segment, until what is there is computed
 # (weights_sha256, graph_sha256) -> model; never handed out for training
 _BUILT: dict[tuple[str, str], "keras.Model"] = {}
 
 
+class ExtractOptions(TypedDict, total=False):
+    """Keywords of `Extractor.extract` that its result's type does not depend on."""
+
+    offset: float
+    duration: float | None
+    n_segments: int | None
+    on_error: OnError
+    progress: bool
+
+
+class ModelOptions(ExtractOptions, total=False):
+    """Keywords of the function `extract` besides."""
+
+    model: Model
+    batch_size: int
+    decoder: DecoderName
+
+
 class Extractor:
-    """A model, and how recordings are fed to it; make one, use it often.
+    """Embedding extractor: a loaded model with its decoders, for many calls.
 
     Args:
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
@@ -78,11 +109,21 @@ class Extractor:
         batch_size: int = 64,
         n_workers: int | None = None,
         isolated: bool | None = None,
-        decoder: Decoder = "auto",
+        decoder: DecoderName = "auto",
         on_loaded: Callable[[str], object] | None = None,
         dedicated: bool = False,
     ) -> None:
-        self._made_of = (model, batch_size, n_workers, isolated, decoder, on_loaded, dedicated)
+        self._made_of = (
+            model,
+            {
+                "batch_size": batch_size,
+                "n_workers": n_workers,
+                "isolated": isolated,
+                "decoder": decoder,
+                "on_loaded": on_loaded,
+                "dedicated": dedicated,
+            },
+        )
         n_workers = usable_cores() if n_workers is None else n_workers
         self.batch_size, self.n_workers = check_options(batch_size, n_workers, decoder)
         self.isolated = isolated
@@ -142,40 +183,36 @@ class Extractor:
         if self.decoder == "tfio":
             isolated = False  # its decoder is a TensorFlow graph and lives in this process
         n_workers = self.n_workers if n_sources is None else max(1, min(self.n_workers, n_sources))
-        waiting: dict[int, Source] = {}
-        n_in = n_out = 0
-
-        def counted() -> Iterator[Source]:
-            nonlocal n_in
-            for index, source in enumerate(sources):
-                waiting[index] = source
-                n_in += 1
-                yield source
-
-        decoders = DecodePool(counted(), self.front_end, n_workers, isolated, idle_s=_IDLE_S)
+        n_in, n_out = itertools.count(), 0
+        counted = (source for source, _ in zip(sources, n_in, strict=False))
+        decoders = DecodePool(counted, self.front_end, n_workers, isolated, idle_s=_IDLE_S)
         with self._timed(decoders), decoders as events:
-            model = self.model
-            many = n_sources is None or n_sources >= COMPILE_FROM
-            on_cpu = self.device.startswith("CPU")  # the rest is not measured on a GPU
-            n_calls, n_rows = calls_at_once(self.batch_size) if on_cpu else (1, self.batch_size)
-            embed = inference_function(model, n_rows if many and on_cpu else None)
-            size, pooled = self.front_end.segment_samples, pool == "mean"
-            outcomes = embed_events(
-                events, embed, size, n_calls * n_rows, pooled, self.timing, (n_calls, n_rows)
+            embed, n_rows, n_calls = self._compiled(n_sources)
+            results = embed_events(
+                events,
+                embed,
+                segment_samples=self.front_end.segment_samples,
+                n_rows=n_rows,
+                n_calls=n_calls,
+                pooled=pool == "mean",
+                timing=self.timing,
             )
-            with contextlib.closing(outcomes):  # now, not when Python finds time for it
-                for index, embedding, facts, error in outcomes:
+            with contextlib.closing(results):  # now, not when Python finds time for it
+                for result in results:
                     n_out += 1
                     self.timing["files"] += 1
-                    self.timing["audio_s"] += facts.duration_s if facts else 0
-                    path = waiting.pop(index).path
-                    if error is not None:
-                        # named as the caller did, and without the decoder's frames, which a
-                        # caller that keeps the error would keep, and their memory
-                        error = AudioError(error.code, error.message, path)
-                    yield Result(index, path, embedding, facts, error)
-        if n_in != n_out:
-            raise RuntimeError(f"{n_in} sources went in, {n_out} came out: a bug, please report")
+                    self.timing["audio_s"] += result.facts.duration_s if result.facts else 0
+                    yield result
+        if next(n_in) != n_out:
+            raise RuntimeError(f"{n_out} sources came out, fewer than went in: please report it")
+
+    def _compiled(self, n_sources: int | None) -> tuple[Callable[..., Any], int, int]:
+        """Return (compiled model, segments in a call, calls at once)."""
+        model = self.model
+        many = n_sources is None or n_sources >= COMPILE_FROM
+        on_cpu = self.device.startswith("CPU")  # the rest is not measured on a GPU
+        n_calls, n_rows = calls_at_once(self.batch_size) if on_cpu else (1, self.batch_size)
+        return inference_function(model, n_rows if many and on_cpu else None), n_rows, n_calls
 
     @contextlib.contextmanager
     def _timed(self, decoders: DecodePool) -> Iterator[None]:
@@ -186,69 +223,67 @@ class Extractor:
             self.timing["fetch_s"] += decoders.fetch_s
             self.timing["wall_s"] += time.perf_counter() - started
 
-    @overload
-    def extract(
-        self,
-        audio: Recording,
-        sample_rate: int | None = ...,
-        *,
-        pool: Pool = ...,
-        offset: float = ...,
-        duration: float | None = ...,
-        n_segments: int | None = ...,
-        on_error: OnError = ...,
-        progress: bool = ...,
-        return_times: Literal[False] = ...,
-    ) -> Embedding: ...
-
+    # result's type: one array, a list of arrays, or, where the type of `audio` does not say
+    # whether it is one recording (a path may be a folder), either
     @overload
     def extract(
         self,
         audio: Recordings,
-        sample_rate: int | None = ...,
+        sample_rate: float | None = ...,
         *,
         pool: Literal["mean"] = ...,
-        offset: float = ...,
-        duration: float | None = ...,
-        n_segments: int | None = ...,
-        on_error: OnError = ...,
-        progress: bool = ...,
         return_times: Literal[False] = ...,
+        **options: "Unpack[ExtractOptions]",
     ) -> Embedding: ...
 
     @overload
     def extract(
         self,
-        audio: Recordings,
-        sample_rate: int | None = ...,
+        audio: OneRecording,
+        sample_rate: float | None = ...,
         *,
         pool: None,
-        offset: float = ...,
-        duration: float | None = ...,
-        n_segments: int | None = ...,
-        on_error: OnError = ...,
-        progress: bool = ...,
         return_times: Literal[False] = ...,
+        **options: "Unpack[ExtractOptions]",
+    ) -> Embedding: ...
+
+    @overload
+    def extract(
+        self,
+        audio: Several,
+        sample_rate: float | None = ...,
+        *,
+        pool: None,
+        return_times: Literal[False] = ...,
+        **options: "Unpack[ExtractOptions]",
     ) -> list[Embedding]: ...
 
     @overload
     def extract(
         self,
-        audio: Recording | Recordings,
-        sample_rate: int | None = ...,
+        audio: Recordings,
+        sample_rate: float | None = ...,
         *,
         pool: None,
-        offset: float = ...,
-        duration: float | None = ...,
-        on_error: OnError = ...,
-        progress: bool = ...,
+        return_times: Literal[False] = ...,
+        **options: "Unpack[ExtractOptions]",
+    ) -> Embedding | Any: ...
+
+    @overload
+    def extract(
+        self,
+        audio: Recordings,
+        sample_rate: float | None = ...,
+        *,
+        pool: None,
         return_times: Literal[True],
+        **options: "Unpack[ExtractOptions]",
     ) -> tuple[Any, Any]: ...
 
     def extract(
         self,
-        audio: Recording | Recordings,
-        sample_rate: int | None = None,
+        audio: Recordings,
+        sample_rate: float | None = None,
         *,
         pool: Pool = "mean",
         offset: float = 0.0,
@@ -257,7 +292,7 @@ class Extractor:
         on_error: OnError = "raise",
         progress: bool = False,
         return_times: bool = False,
-    ) -> Embedding | list[Embedding] | tuple[Any, Any]:
+    ) -> Any:
         """Extract embeddings; see the function `extract` for arguments and results."""
         if on_error not in ("raise", "skip", "nan"):
             raise ValueError(
@@ -272,60 +307,55 @@ class Extractor:
                 raise ValueError("n_segments spreads over whole files; leave offset and duration.")
         if return_times and (pool is not None or n_segments is not None):
             raise ValueError("return_times needs pool=None, and no n_segments.")
+        make_source = functools.partial(
+            to_source, span=span, decoder=self.decoder, n_sampled=n_segments
+        )
         items = recordings_in(audio)
+        rows: Any
         if items is None:
-            source = to_source(audio, sample_rate, span, self.decoder, n_segments)
-            require_readable(source)  # a typo is known before TensorFlow is loaded
-            (result,) = self.results([source], pool=pool, n_sources=1)
-            if result.error is not None:
-                raise result.error
-            _warn_of_flaws(result)
-            row = result.embedding
-            return (row, self._times(row, span)) if return_times else row
+            rows = self._embed_one(make_source(audio, sample_rate), pool)
+            return (rows, self._times(rows, span)) if return_times else rows
         items = _searched(items, on_error)
-        found = self._list_results(items, sample_rate, span, n_segments, pool)
-        by_index: dict[int, Any] = {}
-        with contextlib.closing(found):  # also where the caller keeps the exception
-            for result in found if not progress else _with_bar(found, _length(items)):
-                if result.error is None:
-                    _warn_of_flaws(result)
-                    by_index[result.index] = result.embedding
-                    continue
-                if on_error == "raise":
-                    raise _numbered(result)
-                _warn_of_failure(result, _numbered(result), on_error)
-                if on_error == "nan":
-                    shape = self.embedding_dim if pool else (1, self.embedding_dim)
-                    by_index[result.index] = np.full(shape, np.nan, np.float32)
-        rows = [by_index[index] for index in sorted(by_index)]
+        sources, n_sources = _sources_of(items, sample_rate, make_source), _length(items)
+        results = self.results(sources, pool=pool, n_sources=n_sources)
+        with contextlib.closing(results):  # also where the caller keeps the exception
+            if progress:
+                self._compiled(n_sources)  # before the bar, which counts from its first second
+            shown = _with_bar(results, n_sources) if progress else results
+            rows = self._embed_several(shown, pool, on_error)
         if return_times:
             return rows, [self._times(row, span) for row in rows]
         if pool is None:
             return rows
         return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
 
-    def _list_results(
-        self,
-        items: Iterable[Any],
-        sample_rate: int | None,
-        span: Span,
-        n_segments: int | None,
-        pool: Pool,
-    ) -> Generator[Result, None, None]:
-        """Return the results of several recordings, which are taken one by one."""
-        n = _length(items)
-        arrays = n is not None and any(hasattr(item, "__array__") for item in items)
-        alone = n is not None and not arrays  # then a rate is wrong, as files state their own
+    def _embed_one(self, source: Source, pool: Pool) -> Embedding:
+        require_readable(source)  # a typo is known before TensorFlow is loaded
+        (result,) = self.results([source], pool=pool, n_sources=1)
+        if result.error is not None:
+            raise result.error
+        _warn_of_flaws(result)
+        embedding: Embedding = result.embedding
+        return embedding
 
-        def sources() -> Iterator[Source]:
-            for number, item in enumerate(items):
-                rate = sample_rate if alone or hasattr(item, "__array__") else None
-                try:
-                    yield to_source(item, rate, span, self.decoder, n_segments)
-                except (TypeError, ValueError) as error:
-                    raise type(error)(f"recording {number}: {error}") from None
-
-        return self.results(sources(), pool=pool, n_sources=n)
+    def _embed_several(
+        self, results: Iterable[Result], pool: Pool, on_error: OnError
+    ) -> list[Embedding]:
+        """Return the embeddings in the order of their sources."""
+        by_index: dict[int, Embedding] = {}
+        for result in results:
+            if result.error is None:
+                _warn_of_flaws(result)
+                by_index[result.index] = result.embedding
+                continue
+            error = _numbered(result.error, result.index)
+            if on_error == "raise":
+                raise error
+            _warn_of_failure(error, result.path, on_error)
+            if on_error == "nan":
+                shape = self.embedding_dim if pool else (1, self.embedding_dim)
+                by_index[result.index] = np.full(shape, np.nan, np.float32)
+        return [by_index[index] for index in sorted(by_index)]
 
     def _times(self, rows: Embedding, span: Span) -> npt.NDArray[np.float64]:
         """Return where each segment begins in its recording, in seconds, float64 `(n,)`."""
@@ -335,90 +365,68 @@ class Extractor:
 
 @overload
 def extract(
-    audio: Recording,
-    sample_rate: int | None = ...,
-    *,
-    model: Model = ...,
-    pool: Pool = ...,
-    offset: float = ...,
-    duration: float | None = ...,
-    n_segments: int | None = ...,
-    batch_size: int = ...,
-    on_error: OnError = ...,
-    decoder: Decoder = ...,
-    progress: bool = ...,
-    return_times: Literal[False] = ...,
-) -> Embedding: ...
-
-
-@overload
-def extract(
     audio: Recordings,
-    sample_rate: int | None = ...,
+    sample_rate: float | None = ...,
     *,
-    model: Model = ...,
     pool: Literal["mean"] = ...,
-    offset: float = ...,
-    duration: float | None = ...,
-    n_segments: int | None = ...,
-    batch_size: int = ...,
-    on_error: OnError = ...,
-    decoder: Decoder = ...,
-    progress: bool = ...,
     return_times: Literal[False] = ...,
+    **options: "Unpack[ModelOptions]",
 ) -> Embedding: ...
 
 
 @overload
 def extract(
-    audio: Recordings,
-    sample_rate: int | None = ...,
+    audio: OneRecording,
+    sample_rate: float | None = ...,
     *,
-    model: Model = ...,
     pool: None,
-    offset: float = ...,
-    duration: float | None = ...,
-    n_segments: int | None = ...,
-    batch_size: int = ...,
-    on_error: OnError = ...,
-    decoder: Decoder = ...,
-    progress: bool = ...,
     return_times: Literal[False] = ...,
+    **options: "Unpack[ModelOptions]",
+) -> Embedding: ...
+
+
+@overload
+def extract(
+    audio: Several,
+    sample_rate: float | None = ...,
+    *,
+    pool: None,
+    return_times: Literal[False] = ...,
+    **options: "Unpack[ModelOptions]",
 ) -> list[Embedding]: ...
 
 
 @overload
 def extract(
-    audio: Recording | Recordings,
-    sample_rate: int | None = ...,
+    audio: Recordings,
+    sample_rate: float | None = ...,
     *,
-    model: Model = ...,
     pool: None,
-    offset: float = ...,
-    duration: float | None = ...,
-    batch_size: int = ...,
-    on_error: OnError = ...,
-    decoder: Decoder = ...,
-    progress: bool = ...,
+    return_times: Literal[False] = ...,
+    **options: "Unpack[ModelOptions]",
+) -> Embedding | Any: ...
+
+
+@overload
+def extract(
+    audio: Recordings,
+    sample_rate: float | None = ...,
+    *,
+    pool: None,
     return_times: Literal[True],
+    **options: "Unpack[ModelOptions]",
 ) -> tuple[Any, Any]: ...
 
 
 def extract(
-    audio: Recording | Recordings,
-    sample_rate: int | None = None,
+    audio: Recordings,
+    sample_rate: float | None = None,
     *,
     model: Model = "siamese",
-    pool: Pool = "mean",
-    offset: float = 0.0,
-    duration: float | None = None,
-    n_segments: int | None = None,
     batch_size: int = 64,
-    on_error: OnError = "raise",
-    decoder: Decoder = "auto",
-    progress: bool = False,
-    return_times: bool = False,
-) -> Embedding | list[Embedding] | tuple[Any, Any]:
+    decoder: DecoderName = "auto",
+    **options: Any,
+) -> Any:
     """Extract embeddings from recordings.
 
     Args:
@@ -469,20 +477,10 @@ def extract(
         (2, 256)
     """
     extractor = Extractor(model, batch_size=batch_size, decoder=decoder)
-    return extractor.extract(
-        cast(Any, audio),
-        sample_rate=sample_rate,
-        pool=pool,
-        offset=offset,
-        duration=duration,
-        n_segments=n_segments,
-        on_error=on_error,
-        progress=progress,
-        return_times=cast(Any, return_times),
-    )
+    return extractor.extract(audio, sample_rate, **options)
 
 
-def check_options(batch_size: int, n_workers: int, decoder: Decoder) -> tuple[int, int]:
+def check_options(batch_size: int, n_workers: int, decoder: DecoderName) -> tuple[int, int]:
     """Return (batch_size, n_workers) as `int`, or refuse what `Extractor` does not take."""
     batch_size, n_workers = (
         checked_int("batch_size", batch_size),
@@ -505,10 +503,9 @@ def check_options(batch_size: int, n_workers: int, decoder: Decoder) -> tuple[in
     return batch_size, n_workers
 
 
-def _remade(model: Model, *options: Any) -> Extractor:
+def _remade(model: Model, options: dict[str, Any]) -> Extractor:
     """Make an extractor from what another was made of: pickled by name and options."""
-    names = ("batch_size", "n_workers", "isolated", "decoder", "on_loaded", "dedicated")
-    return Extractor(model, **dict(zip(names, options, strict=True)))
+    return Extractor(model, **options)
 
 
 def _prepare(model: Model) -> tuple[ModelCard | None, FrontEnd, Callable[[], "keras.Model"]]:
@@ -549,44 +546,51 @@ def _searched(items: Iterable[Any], on_error: OnError) -> Iterable[Any]:
     return [item for item in items if not isinstance(item, AudioError)]
 
 
+def _sources_of(
+    items: Iterable[Any], sample_rate: float | None, make_source: Callable[..., Source]
+) -> Iterator[Source]:
+    """Yield the `Source` of each of several recordings; the sample rate is that of arrays."""
+    n = _length(items)
+    arrays = n is not None and any(hasattr(item, "__array__") for item in items)
+    alone = n is not None and not arrays  # then a rate is wrong, as files state their own
+    for number, item in enumerate(items):
+        try:
+            yield make_source(item, sample_rate if alone or hasattr(item, "__array__") else None)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"recording {number}: {error}") from None
+
+
 def _length(items: Iterable[Any]) -> int | None:
     return len(items) if isinstance(items, Sized) else None
 
 
 def _with_bar(results: Iterator[Result], n: int | None) -> Iterator[Result]:
-    """Pass results on beside a bar, which starts with the first: the model is there then."""
+    """Pass results on beside a progress bar."""
     from tqdm.auto import tqdm
 
-    bar, audio_s = None, 0.0
-    try:
+    audio_s = 0.0
+    with tqdm(total=n, unit="file") as bar:
         for result in results:
-            if bar is None:
-                bar = tqdm(total=n, unit="file")
-            else:  # the first one took no time here
-                audio_s += result.facts.duration_s if result.facts else 0.0
+            audio_s += result.facts.duration_s if result.facts else 0.0
             speed = audio_s / max(bar.format_dict["elapsed"], 1e-3)
             bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
             bar.update()
             yield result
-    finally:
-        if bar is not None:
-            bar.close()
 
 
-def _numbered(result: Result) -> AudioError:
+def _numbered(error: AudioError, index: int) -> AudioError:
     """Return the error of one of several recordings; one without a name gets its number."""
-    error = cast(AudioError, result.error)
     if error.path is not None:
         return error
-    return AudioError(error.code, f"recording {result.index}: {error.message}")
+    return AudioError(error.code, f"recording {index}: {error.message}")
 
 
 def _warn_of_flaws(result: Result) -> None:
-    for code, text in result.facts.flaws:
-        warnings.warn(AudioWarning(code, f"{code}: {text}.", result.path), stacklevel=4)
+    for code, text in result.facts.flaws if result.facts else ():
+        warnings.warn(AudioWarning(code, f"{code}: {text}.", result.path), stacklevel=_CALLER)
 
 
-def _warn_of_failure(result: Result, error: AudioError, on_error: OnError) -> None:
+def _warn_of_failure(error: AudioError, path: AnyPath | None, on_error: OnError) -> None:
     done = "skipped" if on_error == "skip" else "a row of NaN"
     message = f"{done}, {error.code}: {error.message}"
-    warnings.warn(AudioWarning("skipped", message, result.path), stacklevel=4)
+    warnings.warn(AudioWarning("skipped", message, path), stacklevel=_CALLER)

@@ -1,29 +1,31 @@
-"""A job over many files: what is missing, what it took, and where the time went.
-
-The files are walked twice, first to see what the output holds already and what has changed
-since, then to read what is missing, so that memory does not grow with their number.
-"""
+"""Extraction job over many files: list them once, find what is missing, make those rows."""
 
 import contextlib
-import os
 import time
-import zlib
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
-from artist_features.errors import AudioError
-from artist_features.extraction.decode import Source
-from artist_features.extraction.pipeline import Result
-from artist_features.extraction.remote import identity, is_uri
+from artist_features.extraction.batching import Result
+from artist_features.extraction.decode import Facts, Source
+from artist_features.extraction.inputs import Found, NamedPath, NamedPaths, stamp_of
+from artist_features.extraction.outputs import Output
 from artist_features.extraction.tables import WITH_VECTOR, Row
 
-NO_FILE = (-1, -1)
-_LAST_NS = (1 << 63) - 1  # of tables; in April 2262, and some disks have later dates
+if TYPE_CHECKING:
+    from artist_features.extraction.cluster import ClusterExtractor
+    from artist_features.extraction.extractor import Extractor
+
+
+def _sums() -> dict[str, float]:
+    """Return sums by name, 0 for a new one."""
+    return cast("dict[str, float]", Counter())
 
 
 @dataclass
 class Tally:
-    """What a job found, did, and took.
+    """Counts and times of a job.
 
     Attributes:
         n_listed: files named or found, in this shard of the list.
@@ -41,41 +43,41 @@ class Tally:
     n_listed: int = 0
     n_repeated: int = 0
     n_changed: int = 0
-    passed: Counter = field(default_factory=Counter)
-    kept: Counter = field(default_factory=Counter)
-    made: Counter = field(default_factory=Counter)
-    formats: dict = field(default_factory=dict)
-    seconds: Counter = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
+    made: Counter[str] = field(default_factory=Counter)
+    formats: dict[str, dict[str, float]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=_sums)
     n_workers: int = 1
 
     @property
-    def n_missing(self):
+    def n_missing(self) -> int:
         """Files to read in this run."""
         return self.n_listed - self.kept.total()
 
     @property
-    def n_failed(self):
+    def n_failed(self) -> int:
         """Rows without a vector, of this run and of earlier ones."""
         counts = self.kept + self.made
         return sum(n for status, n in counts.items() if status not in WITH_VECTOR)
 
     @property
-    def audio_s(self):
+    def audio_s(self) -> float:
         """Seconds of audio read in this run."""
         return sum(facts["audio_s"] for facts in self.formats.values())
 
-    def count(self, row, facts):
-        """Count a row of this run; `facts` are `Facts`, or None if it failed."""
+    def count(self, row: Row, facts: Facts | None) -> None:
+        """Count a row of this run; `facts` is None if it failed."""
         self.made[row.status] += 1
         if facts is not None:
-            sums = self.formats.setdefault(facts.container or facts.decoder, Counter())
+            sums = self.formats.setdefault(facts.container or facts.decoder, _sums())
             sums["files"] += 1
             sums["audio_s"] += facts.duration_s
             sums["decode_s"] += facts.decode_s
             sums["resample_s"] += facts.resample_s
 
     @property
-    def limit(self):
+    def bottleneck(self) -> str:
         """What kept the job from being faster, in words."""
         wall = self.seconds["wall"] - self.seconds["load"]
         if wall <= 0 or not self.made:
@@ -87,10 +89,10 @@ class Tally:
             "model": self.seconds["model"] / wall,
             "writing": self.seconds["write"] / wall,
         }
-        name = max(shares, key=shares.get)
+        name = max(shares, key=shares.__getitem__)
         return f"{name} (busy {100 * shares[name]:.0f} % of the time)"
 
-    def record(self):
+    def record(self) -> dict[str, Any]:
         """Return everything as plain data for JSON."""
         return {
             "n_listed": self.n_listed,
@@ -103,134 +105,99 @@ class Tally:
             "formats": {name: dict(sums) for name, sums in sorted(self.formats.items())},
             "seconds": dict(self.seconds),
             "n_workers": self.n_workers,
-            "limit": self.limit,
+            "limit": self.bottleneck,
         }
 
 
-def part_of(paths, index, n):
-    """Yield the part number `index` (from 1) of `n` of a list, by a hash of the path.
-
-    The same paths give the same parts on every machine; `AudioError`s of the search go to
-    every part that they name.
-    """
-    for item in paths:
-        name = item.path if isinstance(item, AudioError) else item
-        if zlib.crc32(os.fsencode(name)) % n == index - 1:
-            yield item
-
-
-def survey(paths, writer, *, retry_failed=False):
-    """Walk the files once: count what stays, and mark rows that are to be made anew.
+def survey(
+    found: Iterable[Found], output: Output, named: NamedPaths, *, retry_failed: bool = False
+) -> Tally:
+    """List the files, and remove the rows of the output that are to be made anew.
 
     Args:
-        paths: iterable of paths and of `AudioError`s for folders that cannot be searched.
-        writer: from `open_output`.
+        found: paths, and errors of folders that cannot be searched, from `find_audio`;
+            walked once.
+        output: from `open_output`.
+        named: table that was given to `open_output`; `run` reads what is missing from it.
         retry_failed: make failed rows anew, too.
 
     Returns:
-        `Tally` with `n_listed`, `n_changed` and `kept`.
+        `Tally` with `n_listed`, `n_repeated`, `n_changed` and `kept`.
+
+    Raises:
+        ManifestError, ImportError: as `find_audio`; the output is as it was.
+        OutputError: `no_space` or `not_writable`.
     """
-    tally, folders = Tally(), {}
-    writer.begin_walk()
-    for item in paths:
-        path, _, stamp = _path_name_stamp(item, folders)
-        if writer.is_repeated(path):
-            tally.n_repeated += 1
-            continue
-        tally.n_listed += 1
-        if (found := writer.find(path)) is None:
-            continue
-        status, then = found
-        failed = status not in WITH_VECTOR
-        changed = stamp not in (then, NO_FILE)
-        if changed or (failed and (retry_failed or not writer.keeps_failed)):
-            writer.mark_stale(path)
-            tally.n_changed += changed
-        else:
-            tally.kept[status] += 1
-    for path in writer.failed_and_not_named():
-        if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):
-            writer.mark_stale(path)  # a folder that could not be searched then, and can now
-    writer.drop_stale()
+    for item in found:
+        named.add(item)
+    tally = Tally()
+    tally.n_changed = named.compare(retry_failed=retry_failed or not output.keeps_failed)
+    if parts := named.stale_parts():
+        output.drop(parts, named.is_stale)
+        named.forget_stale()
+    tally.n_listed, tally.n_repeated = named.counts()
+    tally.kept = named.kept()
     return tally
 
 
-def run(paths, writer, extractor, tally, *, make_source=Source, hop_s=None, on_row=None):
-    """Walk the files again, and make the rows that are missing.
+def run(
+    named: NamedPaths,
+    output: Output,
+    extractor: "Extractor | ClusterExtractor",
+    tally: Tally,
+    *,
+    make_source: Callable[[str], Source] = Source,
+    hop_s: float | None = None,
+    on_row: Callable[[Row], None] | None = None,
+    steps: Callable[[Iterator[Result]], Iterable[Result]] = iter,
+) -> None:
+    """Make the rows that are missing.
 
     Args:
-        paths, writer: as for `survey`.
+        named, output: as for `survey`.
         extractor: `Extractor` or `ClusterExtractor`.
-        tally: `Tally` of the survey, which is added to.
+        tally: of the survey; it is added to.
         make_source: function from a path to a `Source`.
         hop_s: keep segments apart, which begin so many seconds after one another; None
             gives their mean.
         on_row: called with each `Row` once it is kept.
+        steps: wraps the results, to end the job between two of them; see `OrderlyStop`.
     """
-    waiting = {}  # number of a source -> (place in the list, stamp, name), if under way
-    unsearched = deque()  # found by the decoders' threads, written by this one
+    waiting: dict[int, tuple[NamedPath, tuple[int, int]]] = {}  # by number of the source
 
-    def missing():
-        n_sources, folders = 0, {}
-        writer.begin_walk()
-        for place, item in enumerate(paths):
-            path, name, stamp = _path_name_stamp(item, folders)
-            if writer.is_repeated(path) or writer.find(path) is not None:
-                continue
-            if isinstance(item, AudioError):
-                unsearched.append((Result(place, path, error=item), stamp, name))
-                continue
-            waiting[n_sources] = place, stamp, name
-            n_sources += 1
-            yield make_source(path)
+    def sources() -> Iterator[Source]:
+        for number, item in enumerate(named.missing()):
+            waiting[number] = item, stamp_of(item.path)
+            yield make_source(item.path)
 
-    def keep(result, place, stamp, name):
-        starts = ()
-        if hop_s and result.embedding is not None:
-            first = make_source(result.path).span.offset_s
-            starts = [first + n * hop_s for n in range(len(result.embedding))]
-        row = Row.from_result(result, stamp, starts, name)
+    def keep(result: Result, place: int, row: Row) -> None:
         started = time.perf_counter()
-        writer.write(place, row)
+        output.write(place, row)
         tally.seconds["write"] += time.perf_counter() - started
         tally.count(row, result.facts)
         if on_row:
             on_row(row)
 
-    def keep_unsearched():
-        while unsearched:
-            result, *rest = unsearched.popleft()
-            keep(result, result.index, *rest)
-
     try:
-        if tally.n_missing:
-            pool = None if hop_s else "mean"
-            results = extractor.results(missing(), pool=pool, n_sources=tally.n_missing)
-            with contextlib.closing(results):  # the processes end before the output is closed
-                for result in results:
-                    keep(result, *waiting.pop(result.index))
-                    keep_unsearched()
-        keep_unsearched()
+        for item in named.missing(searched=False):
+            result = Result(item.place, item.path, error=item.error)
+            keep(result, item.place, Row.from_result(result, name=item.name))
+        n_sources = tally.n_missing - tally.made.total()
+        if not n_sources:
+            return
+        results = extractor.results(sources(), pool=None if hop_s else "mean", n_sources=n_sources)
+        with contextlib.closing(results):  # the processes end before the output is closed
+            for result in steps(results):
+                item, stamp = waiting.pop(result.index)
+                starts = _starts_s(result, make_source(item.path), hop_s) if hop_s else ()
+                keep(result, item.place, Row.from_result(result, stamp, starts, item.name))
     finally:
         for name in ("load", "fetch", "model", "wait", "wall"):
             tally.seconds[name] = extractor.timing[f"{name}_s"]
         tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
 
 
-def _path_name_stamp(
-    item: str | AudioError, folders: dict[str, str]
-) -> tuple[str, str, tuple[int, int]]:
-    """Return (path that stands for a file, its name as given, (size, mtime)).
-
-    Of a URI, whether it has changed could be told only by asking for it; of an error of the
-    search, the folder is meant.
-    """
-    name = os.fsdecode(item.path if isinstance(item, AudioError) else item)
-    path = identity(name, folders)
-    if isinstance(item, AudioError) or is_uri(item):
-        return path, name, NO_FILE
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return path, name, NO_FILE
-    return path, name, (status.st_size, max(-_LAST_NS, min(status.st_mtime_ns, _LAST_NS)))
+def _starts_s(result: Result, source: Source, hop_s: float) -> list[float]:
+    """Return where the segments of a result begin, in seconds."""
+    n = 0 if result.embedding is None else len(result.embedding)
+    return [source.span.offset_s + number * hop_s for number in range(n)]

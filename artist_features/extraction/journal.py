@@ -1,6 +1,6 @@
-"""Finished rows, one after another in a file, before there are enough of them for a shard.
+"""Append-only journal of finished rows, before there are enough of them for a shard.
 
-A record is its length, a checksum, the row as JSON, and its numbers; the first one says what
+A record is its length, a checksum, the row as JSON, and its numbers; the first one holds what
 the rows were made with. A process that is killed leaves at most one record half written, at the
 end: reading stops there. Records reach the system at once, and the disk once a second, so that a
 power loss costs a second.
@@ -12,11 +12,13 @@ import os
 import struct
 import time
 import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from artist_features.errors import OutputError
-from artist_features.extraction.tables import Row
+from artist_features.extraction.tables import Row, check_same
 from artist_features.files import output_error
 
 _HEAD = struct.Struct("<4sIII")  # mark, bytes of JSON, bytes of numbers, checksum
@@ -29,9 +31,8 @@ class Journal:
     """Append rows to a file; start with those that an earlier process left.
 
     Args:
-        path: `Path` of the file.
-        made_with: JSON of what decides the numbers.
-        check_same: function of (theirs, path) that refuses rows made otherwise.
+        path: of the file.
+        made_with: JSON of what decides the numbers; rows made otherwise are refused.
 
     Attributes:
         recovered: list of `Row` that the file held, in their order.
@@ -40,7 +41,7 @@ class Journal:
         OutputError: `not_writable`, `no_space`, or `mismatch`; the file is as it was.
     """
 
-    def __init__(self, path, made_with, check_same):
+    def __init__(self, path: Path, made_with: str) -> None:
         self._path, self._head = path, _record(_HEAD_MARK, {"made_with": made_with})
         self._synced = time.monotonic()
         try:
@@ -48,7 +49,7 @@ class Journal:
         except OSError as error:
             raise output_error(error, path) from None
         try:
-            self.recovered, self._end = _read(self._file, path, check_same)
+            self.recovered, self._end = _read(self._file, path, made_with)
             self._file.truncate(self._end)
         except OSError as error:
             self._file.close()
@@ -57,7 +58,7 @@ class Journal:
             self._file.close()
             raise
 
-    def append(self, row):
+    def append(self, row: Row) -> None:
         """Write a row; it survives the end of this process.
 
         Raises:
@@ -82,7 +83,7 @@ class Journal:
                 self._file.truncate(self._end)  # half a record would hide all that follow
             raise output_error(error, self._path, len(record)) from None
 
-    def clear(self):
+    def clear(self) -> None:
         """Forget all rows: they are in a shard now."""
         try:
             self._file.truncate(0)
@@ -90,20 +91,20 @@ class Journal:
             raise output_error(error, self._path) from None
         self._end = 0
 
-    def close(self, *, remove):
+    def close(self, *, remove: bool) -> None:
         """Close the file; `remove` it where nothing is left in it."""
         self._file.close()
         if remove:
             self._path.unlink(missing_ok=True)
 
 
-def _record(mark, facts, numbers=b""):
+def _record(mark: bytes, facts: dict[str, Any], numbers: bytes = b"") -> bytes:
     text = json.dumps(facts).encode("ascii")
     checksum = zlib.crc32(numbers, zlib.crc32(text))
     return _HEAD.pack(mark, len(text), len(numbers), checksum) + text + numbers
 
 
-def _read(file, path, check_same):
+def _read(file: Any, path: Path, made_with: str) -> tuple[list[Row], int]:
     """Return (rows, where the last whole record ends)."""
     file.seek(0)
     with open(os.dup(file.fileno()), "rb") as reader:
@@ -114,7 +115,8 @@ def _read(file, path, check_same):
         head = _next(reader, _HEAD_MARK)
         if head is None:
             return [], 0
-        check_same(json.loads(head[0])["made_with"], path)  # rows of another version may differ
+        # before the rows, which another version may have written otherwise
+        check_same(json.loads(head[0])["made_with"], made_with, path)
         rows, end = [], reader.tell()
         while (found := _next(reader, _MARK)) is not None:
             rows.append(_decode(*found))
@@ -122,7 +124,7 @@ def _read(file, path, check_same):
         return rows, end
 
 
-def _next(reader, wanted):
+def _next(reader: BinaryIO, wanted: bytes) -> tuple[bytes, bytes] | None:
     """Return (JSON, numbers) of the next record, or None if it is not whole."""
     head = reader.read(_HEAD.size)
     if len(head) < _HEAD.size:
@@ -136,7 +138,7 @@ def _next(reader, wanted):
     return (text, numbers) if zlib.crc32(numbers, zlib.crc32(text)) == checksum else None
 
 
-def _decode(text, numbers):
+def _decode(text: bytes, numbers: bytes) -> Row:
     facts = json.loads(text)
     shape = facts.pop("shape")
     embedding = None

@@ -1,69 +1,107 @@
-"""Where results go: one `.npz` or `.parquet`, or a folder of Parquet shards.
+"""Outputs of a job: one `.npz` or `.parquet`, a folder of Parquet shards, or JSON lines.
 
-A file appears whole or not at all. Every output can be continued: rows that it holds are
-not made again, rows made with another model or other options are refused.
+A file appears whole or not at all. Every file and folder can be continued: rows that it holds
+are not made again, rows made with another model or other options are refused.
 """
 
 import contextlib
 import json
 import os
 import secrets
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
-from artist_features.errors import OutputError, display_path
+from artist_features.errors import AnyPath, OutputError, display_path
 from artist_features.extraction import tables
+from artist_features.extraction.inputs import NamedPaths
 from artist_features.extraction.shards import ShardFolder
-from artist_features.files import acquire_lock, write_atomically
+from artist_features.extraction.tables import Row
+from artist_features.files import acquire_lock, output_error, write_atomically
 from artist_features.signal.folders import AUDIO_ENDINGS
 
-_NAMES_ONLY = ("model",)  # say where the numbers come from, do not decide them
+
+class Output(Protocol):
+    """Where the rows of a job go; see `open_output`.
+
+    Attributes:
+        keeps_failed: rows without a vector stay until they are asked for again; else every
+            run makes them anew.
+    """
+
+    keeps_failed: bool
+
+    def drop(self, parts: Iterable[int], is_stale: Callable[[str], bool]) -> None:
+        """Remove rows that are to be made anew; called before the first `write`.
+
+        Args:
+            parts: numbers of the parts that hold such rows, as given to `NamedPaths.hold`.
+            is_stale: function of a row's path: whether it is to go.
+
+        Raises:
+            OutputError: `no_space` or `not_writable`.
+        """
+
+    def write(self, place: int, row: Row) -> None:
+        """Keep a row of the file with number `place` in the list.
+
+        Raises:
+            OutputError: `no_space` or `not_writable`; the rows before it are kept.
+        """
+
+    def close(self, *, complete: bool = True) -> None:
+        """Write what is left and let others write here.
+
+        Args:
+            complete: False where the job did not come to its rows; all is kept as it is.
+
+        Raises:
+            OutputError: `no_space` or `not_writable`.
+        """
 
 
-def open_output(path, *, dim, made_with, force=False):
-    """Check a place for results and return its writer, before anything is decoded.
+def open_output(
+    path: AnyPath | None,
+    named: NamedPaths,
+    *,
+    dim: int,
+    made_with: Mapping[str, Any],
+    force: bool = False,
+) -> Output:
+    """Check a place for results and return the `Output` there, before anything is decoded.
 
     Args:
-        path: ending `.npz` or `.parquet`, or a folder, each new or of an earlier run.
+        path: ending `.npz` or `.parquet`, or a folder, each new or of an earlier run; None
+            for JSON lines on standard output.
+        named: table to which the rows are added that are there.
         dim: length of an embedding.
-        made_with: dict of what decides the numbers (weights_sha256, options), and `model`.
+        made_with: what decides the numbers (weights_sha256, options), and `model`.
         force: start an existing file anew; a folder is never emptied.
-
-    Returns:
-        An object with `begin_walk()` and `is_repeated(path)` for walking over the files,
-        `find(path)`, which gives (status, (size, mtime)) of a row that is there,
-        `mark_stale(path)`, `failed_and_not_named()`, `drop_stale()`, `write(index, row)`,
-        `close()`, `keeps_failed` and `damaged`; see `ShardFolder`.
 
     Raises:
         OutputError: `not_writable`, `locked`, `mismatch`, `no_space` or `damaged`.
     """
-    path, suffix = Path(path), Path(path).suffix.lower()
-    made_with = json.dumps(made_with, sort_keys=True)
-
-    def check_same(theirs, place):
-        _check_same(theirs, made_with, place)
-
+    if path is None:
+        return JsonLines()
+    path = Path(os.fsdecode(path))
+    suffix, record = path.suffix.lower(), json.dumps(made_with, sort_keys=True)
     if suffix in (".npz", ".parquet"):
         if path.is_dir():
             raise OutputError("not_writable", "is a folder; name a file.", path)
         _check_folder(path.parent)
-        return _TableFile(path, dim, made_with, check_same, path.exists() and not force)
+        return TableFile(path, named, dim, record, continued=path.exists() and not force)
     if path.exists() and not path.is_dir():
-        raise OutputError(
-            "not_writable", "is a file; allowed are .npz, .parquet, or a folder.", path
-        )
+        text = "is a file; allowed are .npz, .parquet, or a folder."
+        raise OutputError("not_writable", text, path)
     if suffix and not path.is_dir():
-        raise OutputError(
-            "not_writable",
-            f"ending {suffix!r}; allowed are .npz, .parquet, or a folder without an ending.",
-            path,
-        )
+        text = f"ending {suffix!r}; allowed are .npz, .parquet, or a folder without an ending."
+        raise OutputError("not_writable", text, path)
     if not path.exists():
         _check_folder(path.parent)
         path.mkdir()
     _refuse_music(path)
     _check_folder(path)
-    return ShardFolder(path, dim, made_with, check_same)
+    return ShardFolder(path, named, dim, record)
 
 
 def _refuse_music(folder: Path) -> None:
@@ -76,86 +114,7 @@ def _refuse_music(folder: Path) -> None:
         raise OutputError("mismatch", text, folder)
 
 
-class _TableFile:
-    """Collect rows, then write one file: earlier rows, then in the order of arguments.
-
-    Failed rows are always tried again.
-    """
-
-    keeps_failed = False
-
-    def __init__(self, path, dim, made_with, check_same, continued):
-        self._path, self._dim, self._made_with = path, dim, made_with
-        if path.suffix.lower() == ".npz":
-            self._encode, decode = tables.to_npz, tables.from_npz
-        else:
-            tables.require_pyarrow()
-            self._encode, decode = tables.to_parquet, tables.from_parquet
-        self._rows, self._places, self.damaged = {}, {}, []
-        self._lock = acquire_lock(path.with_name(f".{path.name}.lock"), path)
-        try:
-            if continued and path.exists():
-                self._continue(*tables.read_table(path, decode), check_same)
-        except BaseException:
-            self._unlock()
-            raise
-
-    def _continue(self, rows, theirs, check_same):
-        check_same(theirs, self._path)
-        self._rows = dict(enumerate(rows, start=-len(rows)))
-        for place, row in self._rows.items():
-            self._places.setdefault(row.path, []).append(place)
-
-    def _unlock(self):
-        with contextlib.suppress(OSError):
-            os.unlink(self._lock.lock_file)
-        self._lock.release()
-
-    def begin_walk(self):
-        """Begin to walk over the files, once more."""
-        self._named: set[str] = set()
-
-    def is_repeated(self, path: str) -> bool:
-        """Tell whether a path was named before in this walk: it has one row all the same."""
-        if path in self._named:
-            return True
-        self._named.add(path)
-        return False
-
-    def find(self, path):
-        """Return (status, (size, mtime)) of an earlier row of a path, or None."""
-        if path not in self._places:
-            return None
-        row = self._rows[self._places[path][-1]]
-        return row.status, (row.size_bytes, row.mtime_ns)
-
-    def mark_stale(self, path):
-        """Forget the earlier rows of a path."""
-        for place in self._places.pop(path, ()):
-            del self._rows[place]
-
-    def failed_and_not_named(self):
-        """Return paths that could not be looked at."""
-        return [row.path for row in self._rows.values() if row.size_bytes < 0]
-
-    def drop_stale(self):
-        """Nothing to do: stale rows are gone already."""
-
-    def write(self, index, row):
-        """Keep the row of argument number `index`."""
-        self._rows[index] = row
-
-    def close(self, *, complete=True):
-        """Write the file; leave it alone where the job did not come to its rows."""
-        try:
-            if complete:
-                rows = [self._rows[index] for index in sorted(self._rows)]
-                write_atomically(self._path, self._encode(rows, self._dim, self._made_with))
-        finally:
-            self._unlock()
-
-
-def _check_folder(folder):
+def _check_folder(folder: Path) -> None:
     probe = folder / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         probe.touch()
@@ -165,18 +124,89 @@ def _check_folder(folder):
         raise OutputError("not_writable", text, folder) from None
 
 
-def _check_same(theirs, ours, path):
-    """Refuse rows made in another way, naming the first option that differs."""
-    theirs, ours = json.loads(theirs), json.loads(ours)
-    models = ["", ""]  # named first: a hash says little
-    if theirs.get("model") != ours.get("model"):
-        models = [f"model {record.get('model')} and " for record in (theirs, ours)]
-    for name in sorted((theirs.keys() | ours.keys()) - set(_NAMES_ONLY)):
-        if theirs.get(name) != ours.get(name):
-            raise OutputError(
-                "mismatch",
-                f"made with {models[0]}{name} = {str(theirs.get(name))[:16]}, this run has "
-                f"{models[1]}{str(ours.get(name))[:16]}; write to another place (--force starts a "
-                "single file anew).",
-                path,
-            )
+class TableFile:
+    """Output in one file, see `Output`: earlier rows, then in the order of the list.
+
+    Args:
+        path: of the `.npz` or `.parquet`.
+        named, dim: as for `open_output`.
+        made_with: JSON of what decides the numbers.
+        continued: begin with the rows of the file.
+    """
+
+    keeps_failed = False
+
+    def __init__(
+        self, path: Path, named: NamedPaths, dim: int, made_with: str, *, continued: bool
+    ) -> None:
+        self._path, self._dim, self._made_with = path, dim, made_with
+        if path.suffix.lower() == ".npz":
+            self._encode, decode = tables.to_npz, tables.from_npz
+        else:
+            tables.require_pyarrow()
+            self._encode, decode = tables.to_parquet, tables.from_parquet
+        self._rows: dict[int, Row] = {}  # by place in the list; earlier ones below 0
+        self._lock = acquire_lock(path.with_name(f".{path.name}.lock"), path)
+        try:
+            if continued and path.exists():
+                rows, theirs = tables.read_table(path, decode)
+                tables.check_same(theirs, made_with, path)
+                self._rows = dict(enumerate(rows, start=-len(rows)))
+                named.hold(rows)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def drop(self, parts: Iterable[int], is_stale: Callable[[str], bool]) -> None:
+        """Forget rows that are to be made anew."""
+        self._rows = {n: row for n, row in self._rows.items() if not is_stale(row.path)}
+
+    def write(self, place: int, row: Row) -> None:
+        """Keep a row."""
+        self._rows[place] = row
+
+    def close(self, *, complete: bool = True) -> None:
+        """Write the file; leave it alone where the job did not come to its rows."""
+        try:
+            if complete:
+                rows = [self._rows[place] for place in sorted(self._rows)]
+                write_atomically(self._path, self._encode(rows, self._dim, self._made_with))
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._lock.lock_file)
+        self._lock.release()
+
+
+class JsonLines:
+    """Output on standard output, see `Output`: a line of JSON for each row, at once."""
+
+    keeps_failed = True
+
+    def drop(self, parts: Iterable[int], is_stale: Callable[[str], bool]) -> None:
+        """Do nothing: no row is there from before."""
+
+    def write(self, place: int, row: Row) -> None:
+        """Print a row."""
+        embedding = None if row.embedding is None else row.embedding.tolist()
+        record = {
+            "path": row.path,
+            "name": row.name,
+            "status": row.status,
+            "error": row.error,
+            "duration_s": row.duration_s,
+            "embedding": embedding,
+        }
+        if row.starts_s:
+            record["start_s"] = row.starts_s
+        try:
+            print(json.dumps(record), flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise output_error(error, "standard output") from None
+
+    def close(self, *, complete: bool = True) -> None:
+        """Do nothing: no row is held back."""

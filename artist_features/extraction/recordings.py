@@ -1,18 +1,51 @@
-"""Turns the `audio` argument of `extract` into `Source`s: paths, audio in memory, arrays."""
+"""Arguments of `extract`: their types, and `Source`s of paths, audio in memory and arrays."""
 
 import io
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Generator, Iterable, Mapping, Set
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.errors import AudioError, display_path, shortened
 from artist_features.extraction.decode import EncodedAudio, Source
 from artist_features.extraction.remote import is_uri, require_fsspec
-from artist_features.signal.audio import check_array, opened
-from artist_features.signal.decoders import Span
 from artist_features.signal.folders import search_folder
+from artist_features.signal.stream import check_array, opened
+
+if TYPE_CHECKING:  # Keras is imported when a model is built
+    import keras
+
+    from artist_features.zoo.registry import ModelSpec
+
+
+class Array(Protocol):
+    """Samples in anything that NumPy takes for an array: its own, a tensor, a Series."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+Samples: TypeAlias = npt.NDArray[np.floating[Any] | np.integer[Any]]
+# by its type each is one recording, several, or either: a folder is a path, a Series an array
+OneRecording: TypeAlias = (
+    Samples | bytes | bytearray | memoryview | BinaryIO | tuple[Array, float] | Mapping[str, Any]
+)
+Recording: TypeAlias = OneRecording | str | os.PathLike[str] | Array
+Several: TypeAlias = (
+    list[Any]
+    | tuple[Recording, ...]
+    | Set[Any]
+    | Generator[Any, Any, Any]
+    | npt.NDArray[np.object_ | np.str_]
+)
+Recordings: TypeAlias = Recording | Several
+Model: TypeAlias = "ModelSpec | keras.Model"
+Pool: TypeAlias = Literal["mean"] | None
+OnError: TypeAlias = Literal["raise", "skip", "nan"]
+DecoderName: TypeAlias = Literal["auto", "soundfile", "av", "tfio"]
+Embedding: TypeAlias = npt.NDArray[np.float32]
+
 
 _LONGEST_NAME = 4096  # bytes
 _BYTES = (bytes, bytearray, memoryview)
@@ -59,17 +92,13 @@ def _is_pair(audio: Any) -> bool:
     return isinstance(rate, (int, float, np.number)) and not isinstance(audio[0], (str, *_BYTES))
 
 
-def to_source(
-    audio: Any, sample_rate: int | None, span: Span, decoder: str, n_sampled: int | None
-) -> Source:
+def to_source(audio: Any, sample_rate: float | None, **options: Any) -> Source:
     """Return the `Source` of one recording.
 
     Args:
         audio: see `extract`.
         sample_rate: of an array, in Hz; None for what states its own.
-        span: part to read.
-        decoder: see `Extractor`.
-        n_sampled: segments to read of a file, spread over it; None means all.
+        options: other fields of `Source`.
 
     Raises:
         TypeError, ValueError: no recording, or an array without a valid sample rate.
@@ -87,22 +116,22 @@ def to_source(
     if isinstance(audio, _BYTES) or hasattr(audio, "read"):
         audio = _encoded(audio)
     if isinstance(audio, (str, os.PathLike, EncodedAudio)):
-        source = Source(audio, None, span, decoder, n_sampled=n_sampled)
+        source = Source(audio, **options)
         if sample_rate is not None:
             name = "audio in memory" if source.path is None else display_path(source.path)
             raise ValueError(
                 f"{name}: sample_rate is for arrays; a file states its own. Leave it out."
             )
         if not isinstance(audio, EncodedAudio) and is_uri(audio):
-            require_fsspec(audio)
+            require_fsspec(os.fspath(audio))
         return source
     if not hasattr(audio, "__array__"):
         raise TypeError(f"audio is {type(audio).__name__} {shortened(audio, 80)}; {_ALLOWED}.")
     samples = check_array(_samples(audio), sample_rate)  # which refuses a rate of None
-    return Source(samples, int(sample_rate), span)  # type: ignore[arg-type]
+    return Source(samples, int(sample_rate or 0), **options)
 
 
-def _of_datasets(audio: Mapping[str, Any], sample_rate: int | None) -> tuple[Any, int | None]:
+def _of_datasets(audio: Mapping[str, Any], sample_rate: float | None) -> tuple[Any, float | None]:
     """Return (audio, sample rate or None) of a row of Hugging Face's `datasets.Audio`."""
     if "array" in audio and "sampling_rate" in audio:
         return _as_array(audio["array"]), _only_rate(audio, sample_rate, audio["sampling_rate"])
@@ -121,7 +150,7 @@ def _as_array(samples: Any) -> Any:
     return np.asarray(samples) if isinstance(samples, list) else samples
 
 
-def _only_rate(audio: Any, given: int | None, own: Any) -> Any:
+def _only_rate(audio: Any, given: float | None, own: Any) -> Any:
     if given is not None:
         raise ValueError(
             f"sample_rate is {shortened(given)}, and the {type(audio).__name__} states "
@@ -133,16 +162,16 @@ def _only_rate(audio: Any, given: int | None, own: Any) -> Any:
 def _encoded(audio: Any) -> EncodedAudio:
     """Read bytes or an open file from where it stands."""
     if isinstance(audio, _BYTES):
-        data = bytes(audio)
-        if b"\0" not in data[:_LONGEST_NAME] and os.path.exists(data[:_LONGEST_NAME] or b"\0"):
+        given = bytes(audio)
+        if b"\0" not in given[:_LONGEST_NAME] and os.path.exists(given[:_LONGEST_NAME] or b"\0"):
             raise TypeError(
-                f"audio is the bytes {shortened(data, 80)}, which name a file; bytes are audio "
+                f"audio is the bytes {shortened(given, 80)}, which name a file; bytes are audio "
                 "data. Decode a name by os.fsdecode."
             )
-        return EncodedAudio(data)
+        return EncodedAudio(given)
     name = getattr(audio, "name", None)
     name = name if isinstance(name, (str, os.PathLike)) else None
-    data = None if isinstance(audio, io.TextIOBase) else audio.read()
+    data: Any = None if isinstance(audio, io.TextIOBase) else audio.read()
     if not isinstance(data, _BYTES):
         raise TypeError(
             f"audio is a {type(audio).__name__} that does not read bytes; open the file in "

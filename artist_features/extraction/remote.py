@@ -1,4 +1,4 @@
-"""Recordings behind URIs: object stores, web servers, archives; whatever fsspec can open.
+"""Remote recordings through fsspec (object stores, web servers, archives), and path identity.
 
 A recording is copied into a private temporary file, from which it is decoded, so that decode
 processes need neither a network nor credentials. A failure costs that recording alone.
@@ -13,27 +13,27 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
 
-from artist_features.errors import AudioError, OutputError, without_secrets
-from artist_features.extraction.decode import EncodedAudio
+from artist_features.errors import AnyPath, AudioError, OutputError, without_secrets
+from artist_features.extraction.decode import EncodedAudio, Source
+from artist_features.optional import require
+from artist_features.signal.folders import AUDIO_ENDINGS
 
 BLOCK_BYTES = 1 << 20  # of one read
 MAX_BYTES = 8 << 30  # of one recording: a stream without an end must not fill the disk
 _READ_AHEAD_BYTES = 8 << 20  # of one request to an object store
 _SILENCE_LIMIT_S = 30  # of a web server; fsspec's own limit is 300 s for the whole transfer
-# slower than this over so long, and the recording is given up: a drip never falls silent
+# minimum throughput; slower transfers time out, which a limit on silence does not catch
 _SLOWEST_BYTES_S, _SLOWEST_OVER_S = 10_000, 60
 _WEB = ("http", "https")
 # two letters or more: one is a drive of Windows
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_EXTRA = "install it with `pip install 'artist-features[remote]'`"
-
-
 _held = threading.local()
 
 
-def is_uri(path):
+def is_uri(path: object) -> bool:
     """Return whether a path is a URI as fsspec knows them, and no file of that name is here.
 
     Example:
@@ -45,7 +45,7 @@ def is_uri(path):
     return isinstance(path, str) and is_link(path) and not os.path.lexists(path)
 
 
-def identity(path: str | bytes | os.PathLike, folders: dict[str, str] | None = None) -> str:
+def identity(path: AnyPath, folders: dict[str, str] | None = None) -> str:
     """Return the one path that stands for a file: absolute, links followed; a URI as it is.
 
     A link that leads nowhere stands for itself.
@@ -70,12 +70,12 @@ def identity(path: str | bytes | os.PathLike, folders: dict[str, str] | None = N
         return path
 
 
-def is_link(text):
+def is_link(text: str) -> bool:
     """Return whether a text begins like a URI, be there a file of that name or not."""
     return bool(_URI.match(text))
 
 
-def require_fsspec(uri):
+def require_fsspec(uri: str) -> None:
     """Check that the packages are installed which open a URI.
 
     An unknown scheme passes: it is the fault of that URI alone.
@@ -88,26 +88,25 @@ def require_fsspec(uri):
 
 
 @functools.lru_cache(maxsize=64)
-def _require_scheme(scheme):
+def _require_scheme(scheme: str) -> None:
+    fsspec = require("fsspec", f"{scheme}://", "remote")
     try:
-        from fsspec import get_filesystem_class
-    except ImportError:
-        raise ImportError(f"{scheme}:// needs fsspec; {_EXTRA}.") from None
-    try:
-        get_filesystem_class(scheme)
+        fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        hint = _EXTRA if scheme in _WEB else "install that package"
+        hint = "install that package"
+        if scheme in _WEB:
+            hint = "install it with `pip install 'artist-features[remote]'`"
         raise ImportError(f"{scheme}:// needs another package ({error}); {hint}.") from None
     except ValueError:
         return
 
 
 @contextlib.contextmanager
-def fetched(source, is_stopped=None):
-    """Give a source that decoders can open: of a URI or of bytes, one of a private file.
+def fetched(source: Source, is_stopped: Callable[[], bool] | None = None) -> Iterator[Source]:
+    """Context with a source that decoders can open: of a URI or of bytes, a private file.
 
     Args:
-        source: `Source`.
+        source: of any kind; of a local file it is yielded as it is.
         is_stopped: as for `local_copy`.
 
     Raises:
@@ -117,9 +116,9 @@ def fetched(source, is_stopped=None):
         if not source.audio.data:
             text = "0 bytes of audio; was it an open file that is read already, seek(0) first."
             raise AudioError("empty", text, source.path)
-        copy = _private_file([source.audio.data])
+        copy: contextlib.AbstractContextManager[str] = _private_file([source.audio.data])
     elif is_uri(source.path):
-        copy = local_copy(source.path, is_stopped)
+        copy = local_copy(os.fsdecode(source.path or ""), is_stopped)
     else:
         yield source
         return
@@ -127,8 +126,10 @@ def fetched(source, is_stopped=None):
         yield dataclasses.replace(source, audio=path)
 
 
-def local_copy(uri, is_stopped=None):
-    """Return a context manager: a private copy of what a URI names; it yields the path.
+def local_copy(
+    uri: str, is_stopped: Callable[[], bool] | None = None
+) -> contextlib.AbstractContextManager[str]:
+    """Return a context with the path of a private copy of what a URI names.
 
     Memory stays below some 20 MB whatever the size.
 
@@ -173,20 +174,20 @@ def _private_file(blocks: Iterable[bytes]) -> Iterator[str]:
             os.unlink(path)
 
 
-def schemes(uri):
+def schemes(uri: str) -> list[str]:
     """Return the schemes of a URI's links, the outermost first."""
     links = uri.split("::")
     return [link.partition("://")[0] for link in links if is_link(link)]
 
 
-def open_system(uri):
+def open_system(uri: str) -> tuple[Any, str]:
     """Return (fsspec file system, path in it) of a URI."""
     from fsspec.core import url_to_fs
 
     inner, _, outer = uri.partition("::")
     if outer and schemes(uri)[0] == "zip":
         return _archive(outer), inner.removeprefix("zip://")
-    options = {}
+    options: dict[str, Any] = {}
     for scheme in set(schemes(uri)) & set(_WEB):
         import aiohttp
 
@@ -197,7 +198,7 @@ def open_system(uri):
     return url_to_fs(uri, **options)
 
 
-def _archive(uri):
+def _archive(uri: str) -> Any:
     """Return the file system of a zip file; the last one of a thread is kept.
 
     fsspec would read the whole table of contents again for each recording.
@@ -211,8 +212,8 @@ def _archive(uri):
     return held[1]
 
 
-def _blocks(uri):
-    """Yield what is behind a URI in blocks of at most `BLOCK_BYTES`."""
+def _blocks(uri: str) -> Iterator[bytes]:
+    """Yield the bytes of a URI in blocks of at most `BLOCK_BYTES`."""
     n_read, started = 0, time.monotonic()
     try:
         system, path = open_system(uri)
@@ -237,7 +238,7 @@ def _blocks(uri):
         raise AudioError("unavailable", text, uri)
 
 
-def _write(block, copy):
+def _write(block: bytes, copy: BinaryIO) -> None:
     view = memoryview(block)
     try:
         while view:
@@ -246,8 +247,8 @@ def _write(block, copy):
         raise _no_room(error) from None
 
 
-def _no_room(error):
-    """Return what ends the job: every other recording would meet it, too."""
+def _no_room(error: OSError) -> OutputError:
+    """Return an error that ends the job: every other recording would meet it, too."""
     text = (
         f"no copy of a recording can be kept there ({error.strerror}); make room, or name another "
         "folder in the variable TMPDIR. The same command goes on."
@@ -255,17 +256,17 @@ def _no_room(error):
     return OutputError("no_space", text, tempfile.gettempdir())
 
 
-def failure(uri, error):
-    """Return the `AudioError` for whatever a store raised."""
+def failure(uri: str, error: BaseException) -> AudioError:
+    """Return the `AudioError` for any exception of a store."""
     chain = [error]
     while cause := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(cause)
     status = next(filter(None, map(_http_status, chain)), None)
-    told = _told(error)
+    reason = _one_line(error)
     if status:
-        told = f"HTTP status {status}"
+        reason = f"HTTP status {status}"
     if status in (401, 403) or any(isinstance(e, PermissionError) for e in chain):
-        text = f"access is refused ({told}); check the credentials of this machine for it."
+        text = f"access is refused ({reason}); check the credentials of this machine for it."
         return AudioError("no_permission", text, uri)
     if isinstance(error, IsADirectoryError):
         text = "is a folder; end the URI in '/' to search it."
@@ -274,23 +275,78 @@ def failure(uri, error):
     if status in (404, 410) or (missing and not status and not any(map(_is_network, chain[1:]))):
         return AudioError("not_found", "there is no such object; check the URI.", uri)
     if chain[1:] and not status:  # fsspec says "not found" when a server cannot be reached
-        told = _told(chain[1])
-    text = f"cannot be fetched ({told}); try again with --retry-failed."
+        reason = _one_line(chain[1])
+    text = f"cannot be fetched ({reason}); try again with --retry-failed."
     return AudioError("unavailable", text, uri)
 
 
-def _told(error):
-    """Return what an error says, in one line."""
+def _one_line(error: BaseException) -> str:
+    """Return type and text of an exception, short and without secrets."""
     return " ".join(without_secrets(f"{type(error).__name__}: {error}").split())[:300]
 
 
-def _http_status(error):
+def _http_status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
     status = getattr(error, "status", None) or getattr(response, "status_code", None)
     return status if isinstance(status, int) else None
 
 
-def _is_network(error):
+def _is_network(error: BaseException) -> bool:
     if isinstance(error, (OSError, asyncio.TimeoutError)):
         return not isinstance(error, FileNotFoundError)
     return type(error).__module__.startswith("aiohttp")
+
+
+def needs_search(uri: str) -> bool:
+    """Return whether a URI names a folder (it ends in "/") or a pattern (it has a "*")."""
+    first = uri.partition("::")[0]
+    return first.endswith("/") or "*" in first
+
+
+def search_uri(uri: str) -> Iterator[str | AudioError]:
+    """Search a folder or pattern for audio files, one listing after the other, sorted.
+
+    Yields:
+        URIs of files with one of `AUDIO_ENDINGS`, or an `AudioError` for a folder that
+        cannot be listed.
+    """
+    try:
+        system, root = open_system(uri)
+    except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
+        yield failure(uri, error)
+        return
+    first, chained, rest = uri.partition("::")
+    # the text in front of the path in the store, as `s3://` or `ftp://host`
+    prefix = first[: first.rindex(root)] if root and root in first else f"{schemes(uri)[0]}://"
+
+    def named(path: str) -> str:
+        return (path if is_link(path) else prefix + path) + chained + rest
+
+    pending, seen = [root], set[str]()
+    while pending:
+        current = pending.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        try:
+            entries = _listing(system, current)
+        except Exception as error:  # noqa: BLE001 - as above
+            yield failure(named(current), error)
+            continue
+        folders = []
+        for path, kind in entries:
+            if kind == "directory":
+                folders.append(path)
+            elif os.path.splitext(path)[1].lower() in AUDIO_ENDINGS:
+                yield named(path)
+        pending += reversed(folders)
+
+
+def _listing(system: Any, path: str) -> list[tuple[str, str]]:
+    """Return sorted (path, kind) of what is in a folder, or of the files of a pattern."""
+    if "*" in path:
+        return [(found, "file") for found in sorted(system.glob(path))]
+    entries = system.ls(path, detail=True)
+    pairs = sorted((entry["name"], entry["type"]) for entry in entries)
+    # a store may list the marker of the folder itself
+    return [pair for pair in pairs if pair[0].strip("/") != path.strip("/")]

@@ -1,4 +1,4 @@
-"""Rows of results to bytes of `.npz` or Parquet, and back.
+"""Tables of embeddings: `Row`s to the bytes of `.npz` or Parquet files, and back.
 
 Failed recordings keep their row, with status and error; their embedding is NaN in
 `.npz` and null in Parquet. `made_with` (model hash and options, JSON) goes along, so
@@ -11,18 +11,27 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from artist_features.errors import OutputError
+from artist_features.errors import AnyPath, OutputError
+from artist_features.extraction.batching import Result
+from artist_features.optional import require
+
+Vector: TypeAlias = npt.NDArray[np.float32]
+_Table: TypeAlias = tuple[list["Row"], str]  # and `made_with`
 
 WITH_VECTOR = ("ok", "truncated", "short", "silent")
+_PROVENANCE = ("model",)  # of `made_with`; ignored when runs are compared
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one recording.
+    """Row of a table: the embedding of a recording with its facts, or why it failed.
 
     Attributes:
         path: absolute, links followed, `str` in `os.fsdecode` form; or a URI.
@@ -39,7 +48,7 @@ class Row:
     """
 
     path: str
-    embedding: object
+    embedding: Vector | None
     n_segments: int
     duration_s: float
     sample_rate: int
@@ -49,16 +58,22 @@ class Row:
     size_bytes: int = -1
     mtime_ns: int = -1
     content_sha256: str = ""
-    starts_s: tuple = ()
+    starts_s: Sequence[float] = ()
     name: str = ""
 
     @property
-    def failed(self):
-        """True if there is no embedding."""
+    def failed(self) -> bool:
+        """Whether there is no embedding."""
         return self.status not in WITH_VECTOR
 
     @classmethod
-    def from_result(cls, result, stamp=(-1, -1), starts_s=(), name=""):
+    def from_result(
+        cls,
+        result: Result,
+        stamp: tuple[int, int] = (-1, -1),
+        starts_s: Sequence[float] = (),
+        name: str = "",
+    ) -> "Row":
         """Build from a `Result` of the pipeline.
 
         Args:
@@ -67,12 +82,12 @@ class Row:
             starts_s: where the segments begin, if they are kept apart.
             name: the path as the user gave it.
         """
-        path = os.fsdecode(result.path)
+        path = os.fsdecode(result.path or "")
         size, mtime = stamp
         if result.error is not None:
             text = result.error.message
             return cls(path, None, 0, 0.0, 0, "", result.status, text, size, mtime, name=name)
-        facts = result.facts
+        facts = result.decoded
         return cls(
             path,
             result.embedding,
@@ -90,7 +105,7 @@ class Row:
         )
 
 
-_FACTS = {  # column -> type in `.npz`
+_FACTS: dict[str, Any] = {  # column -> type in `.npz`
     "name": np.str_,
     "status": np.str_,
     "error": np.str_,
@@ -104,26 +119,28 @@ _FACTS = {  # column -> type in `.npz`
 }
 
 
-def _lines(rows, dim):
+def _lines(rows: Iterable[Row]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
     """Return (rows, embeddings or None, starts in s or NaN), one of each per line.
 
     A recording whose segments are kept apart has a line for each.
     """
-    lines = []
+    lines: list[tuple[Row, Vector | None, float]] = []
     for row in rows:
-        if row.failed or row.embedding.ndim == 1:
+        if row.failed or row.embedding is None or row.embedding.ndim == 1:
             lines.append((row, None if row.failed else row.embedding, np.nan))
         else:
             lines += [(row, *pair) for pair in zip(row.embedding, row.starts_s, strict=True)]
-    return zip(*lines, strict=True) if lines else ((), (), ())
+    return tuple(zip(*lines, strict=True)) if lines else ((), (), ())  # type: ignore[return-value]
 
 
-def to_npz(rows, dim, made_with):
+def to_npz(rows: Iterable[Row], dim: int, made_with: str) -> bytes:
     """Return the bytes of an `.npz`: `path`, `embedding`, `start_s`, facts, `made_with`."""
-    rows, vectors, starts = _lines(rows, dim)
+    rows, vectors, starts = _lines(rows)
     missing = np.full(dim, np.nan, np.float32)
     vectors = [missing if vector is None else vector for vector in vectors]
-    columns = {name: np.array([getattr(r, name) for r in rows], t) for name, t in _FACTS.items()}
+    columns: dict[str, Any] = {
+        name: np.array([getattr(r, name) for r in rows], t) for name, t in _FACTS.items()
+    }
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -136,7 +153,7 @@ def to_npz(rows, dim, made_with):
     return buffer.getvalue()
 
 
-def from_npz(path):
+def from_npz(path: AnyPath) -> _Table:
     """Return (rows, made_with) of an `.npz` written by `to_npz`."""
     with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
         columns = {name: file[name].tolist() for name in _FACTS}
@@ -145,7 +162,7 @@ def from_npz(path):
     return _rows(paths, vectors, starts, columns), made_with
 
 
-def _list_size(pa, dim):
+def _list_size(pa: Any, dim: int) -> int:
     """Return the size of the lists of embeddings; -1, any size, where pyarrow needs it.
 
     Before version 26, which Python 3.10 does not get, pyarrow either refuses to write a null
@@ -154,13 +171,13 @@ def _list_size(pa, dim):
     return dim if int(pa.__version__.partition(".")[0]) >= 26 else -1
 
 
-def to_parquet(rows, dim, made_with):
+def to_parquet(rows: Iterable[Row], dim: int, made_with: str) -> bytes:
     """Return the bytes of a Parquet table: `path`, `embedding`, `start_s`, facts, model.
 
     `path` is text for people and SQL; `path_bytes` is the file's true name.
     """
     pa, parquet = require_pyarrow()
-    rows, vectors, starts = _lines(rows, dim)
+    rows, vectors, starts = _lines(rows)
     types = {np.str_: pa.string(), np.int64: pa.int64(), np.float64: pa.float64()}
     columns = {
         "path": pa.array([_valid(row.path) for row in rows], pa.string()),
@@ -182,7 +199,7 @@ def to_parquet(rows, dim, made_with):
     return sink.getvalue()
 
 
-def from_parquet(path, *, with_embeddings=True):
+def from_parquet(path: AnyPath, *, with_embeddings: bool = True) -> _Table:
     """Return (rows, made_with) of a table written by `to_parquet`.
 
     Everything is read and its checksums are compared in any case. Without embeddings, a
@@ -192,7 +209,7 @@ def from_parquet(path, *, with_embeddings=True):
     columns = {name: table[name].to_pylist() for name in _FACTS}
     paths = [os.fsdecode(name) for name in table["path_bytes"].to_pylist()]
     starts = [np.nan if start is None else start for start in table["start_s"].to_pylist()]
-    vectors = [None] * len(paths)
+    vectors: list[Vector | None] = [None] * len(paths)
     if with_embeddings and len(table):
         column = table["embedding"].combine_chunks()
         known = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
@@ -202,12 +219,12 @@ def from_parquet(path, *, with_embeddings=True):
     return _rows(paths, vectors, starts, columns), made_with
 
 
-def without_rows(path, is_stale):
+def without_rows(path: AnyPath, is_stale: Callable[[str], bool]) -> bytes | None:
     """Return the bytes of a Parquet table without some recordings; None if none are left.
 
     Args:
         path: of a table written by `to_parquet`.
-        is_stale: function of a path that tells whether its rows are to go.
+        is_stale: function of a path: whether its rows are to go.
     """
     _, parquet = require_pyarrow()
     table, _ = _read_parquet(path)
@@ -219,8 +236,8 @@ def without_rows(path, is_stale):
     return sink.getvalue()
 
 
-def _read_parquet(path):
-    """Return (table, made_with).
+def _read_parquet(path: AnyPath) -> tuple[Any, str]:
+    """Return (`pyarrow.Table`, made_with).
 
     Raises:
         OSError: the file cannot be read.
@@ -246,25 +263,19 @@ class ForeignTableError(Exception):
     """A table that another program or version wrote."""
 
 
-def require_pyarrow():
-    """Return (pyarrow, pyarrow.parquet), or say how to get them."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError:
-        raise ImportError(
-            "Parquet output needs pyarrow; install it with "
-            "`pip install 'artist-features[parquet]'`, or write .npz."
-        ) from None
-    except ImportError as error:  # 26 needs NumPy 2, which TensorFlow 2.16 does not allow
-        raise ImportError(
-            f"Parquet output needs pyarrow, which is installed, but cannot be imported ({error}). "
-            "With TensorFlow 2.16 run `pip install 'pyarrow<26'`, or write .npz."
-        ) from None
-    return pyarrow, pyarrow.parquet
+def require_pyarrow() -> tuple[Any, Any]:
+    """Return (pyarrow, pyarrow.parquet).
+
+    Raises:
+        ImportError: it cannot be imported.
+    """
+    # pyarrow 26 needs NumPy 2, which TensorFlow 2.16 does not allow
+    otherwise = " (with TensorFlow 2.16 `pip install 'pyarrow<26'`), or write .npz"
+    parquet = require("pyarrow.parquet", "Parquet output", "parquet", otherwise)
+    return require("pyarrow", "Parquet output", "parquet"), parquet
 
 
-def read_table(path, reader, **options):
+def read_table(path: AnyPath, reader: Callable[..., _Table], **options: bool) -> _Table:
     """Read a table with `from_npz` or `from_parquet`, any failure as `OutputError`.
 
     Raises:
@@ -280,7 +291,7 @@ def read_table(path, reader, **options):
         )
         raise OutputError("mismatch", text, path) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if getattr(error, "errno", None):
+        if isinstance(error, OSError) and error.errno:
             text = f"cannot be read ({error.strerror}); mend that and run again."
             raise OutputError("not_writable", text, path) from None
         raise OutputError(
@@ -291,9 +302,40 @@ def read_table(path, reader, **options):
         ) from None
 
 
-def _rows(paths, vectors, starts, columns):
+def check_same(theirs: str, ours: str, path: AnyPath) -> None:
+    """Refuse rows made in another way, naming the first option that differs.
+
+    Args:
+        theirs, ours: `made_with` of the table, and of this run.
+        path: of the table.
+
+    Raises:
+        OutputError: `mismatch`.
+    """
+    made, making = json.loads(theirs), json.loads(ours)
+    models = ["", ""]  # named first: a hash says little
+    if made.get("model") != making.get("model"):
+        models = [f"model {record.get('model')} and " for record in (made, making)]
+    for name in sorted((made.keys() | making.keys()) - set(_PROVENANCE)):
+        if made.get(name) != making.get(name):
+            raise OutputError(
+                "mismatch",
+                f"made with {models[0]}{name} = {str(made.get(name))[:16]}, this run has "
+                f"{models[1]}{str(making.get(name))[:16]}; write to another place (--force starts "
+                "a single file anew).",
+                path,
+            )
+
+
+def _rows(
+    paths: Iterable[str],
+    vectors: Iterable[Vector | None],
+    starts: Iterable[float],
+    columns: dict[str, Any],
+) -> list[Row]:
     """Return the `Row`s of a table's lines; lines of one recording's segments become one."""
-    rows, segments = [], []
+    rows: list[Row] = []
+    segments: list[tuple[Any, float]] = []
     facts = zip(*columns.values(), strict=True)
     for path, vector, start, values in zip(paths, vectors, starts, facts, strict=True):
         if np.isnan(start):
@@ -311,6 +353,6 @@ def _rows(paths, vectors, starts, columns):
     return rows
 
 
-def _valid(text):
+def _valid(text: str) -> str:
     """Text as valid UTF-8: a byte of a file name that is none is shown as an escape."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")

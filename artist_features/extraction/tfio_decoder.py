@@ -8,12 +8,22 @@ own, so that the embeddings agree with the other decoders.
 
 import functools
 import os
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
 
 import soundfile
 
-from artist_features.errors import AudioError
-from artist_features.signal.containers import check_format
-from artist_features.signal.decoders import BLOCK_FRAMES, Decoded, open_error, past_end, to_float
+from artist_features.errors import AnyPath, AudioError
+from artist_features.signal.containers import Container, check_format
+from artist_features.signal.decoders import (
+    BLOCK_FRAMES,
+    Samples,
+    Span,
+    open_error,
+    past_end,
+    to_float,
+)
 
 _SAMPLE_TYPES = {  # (container, libsndfile's subtype) -> type of the graph's samples
     ("wav", "PCM_U8"): "uint8",
@@ -28,8 +38,8 @@ _SAMPLE_TYPES = {  # (container, libsndfile's subtype) -> type of the graph's sa
 }
 
 
-def require_tfio():
-    """Raise ImportError with what to install where tensorflow-io cannot be used."""
+def require_tfio() -> ModuleType:
+    """Import tensorflow-io, or raise ImportError with what to install."""
     try:
         import tensorflow_io
     except ImportError as error:
@@ -40,53 +50,74 @@ def require_tfio():
     return tensorflow_io
 
 
-def decode_tfio(fd, container, path, span):
-    """Decode in a TensorFlow graph; yields as `artist_features.signal.decoders` says."""
-    import tensorflow as tf
+class TfioDecoder:
+    """Decode in a TensorFlow graph; a `signal.decoders.Decoder`.
 
-    if container.start:
-        text = "decoder 'tfio' reads no file with a tag in front. Use decoder='auto'."
-        raise AudioError("unsupported", text, path)
-    try:
-        os.lseek(fd, 0, os.SEEK_SET)
-        with soundfile.SoundFile(fd, closefd=False) as header:
-            rate, channels, subtype = header.samplerate, header.channels, header.subtype
-            known_length = container.kind != "mp3" and header.frames < 2**62
-            declared = header.frames / rate if known_length else container.declared_s
-    except soundfile.LibsndfileError as error:
-        raise open_error(fd, container, path, error.error_string) from None
-    check_format(rate, channels, path)
-    sample_type = _SAMPLE_TYPES.get((container.kind, subtype))
-    if sample_type is None:
-        raise AudioError(
-            "unsupported",
-            f"{container.kind} with {subtype} samples; decoder 'tfio' reads wav (8, 16, 24 bits, "
-            "float), flac, ogg Vorbis and mp3. Use decoder='auto'.",
-            path,
-        )
-    try:
-        samples = _graph(container.kind, sample_type)(os.fsencode(path)).numpy()
-    except tf.errors.OpError as error:
-        cause = error.message.strip().splitlines()[-1]
-        raise AudioError("damaged", f"tensorflow-io cannot decode it ({cause}).", path) from None
-    yield Decoded(rate, channels, declared, "tfio")
-    first, count = span.frames(rate)
-    if first >= len(samples) > 0:
-        raise past_end(span.offset_s, len(samples) / rate, path)
-    samples = samples[first : None if count is None else first + count]
-    for start in range(0, len(samples), BLOCK_FRAMES):
-        yield to_float(samples[start : start + BLOCK_FRAMES])
+    Args:
+        fd: file descriptor of the file, open for reading.
+        container: from `containers.identify`.
+        path: of the file.
+
+    Raises:
+        AudioError: the header cannot be read, or holds a format that the graph does not read.
+    """
+
+    name = "tfio"
+
+    def __init__(self, fd: int, container: Container, path: AnyPath) -> None:
+        self._kind, self._path = container.kind, path
+        if container.start:
+            text = "decoder 'tfio' reads no file with a tag in front. Use decoder='auto'."
+            raise AudioError("unsupported", text, path)
+        try:
+            os.lseek(fd, 0, os.SEEK_SET)
+            with soundfile.SoundFile(fd, closefd=False) as header:
+                rate, channels, subtype = header.samplerate, header.channels, header.subtype
+                known_length = container.kind != "mp3" and header.frames < 2**62
+                declared = header.frames / rate if known_length else container.declared_s
+        except soundfile.LibsndfileError as error:
+            raise open_error(fd, container, path, error.error_string) from None
+        check_format(rate, channels, path)
+        self.sample_rate: int = rate
+        self.declared_s: float | None = declared
+        self._sample_type = _SAMPLE_TYPES.get((container.kind, subtype), "")
+        if not self._sample_type:
+            raise AudioError(
+                "unsupported",
+                f"{container.kind} with {subtype} samples; decoder 'tfio' reads wav (8, 16, 24 "
+                "bits, float), flac, ogg Vorbis and mp3. Use decoder='auto'.",
+                path,
+            )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def blocks(self, span: Span) -> Iterator[Samples]:
+        import tensorflow as tf
+
+        try:
+            samples = _graph(self._kind, self._sample_type)(os.fsencode(self._path)).numpy()
+        except tf.errors.OpError as error:
+            cause = error.message.strip().splitlines()[-1]
+            text = f"tensorflow-io cannot decode it ({cause})."
+            raise AudioError("damaged", text, self._path) from None
+        first, count = span.frames(self.sample_rate)
+        if first >= len(samples) > 0:
+            raise past_end(span.offset_s, len(samples) / self.sample_rate, self._path)
+        samples = samples[first : None if count is None else first + count]
+        for start in range(0, len(samples), BLOCK_FRAMES):
+            yield to_float(samples[start : start + BLOCK_FRAMES])
 
 
 @functools.lru_cache
-def _graph(kind, sample_type):
+def _graph(kind: str, sample_type: str) -> Callable[[bytes], Any]:
     """Compile the graph: file name to samples `(n_frames, n_channels)`."""
     import tensorflow as tf
 
     audio = require_tfio().audio
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
-    def decode(path):
+    def decode(path: Any) -> Any:
         data = tf.io.read_file(path)
         if kind == "mp3":
             return audio.decode_mp3(data)

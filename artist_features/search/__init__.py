@@ -1,6 +1,11 @@
-"""Embeddings to neighbours, artists, playlists and pictures. NumPy; faiss to build large ones."""
+"""Search by sound: an index of embeddings, nearest tracks and artists, playlists, maps.
 
-from artist_features.search.index import METHODS, Index
-from artist_features.search.tracks import ArtistMatch, IndexedTrack, Match
+In go tables that `extract` wrote (`sources`), or vectors and `IndexedTrack`s; an `Index` is
+kept in one file (`storage`), and a recording is asked for by `lookup.find_query`. Out come
+`Match`es and `ArtistMatch`es in an exact order (`ranking`).
+"""
 
-__all__ = ["METHODS", "ArtistMatch", "Index", "IndexedTrack", "Match"]
+from artist_features.search.index import ArtistMatch, Index, Match
+from artist_features.search.storage import IndexedTrack
+
+__all__ = ["ArtistMatch", "Index", "IndexedTrack", "Match"]

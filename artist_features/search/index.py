@@ -1,33 +1,60 @@
-"""An index: vectors of tracks, and what is known of them, in one file that is searched."""
+"""The search index: build, save, load, find the nearest tracks or artists."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from artist_features.errors import SearchIndexError
-from artist_features.search import artist_means, lists, ranking, storage
-from artist_features.search.container import damaged
-from artist_features.search.tracks import ArtistMatch, IndexedTrack, Match
-from artist_features.search.vectors import checked_query, checked_vectors
+from artist_features.errors import SearchIndexError, checked_int
+from artist_features.metrics import unit_vectors
+from artist_features.search import ranking, storage
+from artist_features.search.ranking import Floats
+from artist_features.search.storage import IndexedTrack
 
-METHODS = ("auto", "exact", "approximate")
+
+@dataclass(frozen=True)
+class Match:
+    """A track that a search found.
+
+    Attributes:
+        row: number in the index, from 0.
+        similarity: cosine, -1 to 1, rounded to 6 decimals.
+        track: `IndexedTrack`.
+    """
+
+    row: int
+    similarity: float
+    track: IndexedTrack
+
+
+@dataclass(frozen=True)
+class ArtistMatch:
+    """An artist that a search found.
+
+    Attributes:
+        artist: name.
+        similarity: cosine to the mean of the artist's tracks, rounded to 6 decimals.
+        n_tracks: of the artist that were compared.
+    """
+
+    artist: str
+    similarity: float
+    n_tracks: int
 
 
 class Index:
     """Tracks that can be searched by a vector; made by `Index.build` or `Index.load`.
 
     Vectors are kept with length 1 (a cosine has no use for lengths). An artist's vector is
-    the mean of those of the artist's tracks. `artist_features.search.ranking` says how
-    ties are ordered: by row, which is the order of `build`.
+    the mean of those of the artist's tracks. Ties are ordered by row, the order of `build`.
 
     Attributes:
         made_with: dict of what decides the vectors: `model` (name), `weights_sha256`,
             `graph_sha256`, and the options of the extraction.
-        approximate: True if a query reads a part of the vectors only.
         package_version: of this package, which built the index.
         created: date and time of that, ISO 8601.
 
@@ -42,11 +69,10 @@ class Index:
         'b'
     """
 
-    def __init__(self, contents: storage.Contents) -> None:
-        self._c = contents
-        self.made_with: dict[str, Any] = contents.made_with
-        self.package_version, self.created = contents.package_version, contents.created
-        self.approximate = contents.order is not None
+    def __init__(self, data: storage.IndexData) -> None:
+        self._data = data
+        self.made_with: dict[str, Any] = data.made_with
+        self.package_version, self.created = data.package_version, data.created
 
     @classmethod
     def build(
@@ -54,9 +80,6 @@ class Index:
         vectors: npt.ArrayLike,
         tracks: Sequence[IndexedTrack],
         made_with: Mapping[str, Any],
-        *,
-        method: Literal["auto", "exact", "approximate"] = "auto",
-        seed: int = 0,
     ) -> "Index":
         """Make an index in memory.
 
@@ -64,36 +87,27 @@ class Index:
             vectors: float `(n, dim)`, n >= 1, finite, no row all zeros.
             tracks: list of n `IndexedTrack`, each path once.
             made_with: dict of plain values with `model` and `weights_sha256`.
-            method: "exact" reads all vectors for a query, "approximate" a part of them,
-                "auto" is approximate from 100,000 rows.
-            seed: of the approximate index.
 
         Raises:
             ValueError: an argument outside what is allowed; a row is named by its number
                 and path.
-            ImportError: approximate, and the extra `[search]` is not installed.
         """
-        if method not in METHODS:
-            raise ValueError(f"method {method!r}; allowed are {', '.join(METHODS)}.")
-        units = checked_vectors(vectors, tracks)
+        units = _checked_units(np.asarray(vectors), tracks)
         if missing := [key for key in ("model", "weights_sha256") if not made_with.get(key)]:
             raise ValueError(f"made_with lacks {missing[0]!r}: which model made the vectors?")
-        approximate = method == "approximate"
-        approximate |= method == "auto" and len(units) >= lists.APPROXIMATE_FROM
-        parts = lists.make_lists(units, seed=seed) if approximate else None
-        return cls(storage.contents_of(units, tracks, made_with, parts))
+        return cls(storage.IndexData.of(units, tracks, made_with))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Index":
-        """Open the file of an index; vectors are read when a query needs them.
+        """Map the file of an index into memory and check it.
 
-        A file from elsewhere cannot run code. Damage is found when it is read.
+        A file from elsewhere cannot run code.
 
         Raises:
-            SearchIndexError: `unavailable`, `damaged` or `incompatible`. A later query
-                may raise `damaged`, too.
+            SearchIndexError: `unavailable`, `damaged` or `incompatible`. A later query of a
+                forged file may raise `damaged`, too.
         """
-        return cls(storage.read_contents(path))
+        return cls(storage.read_index(path))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index into one file, which appears whole or not at all.
@@ -101,52 +115,49 @@ class Index:
         Raises:
             OutputError: `no_space` or `not_writable`.
         """
-        storage.write_contents(Path(path), self._c)
+        storage.write_index(Path(path), self._data)
 
     def __len__(self) -> int:
-        return len(self._c.vectors)
+        return len(self._data.vectors)
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return self._c.vectors.shape[1]
+        return self._data.vectors.shape[1]
 
     @property
     def artists(self) -> list[str]:
         """Names of the artists, in the order of their first tracks; unlabelled ones have none."""
-        return self._c.artists.list()
+        return self._data.artists.tolist()
 
     @property
     def n_unlabelled(self) -> int:
         """Tracks without an artist."""
-        return int((self._c.artist_of.all() < 0).sum())
+        return int((self._data.artist_of < 0).sum())
 
     @property
     def columns(self) -> list[str]:
         """Names of the further columns."""
-        return list(self._c.columns)
+        return list(self._data.columns)
 
     def track(self, row: int) -> IndexedTrack:
         """Return the `IndexedTrack` of a row."""
-        return self._c.track(row)
+        return self._data.track(row)
 
-    def vector(self, row: int) -> npt.NDArray[np.float32]:
+    def vector(self, row: int) -> Floats:
         """Return float32 `(dim,)`, of length 1."""
-        position = row
-        if self._c.order is not None:
-            position = int(np.flatnonzero(self._c.order.all() == row)[0])
-        return self._c.vectors.rows(position, position + 1)[0]
+        return self._data.vectors[row]
 
     def row_of(self, path: str) -> int | None:
         """Return the row of a path as it was given to `build`, or None."""
-        return self._c.paths.find(path)
+        return self._data.paths.find(path)
 
     def rows_of_artist(self, artist: str) -> npt.NDArray[np.int64]:
         """Return the rows of an artist's tracks, ascending, int64; empty if there are none."""
-        number = self._c.artists.find(artist) if artist else None
+        number = self._data.artists.find(artist) if artist else None
         if number is None:
             return np.empty(0, np.int64)
-        return np.flatnonzero(self._c.artist_of.all() == number)
+        return np.flatnonzero(self._data.artist_of == number)
 
     def check_model(
         self, weights_sha256: str, graph_sha256: str | None = None, model: str | None = None
@@ -171,7 +182,7 @@ class Index:
                 "compared. Name the index's own model, or build an index with the other. "
                 "(Weights' sha256: "
                 f"{self.made_with['weights_sha256'][:12]} and {str(weights_sha256)[:12]}.)",
-                self._c.path,
+                self._data.path,
             )
 
     def query(
@@ -181,7 +192,6 @@ class Index:
         *,
         exclude_rows: Iterable[int] = (),
         exclude_artists: Iterable[str] = (),
-        exact: bool = False,
     ) -> list[Match]:
         """Find the tracks whose vectors point most nearly the same way.
 
@@ -190,33 +200,21 @@ class Index:
             k: how many, >= 1; fewer come back if there are no more.
             exclude_rows: rows that are no candidates, such as the query's own.
             exclude_artists: names of artists whose tracks are no candidates.
-            exact: read all vectors, also of an approximate index.
 
         Returns:
             list of `Match`, the most similar first, ties by row.
 
         Raises:
             ValueError: an argument outside what is allowed.
-            SearchIndexError: `damaged`.
+            SearchIndexError: `damaged`: a forged file.
         """
-        query = checked_query(vector, self.dim, k)
-        barred = np.isin(np.arange(len(self)), list(exclude_rows))
+        allowed = ~np.isin(np.arange(len(self)), list(exclude_rows))
         for artist in exclude_artists:
-            barred[self.rows_of_artist(artist)] = True
-        positions, coarse = self._candidates(query, k, barred, exact)
-        rows = self._c.row_numbers(positions)
-        allowed = ~barred[rows]
-        positions, rows, coarse = positions[allowed], rows[allowed], coarse[allowed]
-        if not np.isfinite(coarse).all():  # a forged file
-            raise damaged("a vector is not finite", self._c.path)
-        if not len(rows):
-            return []
-
-        def read(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-            return self._c.vectors.at(positions[chosen])
-
-        pairs = zip(*ranking.best(coarse, rows, read, query, k), strict=True)
-        return [Match(int(row), float(value), self.track(int(row))) for row, value in pairs]
+            allowed[self.rows_of_artist(artist)] = False
+        return [
+            Match(row, similarity, self.track(row))
+            for row, similarity in self._nearest(self._data.vectors, vector, k, allowed)
+        ]
 
     def query_artists(
         self,
@@ -237,40 +235,87 @@ class Index:
             list of `ArtistMatch`, the most similar first, ties in the order of `artists`.
             A mean of length zero has similarity 0.
         """
-        query = checked_query(vector, self.dim, k)
-        means, counts = artist_means.without_rows(self, self._c, set(exclude_rows))
+        means, counts = self._artists_without(set(exclude_rows))
         for artist in exclude_artists:
-            if artist and (number := self._c.artists.find(artist)) is not None:
+            if artist and (number := self._data.artists.find(artist)) is not None:
                 counts[number] = 0
-        numbers = np.flatnonzero(counts)
-        if not len(numbers):
-            return []
-        means = means[numbers]
-        found = ranking.best(means @ query, numbers, means.__getitem__, query, k)
         return [
-            ArtistMatch(self._c.artists[int(number)], float(value), int(counts[number]))
-            for number, value in zip(*found, strict=True)
+            ArtistMatch(self._data.artists[number], similarity, int(counts[number]))
+            for number, similarity in self._nearest(means, vector, k, counts > 0)
         ]
 
-    def artist_vector(self, artist: str) -> npt.NDArray[np.float32]:
+    def artist_vector(self, artist: str) -> Floats:
         """Return float32 `(dim,)`: the mean of an artist's tracks, scaled to length 1.
 
         Raises:
             ValueError: no such artist.
         """
-        number = self._c.artists.find(artist)
+        number = self._data.artists.find(artist)
         if number is None:
             raise ValueError(f"artist {artist!r} has no track in this index; see `artists`.")
-        return self._c.artist_vectors.rows(number, number + 1)[0]
+        return self._data.artist_vectors[number]
 
-    def _candidates(
-        self,
-        query: npt.NDArray[np.float32],
-        k: int,
-        barred: npt.NDArray[np.bool_],
-        exact: bool,
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Return (positions int64, their float32 products with the query)."""
-        if not self.approximate or exact:
-            return np.arange(len(self)), ranking.similarities(self._c.vectors, query)
-        return lists.read_near(self._c, query, k, barred)
+    def _nearest(
+        self, vectors: Floats, vector: npt.ArrayLike, k: int, allowed: npt.NDArray[np.bool_]
+    ) -> list[tuple[int, float]]:
+        """Return (row, similarity) of the k allowed rows most similar to a query, in order."""
+        checked_int("k", k)
+        query = _checked_query(np.asarray(vector), self.dim)
+        try:
+            rows, similarities = ranking.top_k(vectors, query, k, allowed)
+        except FloatingPointError as error:
+            raise storage.damaged(str(error), self._data.path) from None
+        return list(zip(rows.tolist(), similarities.tolist(), strict=True))
+
+    def _artists_without(self, excluded: set[int]) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Return artists' vectors and numbers of tracks, as if some rows were not there."""
+        artist_of, vectors = self._data.artist_of, self._data.vectors
+        counts = np.bincount(artist_of[artist_of >= 0], minlength=len(self._data.artists))
+        means = self._data.artist_vectors
+        if excluded:
+            means = means.copy()
+        for number in {int(artist_of[row]) for row in excluded} - {-1}:
+            rows = [row for row in np.flatnonzero(artist_of == number) if row not in excluded]
+            counts[number] = len(rows)
+            if rows:
+                means[number] = ranking.mean_direction(vectors[rows])
+        return means, counts
+
+
+def _checked_units(vectors: npt.NDArray[np.floating], tracks: Sequence[IndexedTrack]) -> Floats:
+    """Scale vectors `(n, dim)` to length 1; refuse zero or non-finite rows and repeated paths."""
+    if vectors.ndim != 2 or len(vectors) != len(tracks) or not vectors.size:
+        raise ValueError(
+            f"vectors of shape {vectors.shape} for {len(tracks)} tracks; allowed is "
+            "(n_tracks, dim), with one track or more."
+        )
+    first: dict[str, int] = {}
+    for row, track in enumerate(tracks):
+        if (earlier := first.setdefault(track.path, row)) != row:
+            raise ValueError(f"rows {earlier} and {row} are both {track.path!r}; give it once.")
+    units = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), ranking.BLOCK_ROWS):
+        block = vectors[start : start + ranking.BLOCK_ROWS].astype(np.float64)
+        largest = np.abs(block).max(axis=1)
+        if len(bad := np.flatnonzero(~(np.isfinite(largest) & (largest > 0)))):
+            row = start + int(bad[0])
+            kind = "all zeros" if largest[bad[0]] == 0 else "not finite"
+            raise ValueError(
+                f"vector of row {row} ({tracks[row].path!r}) is {kind}; a cosine needs a "
+                "direction. Leave the track out."
+            )
+        units[start : start + len(block)] = unit_vectors(block)
+    return units
+
+
+def _checked_query(vector: npt.NDArray[np.floating], dim: int) -> Floats:
+    """Scale a query `(dim,)` to length 1; refuse another shape, zeros, and non-finite numbers."""
+    if vector.shape != (dim,):
+        raise ValueError(
+            f"query of shape {vector.shape}; this index holds vectors of {dim} numbers."
+        )
+    try:
+        return unit_vectors(vector[None])[0].astype(np.float32)
+    except ValueError:
+        text = "query is all zeros or not finite; a cosine needs a direction."
+        raise ValueError(text) from None

@@ -1,78 +1,49 @@
-"""Vectors to places on a plane: nearest neighbours, then t-SNE on them.
+"""Places of vectors on a plane: t-SNE on their nearest neighbours, PCA for a few.
 
 openTSNE draws 50,000 points in minutes (interpolation by FFT), compiles nothing when it
 starts, and takes the neighbours that the map shows anyway, so that they are sought once.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.optional import require
+from artist_features.search.ranking import Floats, Rows, directions
 
 PERPLEXITY = 30  # Source: van der Maaten and Hinton, JMLR 2008, section 2: typically 5 to 50
 N_NEIGHBOURS = 10  # shown at a click
 N_EARLY, N_LATE = 250, 500  # iterations. Source: openTSNE's defaults
 EXAGGERATION = 12  # of the early iterations. Source: Linderman et al., Nature Methods 2019
 MIN_FOR_TSNE = 30  # tracks; fewer have no neighbourhoods to speak of, and t-SNE collapses some
-_BLOCK = 512  # queries at once: 100 MB of similarities at 50,000 tracks
 FFT_FROM = 10000  # points from which the FFT is the faster gradient. Source: openTSNE
 
 
-def nearest(vectors, k, progress=None):
-    """Find the k most similar other tracks of each, exactly.
-
-    Args:
-        vectors: float32 `(n, dim)`. One of zeros only is similar to nothing (0).
-        k: how many, 0 < k < n.
-        progress: function that is told how many queries are done since, or None.
-
-    Returns:
-        (indices, similarities): int64 and float32 `(n, k)`; cosine similarity, highest
-        first, equal ones in the order of the table. A track is never its own neighbour.
-
-    Raises:
-        ValueError: k is not below n.
-
-    Example:
-        >>> nearest(np.array([[1.0, 0], [1, 1], [0, 1]]), 1)[0].ravel()
-        array([1, 0, 1])
-    """
-    n = len(vectors)
-    if not 0 < k < n:
-        raise ValueError(f"k is {k}; allowed is 1 to {n - 1}, one less than the {n} tracks.")
-    rows = _directions(vectors)
-    indices, similarities = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
-    for start in range(0, n, _BLOCK):
-        block = rows[start : start + _BLOCK] @ rows.T
-        here = np.arange(len(block))
-        block[here, start + here] = -np.inf
-        # one more than k, so that ties at the end are not cut by chance
-        limit = np.partition(block, n - k, axis=1)[:, n - k]
-        for row, values in enumerate(block):
-            found = np.flatnonzero(values >= limit[row])
-            order = np.argsort(-values[found], kind="stable")[:k]
-            indices[start + row] = found[order]
-        stop = start + len(block)
-        similarities[start:stop] = np.take_along_axis(block, indices[start:stop], axis=1)
-        if progress:
-            progress(len(block))
-    return indices, similarities
-
-
-def tsne_neighbours(n):
+def tsne_neighbours(n: int) -> int:
     """Return how many neighbours `place` wants for n tracks: three perplexities."""
     return min(3 * PERPLEXITY, n - 1)
 
 
-def place(vectors, indices, similarities, *, seed=0, n_jobs=1, progress=None):
+def place(
+    vectors: Floats,
+    indices: Rows,
+    similarities: Floats,
+    *,
+    seed: int = 0,
+    n_jobs: int = 1,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[Floats, str]:
     """Lay tracks out on a plane, similar ones close together.
 
     Args:
         vectors: float32 `(n, dim)`, n >= 1.
-        indices, similarities: `(n, k)` of `nearest`, k = `tsne_neighbours(n)`.
+        indices, similarities: `(n, k)` of `ranking.neighbours`, k = `tsne_neighbours(n)`.
         seed: of t-SNE; the same seed gives the same places.
         n_jobs: threads.
-        progress: function that is told how many of the `N_EARLY + N_LATE` iterations are
-            done since, or None.
+        progress: called with the number of iterations done since the last call, of
+            `N_EARLY + N_LATE`, or None.
 
     Returns:
         (places, method): float32 `(n, 2)` in [-1, 1], and "t-SNE", or "PCA" below
@@ -82,7 +53,7 @@ def place(vectors, indices, similarities, *, seed=0, n_jobs=1, progress=None):
         ImportError: openTSNE is missing and there are enough tracks for it.
     """
     n = len(vectors)
-    start = _principal(_directions(vectors))
+    start = _principal(directions(np.asarray(vectors, np.float32)))
     if n < MIN_FOR_TSNE:
         return _fit(start), "PCA"
     require("openTSNE", "a map", "map")
@@ -109,27 +80,20 @@ def place(vectors, indices, similarities, *, seed=0, n_jobs=1, progress=None):
         n_jobs=n_jobs,
         random_state=seed,
     )
-    told = [0]
+    options: dict[str, Any] = {"inplace": True, "propagate_exception": True}
+    if progress is not None:
+        report = progress
 
-    def tell(iteration, *_):
-        progress(iteration - told[0] if iteration > told[0] else iteration)
-        told[0] = iteration
+        def every_tenth(*_: object) -> None:  # a true result would end the optimisation
+            report(10)
 
-    watch = {"callbacks": tell, "callbacks_every_iters": 10} if progress else {}
-    options = {"inplace": True, "propagate_exception": True, **watch}
+        options |= {"callbacks": every_tenth, "callbacks_every_iters": 10}
     embedding.optimize(N_EARLY, exaggeration=EXAGGERATION, momentum=0.5, **options)
-    told[0] = 0
     embedding.optimize(N_LATE, momentum=0.8, **options)
     return _fit(np.asarray(embedding)), "t-SNE"
 
 
-def _directions(vectors):
-    rows = np.asarray(vectors, np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1)
-
-
-def _principal(rows):
+def _principal(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return float64 `(n, 2)`, the two directions in which rows differ most."""
     centred = rows - rows.mean(axis=0, dtype=np.float64)
     _, axes = np.linalg.eigh(centred.T @ centred)
@@ -140,7 +104,7 @@ def _principal(rows):
     return places
 
 
-def _fit(places):
+def _fit(places: npt.NDArray[np.floating]) -> Floats:
     """Centre places and scale the longer side to [-0.95, 0.95]."""
     centred = places - (places.max(axis=0) + places.min(axis=0)) / 2
     half = np.abs(centred).max()

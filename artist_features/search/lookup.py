@@ -1,18 +1,22 @@
-"""A recording to a query: looked up where the index knows it, else extracted like the index."""
+"""Query of a recording: its vector in the index, or one extracted with the same options."""
 
 import contextlib
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
 
+from artist_features.config import ModelCard
 from artist_features.errors import AudioError, SearchIndexError
-from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.remote import identity, is_uri, require_fsspec
+from artist_features.extraction.recordings import require_readable, to_source
+from artist_features.extraction.remote import identity
+from artist_features.search.index import Index
+from artist_features.search.ranking import Floats
 from artist_features.search.sources import known_duration_s, read_tags
-from artist_features.search.tracks import IndexedTrack
-from artist_features.signal.audio import opened
+from artist_features.search.storage import IndexedTrack
 from artist_features.signal.decoders import Span
-from artist_features.zoo import registry
+from artist_features.zoo.registry import ModelSpec, bundled_names
 
 
 @dataclass(frozen=True)
@@ -23,21 +27,27 @@ class Query:
         track: `IndexedTrack`.
         vector: float32 `(dim,)`.
         row: in the index, or None.
-        flaws: list of (code, text) of a recording that was extracted.
+        flaws: (code, text) of each flaw of a recording that was extracted.
     """
 
     track: IndexedTrack
-    vector: object
+    vector: Floats
     row: int | None = None
-    flaws: list = field(default_factory=list)
+    flaws: Sequence[tuple[str, str]] = ()
 
     @property
-    def own_rows(self):
+    def own_rows(self) -> list[int]:
         """Rows that are no candidates: its own, if it has one."""
         return [] if self.row is None else [self.row]
 
 
-def find_query(index, path, *, model=None, on_loaded=None):
+def find_query(
+    index: Index,
+    path: str | os.PathLike[str],
+    *,
+    model: ModelSpec | None = None,
+    on_loaded: Callable[[str], object] | None = None,
+) -> Query:
     """Return the query of a recording.
 
     Args:
@@ -47,67 +57,55 @@ def find_query(index, path, *, model=None, on_loaded=None):
             the index's name, if one is needed.
         on_loaded: see `Extractor`.
 
-    Returns:
-        `Query`.
-
     Raises:
         AudioError: the recording gives no trustworthy vector.
         SearchIndexError: `mismatch`: the model is not that of the index.
         WeightsError, ValueError: the model cannot be found or read.
     """
-    if model is not None:
-        card, _ = registry.read_model(model)
-        index.check_model(card.weights_sha256, card.graph_sha256, card.name)
-    row = index.row_of(identity(path))
+    name = os.fsdecode(path)
+    row = index.row_of(identity(name))
     if row is None:  # of an index that was built from other paths
-        row = index.row_of(os.path.abspath(os.fsdecode(path)))
+        row = index.row_of(os.path.abspath(name))
     if row is not None:
+        if model is not None:
+            _extractor(index, model)  # refuses another model
         return Query(index.track(row), index.vector(row), row)
-    if not is_uri(os.fsdecode(path)):
-        with opened(path):  # what is no readable file is told before the model is loaded
-            pass
-    extractor = Extractor(_spec(index, model), n_workers=1, isolated=True, on_loaded=on_loaded)
-    index.check_model(
-        extractor.card.weights_sha256, extractor.card.graph_sha256, extractor.card.name
-    )
-    return _extracted(index, path, extractor)
-
-
-def _spec(index, model):
-    name = index.made_with["model"]
-    if model is not None:
-        return model
-    if name not in registry.bundled_names():
-        raise SearchIndexError(
-            "mismatch",
-            f"the index's model {name!r} is none of the bundled ones "
-            f"({', '.join(registry.bundled_names())}); name it by --model, as a folder or "
-            "hf://owner/name.",
-        )
-    return name
-
-
-def _extracted(index, path, extractor):
     made_with = index.made_with
-    path = os.fsdecode(path)
-    if is_uri(path):
-        require_fsspec(path)
-    span = Span(made_with.get("offset_s") or 0.0, made_with.get("duration_s"))
-    source = Source(
-        path,
-        None,
-        span,
-        made_with.get("decoder") or "auto",
+    source = to_source(
+        name,
+        sample_rate=None,
+        span=Span(made_with.get("offset_s") or 0.0, made_with.get("duration_s")),
+        decoder=made_with.get("decoder") or "auto",
         n_sampled=made_with.get("segments"),
     )
-    (result,) = extractor.results([source], n_sources=1)
+    require_readable(source)  # before the model is read
+    (result,) = _extractor(index, model, on_loaded).results([source], n_sources=1)
     if result.error is not None:
         raise result.error
     if not result.embedding.any():
         text = "its vector is all zeros, which has no direction; choose another recording."
-        raise AudioError("out_of_range", text, path)
-    duration_s = known_duration_s(made_with, result.facts.duration_s)
-    track = IndexedTrack(identity(path), duration_s=duration_s)
+        raise AudioError("out_of_range", text, name)
+    duration_s = known_duration_s(made_with, result.decoded.duration_s)
+    track = IndexedTrack(identity(name), duration_s=duration_s)
     with contextlib.suppress(ImportError):  # no mutagen: the recording stays without a name
         (track,), _ = read_tags([track])
-    return Query(track, result.embedding, None, list(result.facts.flaws))
+    return Query(track, result.embedding, None, result.decoded.flaws)
+
+
+def _extractor(
+    index: Index, model: ModelSpec | None, on_loaded: Callable[[str], object] | None = None
+) -> Extractor:
+    """Return an extractor with the index's model, verified, not loaded yet."""
+    name = index.made_with["model"]
+    if model is None and name not in bundled_names():
+        raise SearchIndexError(
+            "mismatch",
+            f"the index's model {name!r} is none of the bundled ones "
+            f"({', '.join(bundled_names())}); name it by --model, as a folder or "
+            "hf://owner/name.",
+        )
+    spec = name if model is None else model
+    extractor = Extractor(spec, n_workers=1, isolated=True, on_loaded=on_loaded)
+    card = cast(ModelCard, extractor.card)
+    index.check_model(card.weights_sha256, card.graph_sha256, card.name)
+    return extractor

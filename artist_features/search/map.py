@@ -1,35 +1,41 @@
-"""A map of tracks: one page to look at, to search, and to listen to."""
+"""A map of tracks: one HTML page to look at, to search, and to listen to."""
 
-import contextlib
+import logging
 import os
+import sys
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
+from tqdm import tqdm
 
 from artist_features.errors import display_path
 from artist_features.extraction.remote import is_uri
 from artist_features.files import check_new_file, write_atomically
 from artist_features.optional import require
-from artist_features.search import layout, map_texts
+from artist_features.search import layout, texts
 from artist_features.search.page import build_page
-from artist_features.search.sources import read_embeddings
+from artist_features.search.ranking import Floats, Rows, neighbours
+from artist_features.search.sources import join_manifest, read_embeddings
 from artist_features.zoo.devices import usable_cores
+
+_logger = logging.getLogger(__name__)
 
 
 def write_map(
-    embeddings,
-    out,
+    embeddings: str | Path,
+    out: str | Path,
     *,
-    manifest=None,
-    root=None,
-    color=None,
-    audio_base=None,
-    title=None,
-    seed=0,
-    force=False,
-    progress=None,
-    say=None,
-):
+    manifest: str | Path | None = None,
+    root: str | Path | None = None,
+    color: str | None = None,
+    audio_base: str | None = None,
+    title: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = False,
+) -> int:
     """Draw a map of tracks and write it as one self-contained HTML page.
 
     Tracks that sound alike to the model lie close together (t-SNE on cosine similarity;
@@ -41,15 +47,14 @@ def write_map(
         out: path of the page, ending `.html`.
         manifest: path of a manifest CSV that gives titles, artists and more, or None.
         root: folder of its relative files; None means its own.
-        color: its column that decides the colour, or "folder"; see `describe_tracks`.
+        color: its column that decides the colour, or "folder": the folder that holds the
+            file. None: "artist" with a manifest, else no colours.
         audio_base: URL of the folder that holds the tracks (the manifest's, if there is
             one); None: links lead from the page to the files.
         title: of the page; None: how many tracks there are.
         seed: the same seed gives the same map.
         force: replace an existing page.
-        progress: function of (name, total) that returns a context manager, whose value
-            is told how much is done since; or None.
-        say: function that is told a remark as `str`, or None.
+        progress: show bars on standard error, if that is a terminal.
 
     Returns:
         The number of recordings that are left out, since they have no embedding
@@ -58,7 +63,7 @@ def write_map(
     Raises:
         OutputError: the embeddings cannot be read, hold no track, or the page cannot be
             written.
-        ManifestError: see `describe_tracks`.
+        ManifestError: it cannot be read, lacks the column, or lists none of the tracks.
         ValueError: an argument outside what is allowed.
         ImportError: without the extra `[map]`.
 
@@ -66,65 +71,90 @@ def write_map(
         write_map("music.npz", "map.html", manifest="Music/manifest.csv")
     """
     out = Path(out)
-    _check_output(out, force)
-    if seed < 0:
-        raise ValueError(f"--seed {seed}; allowed is 0 or more.")
+    _check_options(out, manifest, color, audio_base, seed)
+    check_new_file(out, force)
     require("openTSNE", "a map", "map")
     found = read_embeddings([embeddings])
-    paths = [track.path for track in found.tracks]
-    n, model = len(paths), found.made_with.get("model")
-    texts = map_texts.describe_tracks(paths, manifest, color, root)
+    tracks, n, model = found.tracks, len(found.tracks), found.made_with.get("model")
+    for path in found.no_direction:
+        _logger.info("%s: left out, its vector is all zeros or not finite", display_path(path))
     if manifest is not None:
-        root = os.path.realpath(os.path.dirname(manifest) if root is None else root)
-        if not all(is_uri(path) or Path(path).is_relative_to(root) for path in paths):
-            root = None  # the manifest lies elsewhere: the deepest folder that holds all
-    links = map_texts.audio_links(paths, out, audio_base, root)
-    for path in found.no_direction if say else ():
-        say(f"{display_path(path)}: left out, its vector is all zeros or not finite")
-    if say and texts.n_unlisted:
-        say(f"{texts.n_unlisted} of {n} tracks are not in {display_path(manifest)}: grey")
-    if say and not any(texts.groups):
-        say("no groups to colour by: give --manifest, or --color folder")
-    indices, similarities, places, method = _lay_out(found.vectors, seed, progress)
-    facts = {
-        "title": title or (f"{n:,} tracks by sound" if n != 1 else "1 track"),
-        "about": [f"model {model}" if model else "", f"laid out by {method}"],
-        "color": color or ("artist" if manifest is not None else ""),
-    }
-    facts["about"] = [display_path(text) for text in facts["about"] if text]
+        color = color or "artist"
+        tracks, n_listed = join_manifest(tracks, manifest, root)
+        if n_listed < n:
+            text = "%d of %d tracks are not in %s: grey"
+            _logger.info(text, n - n_listed, n, display_path(manifest))
+    groups = texts.groups(tracks, color, manifest)
+    if not any(groups):
+        _logger.info("no groups to colour by: give --manifest, or --color folder")
+    paths = [track.path for track in tracks]
+    folder = _folder(paths, manifest, root)
     columns = {
-        "path": list(map(display_path, map_texts.short_paths(paths, root))),
-        "title": texts.titles,
-        "artist": texts.artists,
-        "group": texts.groups,
-        "link": links,
+        "path": texts.short_paths(paths, folder),
+        "title": texts.titles(tracks),
+        "artist": texts.artists(tracks),
+        "group": groups,
+        "link": texts.audio_links(paths, out, audio_base, folder),
     }
-    shown = layout.N_NEIGHBOURS
-    page = build_page(places, indices[:, :shown], similarities[:, :shown], columns, facts)
+    indices, similarities, places, method = _lay_out(found.vectors, seed, progress)
+    page = build_page(
+        places,
+        indices[:, : layout.N_NEIGHBOURS],
+        similarities[:, : layout.N_NEIGHBOURS],
+        columns,
+        title=title or (f"{n:,} tracks by sound" if n != 1 else "1 track"),
+        about=[display_path(f"model {model}"), f"laid out by {method}"][0 if model else 1 :],
+        color=color or "",
+    )
     write_atomically(out, page.encode())
     return found.n_failed + len(found.no_direction)
 
 
-def _lay_out(vectors, seed, progress):
-    """Return (indices, similarities, places, method), telling how far it is."""
+def _check_options(
+    out: Path, manifest: str | Path | None, color: str | None, audio_base: str | None, seed: int
+) -> None:
+    """Refuse wrong arguments before anything is read."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"-o {display_path(out)}: ending {out.suffix!r}; allowed is .html.")
+    if seed < 0:
+        raise ValueError(f"--seed {seed}; allowed is 0 or more.")
+    if manifest is None and color not in (None, texts.FOLDER):
+        raise ValueError(
+            f"--color {color} needs --manifest, which has the column; without one, "
+            f"--color {texts.FOLDER} colours by the folder that holds the file."
+        )
+    if audio_base is not None and urlsplit(audio_base).scheme not in ("", "http", "https", "file"):
+        raise ValueError(
+            f"--audio-base {audio_base!r}; allowed are http:, https: and file: URLs and relative "
+            "ones."
+        )
+
+
+def _folder(paths: list[str], manifest: str | Path | None, root: str | Path | None) -> str:
+    """Return the folder below which tracks are named: the manifest's, if it holds them all."""
+    if manifest is not None:
+        folder = os.path.realpath(os.path.dirname(manifest) if root is None else root)
+        if all(is_uri(path) or Path(path).is_relative_to(folder) for path in paths):
+            return folder
+    return texts.common_folder(paths)
+
+
+def _lay_out(vectors: Floats, seed: int, progress: bool) -> tuple[Rows, Floats, Floats, str]:
+    """Return (neighbours' rows, their cosines, places, name of the method)."""
     n = len(vectors)
     if n == 1:
-        none = np.zeros((1, 0))
-        return none, none, np.zeros((1, 2), np.float32), "hand: a single track"
-    progress = progress or (lambda *_: contextlib.nullcontext())
-    with progress("neighbours", n) as tell:
-        indices, similarities = layout.nearest(vectors, layout.tsne_neighbours(n), tell)
-    with progress("layout", layout.N_EARLY + layout.N_LATE) as tell:
+        place = np.zeros((1, 2), np.float32)
+        return np.zeros((1, 0), np.int64), place[:, :0], place, "hand: a single track"
+    with _bar("neighbours", n, progress) as bar:
+        rows, similarities = neighbours(vectors, layout.tsne_neighbours(n), bar.update)
+    with _bar("layout", layout.N_EARLY + layout.N_LATE, progress) as bar:
         # threads of t-SNE wait for each other: worth it only where there is much to do
         n_jobs = usable_cores() if n >= layout.FFT_FROM else 1
         places, method = layout.place(
-            vectors, indices, similarities, seed=seed, n_jobs=n_jobs, progress=tell
+            vectors, rows, similarities, seed=seed, n_jobs=n_jobs, progress=bar.update
         )
-    return indices, similarities, places, method
+    return rows, similarities, places, method
 
 
-def _check_output(out, force):
-    """Refuse before anything is computed what could not be written afterwards."""
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"-o {display_path(out)}: ending {out.suffix!r}; allowed is .html.")
-    check_new_file(out, force)
+def _bar(name: str, total: int, progress: bool) -> Any:
+    return tqdm(total=total, desc=name, disable=None if progress else True, file=sys.stderr)

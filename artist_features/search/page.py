@@ -1,13 +1,18 @@
-"""A map as one HTML page that needs nothing else: scripts, styles and data are inside."""
+"""The HTML page of a map, self-contained: scripts, styles and data are inside."""
 
 import base64
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files as files_of
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from artist_features.search.ranking import Floats, Rows
 
 # Okabe and Ito, "Color Universal Design", 2008, without its yellow, too pale on white; in
 # the order in which groups get them. The rest is grey.
@@ -28,35 +33,48 @@ _POLICY = (
 )
 
 
-def build_page(places, indices, similarities, columns, facts):
+def build_page(
+    places: Floats,
+    indices: Rows,
+    similarities: Floats,
+    columns: Mapping[str, Sequence[str]],
+    *,
+    title: str,
+    about: Sequence[str],
+    color: str,
+) -> str:
     """Return the HTML of a map.
 
     Args:
-        places, indices, similarities, columns: see `page_data`.
-        facts: dict of `str` or numbers for the page's head: `title`, `about` (list of
-            `str`), `color` (the name of what the groups are, "" for none).
-
-    Returns:
-        `str`. Any text of a track is data in it, never markup.
+        places, indices, similarities, columns, color: see `page_data`.
+        title: of the page.
+        about: remarks beside the title.
     """
     head = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     return fill_page(
-        page_data(places, indices, similarities, columns, facts["color"]),
-        facts,
+        page_data(places, indices, similarities, columns, color),
+        title,
+        about,
         head=f"{head}\n<style>\n{read_part('page.css')}\n</style>",
         scripts="\n".join(f"<script>{read_part(name)}</script>" for name in SCRIPTS),
     )
 
 
-def page_data(places, indices, similarities, columns, color):
+def page_data(
+    places: Floats,
+    indices: Rows,
+    similarities: Floats,
+    columns: Mapping[str, Sequence[str]],
+    color: str,
+) -> dict[str, Any]:
     """Return what `data.js` decodes, as a dict for JSON.
 
     Args:
         places: float32 `(n, 2)` in [-1, 1].
         indices, similarities: `(n, k)`, the neighbours of each track, nearest first.
-        columns: dict of lists of n `str`: `path`, `title`, `artist`, `group`, `link`, and
-            maybe `licence` and `source`.
-        color: the name of what the groups are, "" for none.
+        columns: lists of n texts: `path`, `title`, `artist`, `group`, `link`, and maybe
+            `licence` and `source`. They are data in the page, never markup.
+        color: what the groups are, "" for none.
     """
     names, members = _groups(columns["group"])
     return {
@@ -79,12 +97,21 @@ def page_data(places, indices, similarities, columns, color):
     }
 
 
-def fill_page(data, facts, *, head, scripts, files="", licences=""):
+def fill_page(
+    data: Mapping[str, Any],
+    title: str,
+    about: Sequence[str],
+    *,
+    head: str,
+    scripts: str,
+    files: str = "",
+    licences: str = "",
+) -> str:
     """Return page.html with its gaps filled: markup of ours, and texts, which are escaped.
 
     Args:
         data: from `page_data`.
-        facts: see `build_page`.
+        title, about: see `build_page`.
         head, scripts, files, licences: markup: policy and styles, scripts, a section above
             the search, licences of what travels with the page.
     """
@@ -92,8 +119,8 @@ def fill_page(data, facts, *, head, scripts, files="", licences=""):
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "HEAD": head,
-        "TITLE": escape(facts["title"]),
-        "ABOUT": escape(" · ".join(facts["about"])),
+        "TITLE": escape(title),
+        "ABOUT": escape(" · ".join(about)),
         "FILES": files,
         "LICENCES": licences,
         "DATA": text,
@@ -104,12 +131,12 @@ def fill_page(data, facts, *, head, scripts, files="", licences=""):
     return "".join(page)
 
 
-def read_part(name):
+def read_part(name: str) -> str:
     """Return the text of a file of page_files/."""
-    return (files_of("artist_features.search") / "page_files" / name).read_text(encoding="utf-8")
+    return (files_of(__package__) / "page_files" / name).read_text(encoding="utf-8")
 
 
-def _groups(values):
+def _groups(values: Sequence[str]) -> tuple[list[str], npt.NDArray[np.uint32]]:
     """Return (names, uint32 `(n,)`): groups by size, then name; members without one last."""
     counts = Counter(value for value in values if value)
     names = sorted(counts, key=lambda name: (-counts[name], name))
@@ -117,18 +144,18 @@ def _groups(values):
     return names, np.array([number.get(value, len(names)) for value in values], np.uint32)
 
 
-def _label_place(places, members):
-    """Return the member with the most others around it: there the group's name stands."""
+def _label_place(places: Floats, members: Rows) -> int:
+    """Return the member with the most others around it, where the group's name is written."""
     sample = members[:: max(1, len(members) // _LABEL_SAMPLE)]
     gaps = np.linalg.norm(places[sample][:, None] - places[sample][None], axis=2)
     return int(sample[(gaps < _LABEL_RADIUS).sum(axis=1).argmax()])
 
 
-def _encode(array, kind):
+def _encode(array: npt.ArrayLike, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode()
 
 
-def _pack(texts):
-    """Return the start that all texts share, and their ends: paths get shorter."""
-    start = os.path.commonprefix(texts)  # noqa: RUF071 - by characters is what is wanted
+def _pack(texts: Sequence[str]) -> dict[str, Any]:
+    """Split off the prefix that all texts share, to make paths shorter."""
+    start = os.path.commonprefix(list(texts))  # noqa: RUF071 - by characters is what is intended
     return {"start": start, "ends": [text[len(start) :] for text in texts]}

@@ -1,21 +1,23 @@
-"""Tracks to an extended M3U playlist in UTF-8, which players read.
+"""Tracks to an extended M3U playlist in UTF-8.
 
 Format: one `#EXTM3U` line, then for each track `#EXTINF:seconds,artist - title` and its
 path (the de-facto Winamp format; UTF-8 without byte-order mark, RFC 8216 section 4.1).
 """
 
 import os
+from collections.abc import Iterable
 
 from artist_features.extraction.remote import is_uri
+from artist_features.search.storage import IndexedTrack
 
 ENDINGS = (".m3u8", ".m3u")
 
 
-def playlist(tracks, folder):
+def to_m3u(tracks: Iterable[IndexedTrack], folder: str) -> tuple[str, list[IndexedTrack]]:
     """Return the text of a playlist.
 
     Args:
-        tracks: list of `IndexedTrack`.
+        tracks: `IndexedTrack`s, in the order in which they are played.
         folder: absolute path of the folder in which the playlist will lie; a track inside
             it is named relative to it, any other by its absolute path.
 
@@ -35,7 +37,7 @@ def playlist(tracks, folder):
     return "\n".join(lines) + "\n", left_out
 
 
-def _can_be_named(path):
+def _can_be_named(path: str) -> bool:
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -43,7 +45,7 @@ def _can_be_named(path):
     return path.splitlines() == [path] and path == path.strip()
 
 
-def _location(path, folder):
+def _location(path: str, folder: str) -> str:
     if is_uri(path):
         return path
     folder = os.path.join(os.path.realpath(folder), "")

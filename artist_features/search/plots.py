@@ -1,27 +1,170 @@
-"""What a clip sounds like and where it repeats, as one picture (extra `[plot]`).
+"""Picture of one recording (extra `[plot]`): its log-mel, and where it repeats.
 
 Left the log-mel that the network hears, right how alike its segments are: the cosine
 between their embeddings. A song that comes back to its verse has bright squares away
 from the diagonal.
 """
 
+import functools
 import io
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from artist_features.errors import display_path
+from artist_features.config import FrontEnd, ModelCard
+from artist_features.extraction.decode import Source
+from artist_features.extraction.decode_pool import DecodePool
+from artist_features.extraction.extractor import Extractor
+from artist_features.extraction.recordings import Model
 from artist_features.files import write_atomically
-from artist_features.search.listener import self_similarity
+from artist_features.optional import require
+from artist_features.search.ranking import Floats, directions
+from artist_features.signal.decoders import Span
 
+if TYPE_CHECKING:  # Keras is imported when a model is built, Matplotlib when something is drawn
+    import keras
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BATCH = 64  # segments in one call of the network
 _TICKS_HZ = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 # maps that rise evenly in brightness, also for the colour-blind (Matplotlib's own)
 _LOG_MEL_MAP, _SIMILARITY_MAP = "magma", "cividis"
 _SIZE_INCHES, _DOTS_PER_INCH = (12.0, 5.0), 150
 
 
-def draw(found, title=""):
+@dataclass(frozen=True)
+class SelfSimilarity:
+    """A recording, its segments and how alike they are.
+
+    Attributes:
+        log_mel: float32 `(n_segments * segment_frames, n_mels)`, log10(1 + 10 x) of the
+            mel magnitudes, of the whole segments: an incomplete last one is not used.
+        embeddings: float32 `(n_segments, dim)`; their mean is what `extract` gives.
+        similarity: float32 `(n_segments, n_segments)`, cosines in [-1, 1]; 0 where an
+            embedding is all zeros.
+        edges_s: float64 `(n_segments + 1,)`, where each segment begins and the last ends,
+            in seconds of the recording.
+        front_end: `FrontEnd` of the model.
+        flaws: (code, text) of each flaw, as in `AudioWarning`.
+    """
+
+    log_mel: Floats
+    embeddings: Floats
+    similarity: Floats
+    edges_s: npt.NDArray[np.float64]
+    front_end: FrontEnd
+    flaws: Sequence[tuple[str, str]] = ()
+
+
+class Listener:
+    """Computes log-mel and embeddings of recordings in one pass; make one, use it often.
+
+    Args:
+        model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
+            `keras.Model` of this package.
+
+    Attributes:
+        card: `ModelCard` of the model, None for a `keras.Model`.
+        front_end: `FrontEnd` of the model.
+    """
+
+    def __init__(self, model: Model = "siamese") -> None:
+        self._extractor = Extractor(model)
+        self.card: ModelCard | None = self._extractor.card
+        self.front_end: FrontEnd = self._extractor.front_end
+
+    @functools.cached_property
+    def _both(self) -> Callable[[Floats], tuple[Any, Any]]:
+        return _two_outputs(self._extractor.model)
+
+    def listen(
+        self,
+        path: str | Path,
+        *,
+        offset: float = 0.0,
+        duration: float | None = None,
+        isolated: bool = False,
+    ) -> SelfSimilarity:
+        """Compute log-mel, segment embeddings and their cosines for `draw`.
+
+        Args:
+            path: of a recording.
+            offset: seconds to skip at the start.
+            duration: seconds to use from there; None means all.
+            isolated: decode in a process that may die without harm: for files of strangers.
+
+        Raises:
+            AudioError: the recording cannot be read.
+            WeightsError, ValueError: as for `Extractor`.
+        """
+        source = Source(path, span=Span(offset, duration))
+        log_mels: list[Floats] = []
+        embeddings: list[Floats] = []
+        attempt = 0
+        flaws: tuple[tuple[str, str], ...] = ()
+        with DecodePool([source], self.front_end, 1, isolated) as events:
+            for event in filter(None, events):
+                if event.error is not None:
+                    raise event.error
+                if event.attempt != attempt:  # what came before its process died does not count
+                    log_mels, embeddings, attempt = [], [], event.attempt
+                if event.facts is not None:
+                    flaws = event.facts.flaws
+                    continue
+                for start in range(0, len(event.segments), _BATCH):
+                    segments = np.ascontiguousarray(event.segments[start : start + _BATCH])
+                    log_mel, embedding = self._both(segments)
+                    log_mels.append(log_mel.numpy())
+                    embeddings.append(embedding.numpy())
+        front_end = self.front_end
+        log_mel = np.concatenate(log_mels).reshape(-1, front_end.n_mels)
+        log_mel = log_mel * np.float32(front_end.std) + np.float32(front_end.mean)
+        rows = np.concatenate(embeddings)
+        edges_s = np.array([offset + front_end.segment_hop_s * n for n in range(len(rows) + 1)])
+        return SelfSimilarity(log_mel, rows, cosine_similarity(rows), edges_s, front_end, flaws)
+
+
+def cosine_similarity(embeddings: npt.ArrayLike) -> Floats:
+    """Return the cosines between all rows.
+
+    Args:
+        embeddings: float `(n, dim)`.
+
+    Returns:
+        float32 `(n, n)`; 0 in the rows and columns of an embedding that is all zeros.
+
+    Example:
+        >>> cosine_similarity(np.array([[1, 0], [2, 2], [0, 0]])).round(2).tolist()
+        [[1.0, 0.7099999785423279, 0.0], [0.7099999785423279, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    units = directions(np.asarray(embeddings, np.float64))
+    return np.clip(units @ units.T, -1, 1).astype(np.float32)
+
+
+def _two_outputs(model: "keras.Model") -> Callable[[Floats], tuple[Any, Any]]:
+    """Return a function: segments float32 `(n, n_samples)` to tensors (log-mel, embeddings)."""
+    import keras
+    import tensorflow as tf
+
+    from artist_features.signal.frontend import Standardisation
+
+    (layer,) = [layer for layer in model.layers if isinstance(layer, Standardisation)]
+    both = keras.Model(model.input, [layer.output, model.output])
+
+    @tf.function(input_signature=[tf.TensorSpec((None, model.input_shape[1]), tf.float32)])
+    def listen(segments: Any) -> tuple[Any, Any]:
+        return both(segments[..., tf.newaxis], training=False)
+
+    return listen
+
+
+def draw(found: SelfSimilarity, title: str = "") -> "Figure":
     """Draw the log-mel beside the similarity matrix.
 
     Args:
@@ -34,13 +177,9 @@ def draw(found, title=""):
     Raises:
         ImportError: Matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "pictures need Matplotlib; install it with `pip install 'artist-features[plot]'`."
-        ) from error
-    figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+    figure = require("matplotlib.figure", "a picture", "plot").Figure(
+        figsize=_SIZE_INCHES, layout="constrained"
+    )
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
     figure.suptitle(title, parse_math=False, fontsize=13)
     _draw_log_mel(figure, left, found)
@@ -49,30 +188,19 @@ def draw(found, title=""):
     return figure
 
 
-def save_picture(path, output, **options):
-    """Draw a recording and write the picture.
-
-    Args:
-        path: of the recording, also its title.
-        output: path of the PNG file; an existing one is replaced.
-        options: of `self_similarity`.
-
-    Returns:
-        The `SelfSimilarity` drawn.
+def write_picture(found: SelfSimilarity, title: str, output: str | Path) -> None:
+    """Draw and write a PNG file; an existing one is replaced.
 
     Raises:
         OutputError: the picture cannot be written.
-        AudioError, WeightsError, ValueError, ImportError: as the functions above.
+        ImportError: Matplotlib is not installed.
     """
-    found = self_similarity(path, **options)
     picture = io.BytesIO()
-    title = Path(display_path(path)).name
     draw(found, title).savefig(picture, format="png", dpi=_DOTS_PER_INCH)
     write_atomically(Path(output), picture.getvalue())
-    return found
 
 
-def _draw_log_mel(figure, axes, found):
+def _draw_log_mel(figure: "Figure", axes: "Axes", found: SelfSimilarity) -> None:
     front_end = found.front_end
     image = axes.imshow(
         found.log_mel.T,  # (mel, time): upwards, to the right
@@ -88,7 +216,7 @@ def _draw_log_mel(figure, axes, found):
     figure.colorbar(image, ax=axes, pad=0.02, label=f"log10(1 + {scale} · mel magnitude)")
 
 
-def _draw_similarity(figure, axes, found):
+def _draw_similarity(figure: "Figure", axes: "Axes", found: SelfSimilarity) -> None:
     span = (found.edges_s[0], found.edges_s[-1])
     low, high = _limits(found.similarity)
     image = axes.imshow(
@@ -107,7 +235,7 @@ def _draw_similarity(figure, axes, found):
     )
 
 
-def _limits(similarity):
+def _limits(similarity: Floats) -> tuple[float, float]:
     """Return the lowest and highest cosine between different segments."""
     others = similarity[~np.eye(len(similarity), dtype=bool)]
     if not others.size or np.ptp(others) < 1e-6:
@@ -116,13 +244,13 @@ def _limits(similarity):
     return float(others.min()), float(others.max())
 
 
-def _band(hz, front_end):
+def _band(hz: float, front_end: FrontEnd) -> float:
     """Return the mel band, counted from 0 in fractions, whose centre is at a frequency."""
     low, high = _slaney(front_end.f_min_hz), _slaney(front_end.f_max_hz)
     return (_slaney(hz) - low) / (high - low) * (front_end.n_mels + 1) - 1
 
 
-def _slaney(hz):
+def _slaney(hz: float) -> float:
     """Return mel of Slaney's Auditory Toolbox (1998): linear to 1 kHz, then logarithmic."""
     if hz < 1000:
         return hz * 3 / 200

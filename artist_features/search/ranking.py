@@ -1,62 +1,61 @@
-"""The most similar rows, exactly: a coarse pass in float32, then the order in float64.
+"""Cosine similarity: the nearest rows of a query or of every row, and mean directions.
 
-Similarity is the cosine, rounded to 6 decimals, since vectors are float32. Rows that are
-equally similar come in the order of their numbers. The coarse pass only chooses which rows
-can be among the first k; its rounding cannot lose one, so neither the size of a block nor
-the computer's way to add decides the order.
+The similarity to a query is rounded to 6 decimals, since vectors are float32, and equally
+similar rows come in the order of their numbers. A first pass in float32 only chooses which
+rows can be among the first k; its rounding cannot lose one, so neither the size of a block
+nor the computer's way to add decides the order.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Rows: TypeAlias = npt.NDArray[np.int64]
 
 BLOCK_ROWS = 16384  # 16 MiB of 256 numbers: what a processor's cache may hold
 DECIMALS = 6
+_BLOCK_QUERIES = 512  # 100 MB of similarities at 50,000 rows
 
 
-def similarities(vectors, query):
-    """Return float32 `(n,)`: products of a query with all vectors, block by block.
+def top_k(
+    vectors: Floats, query: Floats, k: int, allowed: npt.NDArray[np.bool_]
+) -> tuple[Rows, npt.NDArray[np.float64]]:
+    """Return the k rows most similar to a query, in their order.
 
     Args:
-        vectors: `StoredArray` float32 `(n, dim)`, of length 1.
+        vectors: float32 `(n, dim)`, of length 1.
         query: float32 `(dim,)`, of length 1.
-    """
-    found = np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, len(vectors))
-        np.dot(vectors.rows(start, stop), query, out=found[start:stop])
-    return found
-
-
-def best(coarse, numbers, read, query, k):
-    """Return the k most similar rows in their order.
-
-    Args:
-        coarse: float32 `(n,)`: products of the candidates with the query.
-        numbers: int64 `(n,)`: the candidates' row numbers, by which ties are ordered.
-        read: function of positions, int64 `(m,)` of the n, to their vectors `(m, dim)`.
-        query: float32 `(dim,)`.
         k: how many, >= 1.
+        allowed: bool `(n,)`: rows that are candidates.
 
     Returns:
-        (row numbers int64, similarities float64), each `(min(k, n),)`.
+        (row numbers int64, similarities float64), each `(min(k, number of candidates),)`.
+
+    Raises:
+        FloatingPointError: a vector is not finite.
     """
-    n = len(coarse)
-    chosen = np.arange(n)
-    if k < n:
-        kth = np.partition(coarse, n - k)[n - k]
-        chosen = np.flatnonzero(coarse >= kth - _slack(len(query)))
-    exact = np.empty(len(chosen))
-    query = query.astype(np.float64)
-    for start in range(0, len(chosen), BLOCK_ROWS):
-        rows = read(chosen[start : start + BLOCK_ROWS]).astype(np.float64)
+    coarse = np.dot(vectors, query)
+    if not np.isfinite(coarse).all():
+        raise FloatingPointError("a vector is not finite")
+    rows = np.flatnonzero(allowed)
+    if k < len(rows):
+        candidates = coarse[rows]
+        kth = np.partition(candidates, len(rows) - k)[len(rows) - k]
+        rows = rows[candidates >= kth - _slack(len(query))]
+    exact = np.empty(len(rows))
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = vectors[rows[start : start + BLOCK_ROWS]].astype(np.float64)
         # row by row: the sum of one row does not depend on the others
-        exact[start : start + BLOCK_ROWS] = (rows * query).sum(axis=1)
+        exact[start : start + BLOCK_ROWS] = (block * query.astype(np.float64)).sum(axis=1)
     exact = np.round(exact, DECIMALS) + 0.0  # no -0
-    numbers = numbers[chosen]
-    order = np.lexsort((numbers, -exact))[:k]
-    return numbers[order], exact[order]
+    order = np.lexsort((rows, -exact))[:k]
+    return rows[order], exact[order]
 
 
-def _slack(dim):
+def _slack(dim: int) -> np.float32:
     """Return the most by which a true k-th best may lie below the coarse k-th.
 
     A float32 product of unit vectors is off by at most dim * 2^-24 or so (N. Higham, Accuracy
@@ -64,3 +63,77 @@ def _slack(dim):
     and rounding makes equal what is 10^-6 apart.
     """
     return np.float32(2 * (dim + 4) * 2.0**-24 + 10.0**-DECIMALS)
+
+
+def neighbours(
+    vectors: npt.NDArray[np.floating], k: int, progress: Callable[[int], object] | None = None
+) -> tuple[Rows, Floats]:
+    """Return the k most similar other rows of each row, from float32 products.
+
+    Args:
+        vectors: float `(n, dim)`, of any length. One of zeros only is similar to nothing (0).
+        k: how many, 0 < k < n.
+        progress: called with the number of rows done since the last call, or None.
+
+    Returns:
+        (row numbers, cosines): int64 and float32 `(n, k)`, highest cosine first, equal
+        ones in the order of the rows. A row is never its own neighbour.
+
+    Raises:
+        ValueError: k is not below n.
+
+    Example:
+        >>> neighbours(np.array([[1.0, 0], [1, 1], [0, 1]]), 1)[0].ravel()
+        array([1, 0, 1])
+    """
+    n = len(vectors)
+    if not 0 < k < n:
+        raise ValueError(f"k is {k}; allowed is 1 to {n - 1}, one less than the {n} tracks.")
+    units = directions(np.asarray(vectors, np.float32))
+    indices, similarities = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
+    for start in range(0, n, _BLOCK_QUERIES):
+        block = units[start : start + _BLOCK_QUERIES] @ units.T
+        here = np.arange(len(block))
+        block[here, start + here] = -np.inf
+        # one more than k, so that ties at the end are not cut by chance
+        limit = np.partition(block, n - k, axis=1)[:, n - k]
+        for row, values in enumerate(block):
+            found = np.flatnonzero(values >= limit[row])
+            indices[start + row] = found[np.argsort(-values[found], kind="stable")[:k]]
+        stop = start + len(block)
+        similarities[start:stop] = np.take_along_axis(block, indices[start:stop], axis=1)
+        if progress:
+            progress(len(block))
+    return indices, similarities
+
+
+def directions(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Return rows `(n, dim)` scaled to length 1, in their dtype; a row of zeros stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
+
+
+def mean_direction(units: Floats) -> Floats:
+    """Return the mean of unit vectors `(n, dim)` at length 1; zeros if they cancel out."""
+    mean = units.mean(axis=0, dtype=np.float64)
+    length = np.linalg.norm(mean)
+    return (mean / length if length > 1e-6 else np.zeros_like(mean)).astype(np.float32)
+
+
+def artist_means(units: Floats, artist_of: npt.NDArray[np.int32], n_artists: int) -> Floats:
+    """Return the mean direction of each artist's tracks.
+
+    Args:
+        units: float32 `(n, dim)`, of length 1.
+        artist_of: int32 `(n,)`: number of each row's artist, -1 for none.
+        n_artists: how many there are; each has a row.
+
+    Returns:
+        float32 `(n_artists, dim)`.
+    """
+    order = np.argsort(artist_of, kind="stable")
+    ends = np.searchsorted(artist_of[order], np.arange(n_artists + 1))
+    means = np.zeros((n_artists, units.shape[1]), np.float32)
+    for number in range(n_artists):
+        means[number] = mean_direction(units[order[ends[number] : ends[number + 1]]])
+    return means

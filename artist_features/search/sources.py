@@ -1,8 +1,10 @@
-"""What `extract` wrote, joined with artists and titles: the rows of an index."""
+"""Read tables that `extract` wrote; join artists and titles from a manifest or from tags."""
 
 import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -12,7 +14,8 @@ from artist_features.extraction import tables
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.extraction.shards import JOURNAL_FILE
 from artist_features.optional import require
-from artist_features.search.tracks import IndexedTrack
+from artist_features.search.ranking import Floats
+from artist_features.search.storage import IndexedTrack
 
 _NOT_OF_THE_VECTORS = ("content_hash",)  # options that change other columns only
 
@@ -31,47 +34,37 @@ class Embeddings:
         unfinished: folders in which a job has not come to its end.
     """
 
-    vectors: np.ndarray
-    tracks: list
-    made_with: dict
+    vectors: Floats
+    tracks: list[IndexedTrack] = field(default_factory=list)
+    made_with: dict[str, Any] = field(default_factory=dict)
     n_failed: int = 0
     n_repeated: int = 0
-    no_direction: list = field(default_factory=list)
-    unfinished: list = field(default_factory=list)
+    no_direction: list[str] = field(default_factory=list)
+    unfinished: list[Path] = field(default_factory=list)
 
 
-def read_embeddings(paths):
+def read_embeddings(paths: Sequence[str | Path]) -> Embeddings:
     """Read tables that `artist-features extract` wrote.
 
     Args:
         paths: list of `.npz`, `.parquet` or folders of shards, made in the same way.
 
-    Returns:
-        `Embeddings`.
-
     Raises:
         OutputError: a table that cannot be read, has no vectors, or was made with another
             model or other options than the first.
     """
-    found = Embeddings(np.empty((0, 0), np.float32), [], {})
-    blocks, seen = [], set()
+    found = Embeddings(np.empty((0, 0), np.float32))
+    blocks: list[Floats] = []
+    seen: set[str] = set()
     for path in map(Path, paths):
-        if not path.is_dir() and path.suffix.lower() not in (".npz", ".parquet"):
-            text = f"ending {path.suffix!r}; allowed are .npz, .parquet, or a folder of shards."
-            raise OutputError("mismatch", text, path)
-        tables_here = [path]
-        if path.is_dir():
-            tables_here = sorted(path.glob("part-*.parquet"))
-            if (path / JOURNAL_FILE).exists():
-                found.unfinished.append(path)
-            if not tables_here:
-                raise OutputError("mismatch", "holds no part-*.parquet of `extract`.", path)
-        for table in tables_here:
+        if (path / JOURNAL_FILE).exists():
+            found.unfinished.append(path)
+        for table in _tables(path):
             reader = tables.from_npz if table.suffix.lower() == ".npz" else tables.from_parquet
             rows, made_with = tables.read_table(table, reader)
             _check_same(found, json.loads(made_with), table)
-            if block := _add(found, rows, seen):
-                blocks.append(np.stack(block))
+            if vectors := list(_vectors(found, rows, seen)):
+                blocks.append(np.stack(vectors))
     if not blocks:
         named = ", ".join(map(str, paths))
         text = f"no vectors in it ({found.n_failed} recordings failed); extract some first."
@@ -80,7 +73,20 @@ def read_embeddings(paths):
     return found
 
 
-def _check_same(found, made_with, path):
+def _tables(path: Path) -> list[Path]:
+    """Return the files of a table, or of a folder of shards."""
+    if path.is_dir():
+        shards = sorted(path.glob("part-*.parquet"))
+        if not shards:
+            raise OutputError("mismatch", "holds no part-*.parquet of `extract`.", path)
+        return shards
+    if path.suffix.lower() not in (".npz", ".parquet"):
+        text = f"ending {path.suffix!r}; allowed are .npz, .parquet, or a folder of shards."
+        raise OutputError("mismatch", text, path)
+    return [path]
+
+
+def _check_same(found: Embeddings, made_with: dict[str, Any], path: Path) -> None:
     found.made_with = found.made_with or made_with
     for name in sorted((made_with.keys() | found.made_with.keys()) - {*_NOT_OF_THE_VECTORS}):
         if made_with.get(name) != found.made_with.get(name):
@@ -96,35 +102,34 @@ def _check_same(found, made_with, path):
             )
 
 
-def _add(found, rows, seen):
-    """Add the tracks of a table; return their vectors."""
-    block = []
+def _vectors(found: Embeddings, rows: Iterable[tables.Row], seen: set[str]) -> Iterator[Floats]:
+    """Yield the vectors of usable rows; note their tracks, count the other rows."""
     for row in rows:
-        path = row.path
         if row.failed:
             found.n_failed += 1
-        elif path in seen:
+        elif row.path in seen:
             found.n_repeated += 1
         else:
-            seen.add(path)
-            vector = row.embedding
+            seen.add(row.path)
+            vector: Any = row.embedding
             vector = vector if vector.ndim == 1 else vector.mean(axis=0)
             if not np.isfinite(vector).all() or not vector.any():
-                found.no_direction.append(path)
+                found.no_direction.append(row.path)
                 continue
-            block.append(vector)
             duration_s = known_duration_s(found.made_with, row.duration_s)
-            found.tracks.append(IndexedTrack(path, duration_s=duration_s))
-    return block
+            found.tracks.append(IndexedTrack(row.path, duration_s=duration_s))
+            yield vector
 
 
-def known_duration_s(made_with, read_s):
+def known_duration_s(made_with: Mapping[str, Any], read_s: float) -> float:
     """Return the length of a recording in seconds; 0 where only a part of it was read."""
     part = made_with.get("offset_s") or made_with.get("duration_s") is not None
     return 0.0 if part else float(read_s)
 
 
-def join_manifest(tracks, manifest, root=None):
+def join_manifest(
+    tracks: Sequence[IndexedTrack], manifest: str | Path, root: str | Path | None = None
+) -> tuple[list[IndexedTrack], int]:
     """Give tracks the artist, title and further columns of a manifest, by path.
 
     Args:
@@ -157,11 +162,13 @@ def join_manifest(tracks, manifest, root=None):
     return joined, n_listed
 
 
-def read_tags(tracks, *, progress=False):
+def read_tags(
+    tracks: Iterable[IndexedTrack], *, progress: bool = False
+) -> tuple[list[IndexedTrack], list[AudioError]]:
     """Give tracks the artist, title and album of their files' tags.
 
     Args:
-        tracks: list of `IndexedTrack`; URIs are left as they are.
+        tracks: `IndexedTrack`s; URIs are left as they are.
         progress: show a bar on standard error, if that is a terminal.
 
     Returns:
@@ -170,14 +177,14 @@ def read_tags(tracks, *, progress=False):
     Raises:
         ImportError: mutagen, the extra `[tags]`, is not installed.
     """
-    from artist_features.training import scan
+    from artist_features.training.tags import read_tags
 
     mutagen = require("mutagen", "reading tags", "tags")
     tagged, problems = [], []
     for track in tqdm(tracks, "tags", unit="file", disable=None if progress else True):
         if not is_uri(track.path):
             try:
-                tags = scan.read_tags(track.path, mutagen)
+                tags = read_tags(track.path, mutagen)
             except AudioError as error:
                 problems.append(error)
             else:

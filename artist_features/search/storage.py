@@ -1,19 +1,43 @@
-"""What is in the file of an index, and whether it fits together."""
+"""Data of a search index, in memory and as a memory-mapped file with a checksum.
+
+The layout is that of safetensors, so that other programs can open the file:
+
+    8 bytes      length of the header, little-endian
+    header       JSON: dtype, shape and place of each array; metadata, texts only
+    arrays       without gaps, the larger number formats first
+
+The metadata has a CRC-32 of everything else, which is compared when the file is opened. A
+checksum does not stop a forger: each size and number is checked before it is used. The
+package safetensors neither writes the file nor reads it: up to 0.7 it copies each array, 0.8
+leaves a file that only its owner may read and does not sync it, and reading copies.
+"""
 
 import datetime
 import json
-from dataclasses import dataclass
+import math
+import mmap
+import os
+import stat
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.errors import AnyPath, SearchIndexError
-from artist_features.search.artist_means import artist_vectors
-from artist_features.search.container import StoredArray, damaged, read_arrays, write_arrays
-from artist_features.search.texts import Texts
-from artist_features.search.tracks import IndexedTrack
+from artist_features.files import write_parts_atomically
+from artist_features.search.ranking import Floats, artist_means
 from artist_features.version import VERSION
 
-_FORMAT, _FORMAT_VERSION = "artist-features search index", "1"
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+
+MAX_HEADER_BYTES = 1 << 20
+_DTYPES = {"F64": "<f8", "I64": "<i8", "F32": "<f4", "I32": "<i4", "U8": "|u1"}
+_DTYPE_NAMES = {np.dtype(text): name for name, text in _DTYPES.items()}
+_FORMAT, _FORMAT_VERSION = "artist-features search index", "2"
 _TEXTS = ("paths", "titles", "artists")
 _ARRAYS = {  # name -> (dtype, number of axes)
     "vectors": (np.float32, 2),
@@ -21,149 +45,221 @@ _ARRAYS = {  # name -> (dtype, number of axes)
     "artist_of": (np.int32, 1),
     "durations_s": (np.float64, 1),
 }
-_LISTS = {  # of an approximate index
-    "centroids": (np.float32, 2),
-    "list_starts": (np.int64, 1),
-    "order": (np.int64, 1),
-}
+
+
+@dataclass(frozen=True)
+class IndexedTrack:
+    """One row of an index.
+
+    Attributes:
+        path: of the file, absolute, or a URI; `str` in `os.fsdecode` form.
+        artist, title: "" if unknown.
+        duration_s: of the recording; 0 if unknown.
+        extra: further columns of the manifest, {name: text}.
+    """
+
+    path: str
+    artist: str = ""
+    title: str = ""
+    duration_s: float = 0.0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Display name: 'artist - title', the title alone, or the file's name."""
+        title = self.title or PurePath(self.path).stem
+        return f"{self.artist} - {title}" if self.artist else title
+
+
+class Texts:
+    """A list of texts in two arrays; each is decoded when asked for.
+
+    File names that are not UTF-8 survive, in `os.fsdecode` form.
+
+    Args:
+        data: uint8: a zero byte, then each text and a zero byte.
+        starts: int64 `(n + 1,)`: where each text begins, and the end.
+
+    Raises:
+        ValueError: places outside the data.
+    """
+
+    def __init__(self, data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> None:
+        fits = starts.dtype == np.int64 and data.dtype == np.uint8
+        fits = fits and starts.ndim == data.ndim == 1 and len(starts) > 0
+        if not fits or starts[0] != 1 or starts[-1] != len(data) or (np.diff(starts) < 1).any():
+            raise ValueError("the place of a text")
+        self.data, self.starts = data, starts
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "Texts":
+        """Store a list of texts.
+
+        Raises:
+            ValueError: a text with a zero byte in it.
+        """
+        parts = [_encoded(text) for text in texts]
+        for row, part in enumerate(parts):
+            if b"\0" in part:
+                raise ValueError(f"text {row} has a zero byte in it; leave that out.")
+        data = np.frombuffer(b"\0" + b"".join(part + b"\0" for part in parts), np.uint8)
+        return cls(data, np.cumsum([1, *(len(part) + 1 for part in parts)], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> str:
+        start, end = int(self.starts[row]), int(self.starts[row + 1])
+        return self.data[start : end - 1].tobytes().decode("utf-8", "surrogateescape")
+
+    def tolist(self) -> list[str]:
+        """Return all texts."""
+        return [self[row] for row in range(len(self))]
+
+    def find(self, text: str) -> int | None:
+        """Return the first row that holds exactly this text, or None."""
+        part = _encoded(text)
+        if b"\0" in part:
+            return None
+        place = self.data.tobytes().find(b"\0" + part + b"\0")
+        if place < 0:
+            return None
+        row = int(np.searchsorted(self.starts, place + 1))
+        return row if self.starts[row] == place + 1 and self[row] == text else None
+
+
+def _encoded(text: str) -> bytes:
+    """Return the bytes of a text; those of a file name are the ones that the disk has."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a pair, which no file name gives
+        return os.fsencode(text.encode("utf-8", "backslashreplace").decode())
 
 
 @dataclass
-class Contents:
-    """The arrays of an index.
+class IndexData:
+    """Arrays and metadata of an index.
 
     Attributes:
-        vectors: `StoredArray` float32 `(n, dim)`, length 1; sorted by list if there are any.
-        paths, titles: `Texts` of n; artists: `Texts` of the names.
-        columns: {name: `Texts` of n}, further columns.
-        artist_of: `StoredArray` int32 `(n,)`: number of the artist, -1 for none.
-        artist_vectors: `StoredArray` float32 `(n_artists, dim)`, length 1 or 0.
-        durations_s: `StoredArray` float64 `(n,)`, 0 for unknown.
-        centroids, list_starts, order: see `lists.make_lists`; None in an exact index.
+        vectors: float32 `(n, dim)`, length 1.
+        artist_vectors: float32 `(n_artists, dim)`, length 1 or 0.
+        artist_of: int32 `(n,)`: number of the artist, -1 for none.
+        durations_s: float64 `(n,)`, 0 for unknown.
+        paths, titles: n texts each; artists: n_artists names.
+        columns: {name: n texts}, further columns.
         made_with, package_version, created: see `Index`.
         path: of the file, or None.
     """
 
-    vectors: StoredArray
+    vectors: Floats
+    artist_vectors: Floats
+    artist_of: npt.NDArray[np.int32]
+    durations_s: npt.NDArray[np.float64]
     paths: Texts
     titles: Texts
     artists: Texts
-    columns: dict
-    artist_of: StoredArray
-    artist_vectors: StoredArray
-    durations_s: StoredArray
-    made_with: dict
+    columns: dict[str, Texts]
+    made_with: dict[str, Any]
     package_version: str
     created: str
-    centroids: StoredArray | None = None
-    list_starts: StoredArray | None = None
-    order: StoredArray | None = None
     path: AnyPath | None = None
 
-    def row_numbers(self, positions):
-        """Return the row numbers, int64, of positions in `vectors`."""
-        return positions if self.order is None else self.order.all()[positions]
+    @classmethod
+    def of(
+        cls, units: Floats, tracks: Sequence[IndexedTrack], made_with: Mapping[str, Any]
+    ) -> "IndexData":
+        """Arrange float32 `(n, dim)` of length 1 and their n tracks."""
+        numbers: dict[str, int] = {}
+        artist_of = np.full(len(tracks), -1, np.int32)
+        for row, track in enumerate(tracks):
+            if track.artist:
+                artist_of[row] = numbers.setdefault(track.artist, len(numbers))
+        names = list(dict.fromkeys(name for track in tracks for name in track.extra))
+        return cls(
+            units,
+            artist_means(units, artist_of, len(numbers)),
+            artist_of,
+            np.array([track.duration_s for track in tracks], np.float64),
+            Texts.of([track.path for track in tracks]),
+            Texts.of([track.title for track in tracks]),
+            Texts.of(list(numbers)),
+            {name: Texts.of([track.extra.get(name, "") for track in tracks]) for name in names},
+            dict(made_with),
+            VERSION,
+            datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        )
 
-    def track(self, row):
-        """Return the `IndexedTrack` of a row."""
-        artist = int(self.artist_of.rows(row, row + 1)[0])
+    def track(self, row: int) -> IndexedTrack:
+        """Return path, names, length and further columns of a row."""
+        artist = int(self.artist_of[row])
         return IndexedTrack(
             self.paths[row],
             self.artists[artist] if artist >= 0 else "",
             self.titles[row],
-            float(self.durations_s.rows(row, row + 1)[0]),
+            float(self.durations_s[row]),
             {name: texts[row] for name, texts in self.columns.items()},
         )
 
 
-def contents_of(vectors, tracks, made_with, parts):
-    """Return `Contents` from unit vectors, tracks and the result of `lists.make_lists`."""
-    numbers = {}
-    artist_of = np.full(len(tracks), -1, np.int32)
-    for row, track in enumerate(tracks):
-        if track.artist:
-            artist_of[row] = numbers.setdefault(track.artist, len(numbers))
-    columns = list(dict.fromkeys(name for track in tracks for name in track.extra))
-    contents = Contents(
-        StoredArray(vectors),
-        Texts.of([track.path for track in tracks]),
-        Texts.of([track.title for track in tracks]),
-        Texts.of(list(numbers)),
-        {name: Texts.of([track.extra.get(name, "") for track in tracks]) for name in columns},
-        StoredArray(artist_of),
-        StoredArray(artist_vectors(vectors, artist_of, len(numbers))),
-        StoredArray(np.array([track.duration_s for track in tracks], np.float64)),
-        dict(made_with),
-        VERSION,
-        datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-    )
-    if parts is not None:
-        centroids, starts, order = parts
-        contents.vectors = StoredArray(vectors[order])
-        contents.centroids, contents.list_starts = StoredArray(centroids), StoredArray(starts)
-        contents.order = StoredArray(order)
-    return contents
+def write_index(path: Path, data: IndexData) -> None:
+    """Write an index into one file, which appears whole or not at all.
 
-
-def write_contents(path, contents):
-    """Write `Contents` to a file; see `container.write_arrays` for errors."""
-    names = [*_ARRAYS, *(_LISTS if contents.order is not None else ())]
-    arrays = {name: getattr(contents, name) for name in names}
-    texts = {name: getattr(contents, name) for name in _TEXTS}
-    texts |= {f"column{n}": column for n, column in enumerate(contents.columns.values())}
+    Raises:
+        OutputError: `no_space` or `not_writable`.
+    """
+    arrays: Arrays = {name: getattr(data, name) for name in _ARRAYS}
+    texts = {name: getattr(data, name) for name in _TEXTS}
+    texts |= {f"column{n}": column for n, column in enumerate(data.columns.values())}
     for name, text in texts.items():
         arrays[f"{name}.data"], arrays[f"{name}.starts"] = text.data, text.starts
     metadata = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
-        "made_with": json.dumps(contents.made_with, sort_keys=True),
-        "package_version": contents.package_version,
-        "created": contents.created,
-        "columns": json.dumps(list(contents.columns)),
+        "made_with": json.dumps(data.made_with, sort_keys=True),
+        "package_version": data.package_version,
+        "created": data.created,
+        "columns": json.dumps(list(data.columns)),
     }
     write_arrays(path, arrays, metadata)
 
 
-def read_contents(path):
-    """Open the file of an index and check that its parts fit together.
+def read_index(path: AnyPath) -> IndexData:
+    """Map the file of an index, and check its bytes and that its parts fit together.
 
     Raises:
         SearchIndexError: `unavailable`, `damaged` or `incompatible`.
     """
     arrays, metadata = read_arrays(path)
-    if metadata.get("format") != _FORMAT or metadata.get("format_version") != _FORMAT_VERSION:
-        raise SearchIndexError(
-            "incompatible",
-            f"is a file of format {metadata.get('format', 'unknown')[:40]!r} version "
-            f"{metadata.get('format_version', '?')[:10]!r}; this version reads {_FORMAT!r} version "
-            f"{_FORMAT_VERSION!r}. Build it again: artist-features index build.",
-            path,
-        )
     try:
-        contents = _assembled(arrays, metadata, path)
+        data = _assembled(arrays, metadata, path)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise damaged(f"{str(error)[:80]} is missing or wrong", path) from None
-    _check_fit(contents, path)
-    return contents
+    if not _fits(data):
+        raise damaged("its parts do not fit together", path)
+    return data
 
 
-def _assembled(arrays, metadata, path):
-    for name, (dtype, n_axes) in {**_ARRAYS, **(_LISTS if "order" in arrays else {})}.items():
-        if arrays[name].dtype != dtype or len(arrays[name].shape) != n_axes:
+def _assembled(arrays: Arrays, metadata: dict[str, str], path: AnyPath) -> IndexData:
+    for name, (dtype, n_axes) in _ARRAYS.items():
+        if arrays[name].dtype != dtype or arrays[name].ndim != n_axes:
             raise ValueError(name)
 
-    def texts(name):
-        return Texts(arrays[f"{name}.data"], arrays[f"{name}.starts"], path)
+    def texts(name: str) -> Texts:
+        return Texts(arrays[f"{name}.data"], arrays[f"{name}.starts"])
 
     made_with, columns = json.loads(metadata["made_with"]), json.loads(metadata["columns"])
     if not all(isinstance(name, str) for name in columns) or not all(
         isinstance(made_with[name], str) for name in ("model", "weights_sha256")
     ):
         raise ValueError("made_with")
-    return Contents(
-        **{name: arrays[name] for name in _ARRAYS},
-        **{name: texts(name) for name in _TEXTS},
-        **{name: arrays.get(name) for name in _LISTS},
+    return IndexData(
+        vectors=arrays["vectors"],
+        artist_vectors=arrays["artist_vectors"],
+        artist_of=arrays["artist_of"],
+        durations_s=arrays["durations_s"],
+        paths=texts("paths"),
+        titles=texts("titles"),
+        artists=texts("artists"),
         columns={name: texts(f"column{n}") for n, name in enumerate(columns)},
         made_with=made_with,
         package_version=metadata["package_version"],
@@ -172,25 +268,120 @@ def _assembled(arrays, metadata, path):
     )
 
 
-def _check_fit(contents, path):
-    """Refuse numbers that would lead out of the arrays."""
-    n, dim = contents.vectors.shape
-    n_artists = len(contents.artists)
-    of_rows = [contents.paths, contents.titles, *contents.columns.values()]
-    fits = n > 0 and dim > 0 and all(len(texts) == n for texts in of_rows)
-    fits &= contents.artist_of.shape == contents.durations_s.shape == (n,)
-    fits &= contents.artist_vectors.shape == (n_artists, dim)
-    if fits:
-        artist_of = contents.artist_of.all()
-        fits = artist_of.min() >= -1 and artist_of.max() < n_artists
-        fits &= bool(np.isfinite(contents.artist_vectors.all()).all())
-        fits &= bool(np.isfinite(contents.durations_s.all()).all())
-    if fits and contents.order is not None:
-        order, starts = contents.order.all(), contents.list_starts.all()
-        fits = order.shape == (n,) and bool((np.bincount(order.clip(0, n), minlength=n) == 1).all())
-        fits &= len(starts) > 0 and starts[0] == 0 and starts[-1] == n
-        fits &= bool((np.diff(starts) >= 0).all()) and order.min() >= 0
-        fits &= contents.centroids.shape == (len(starts) - 1, dim)
-        fits &= bool(np.isfinite(contents.centroids.all()).all())
-    if not fits:
-        raise damaged("its parts do not fit together", path)
+def _fits(data: IndexData) -> bool:
+    """Return whether no number leads out of the arrays."""
+    n, dim = data.vectors.shape
+    n_artists = len(data.artists)
+    of_rows = [data.paths, data.titles, *data.columns.values()]
+    return (
+        n > 0
+        and dim > 0
+        and all(len(texts) == n for texts in of_rows)
+        and data.artist_of.shape == data.durations_s.shape == (n,)
+        and data.artist_vectors.shape == (n_artists, dim)
+        and bool(data.artist_of.min() >= -1 and data.artist_of.max() < n_artists)
+        and bool(np.isfinite(data.artist_vectors).all())
+        and bool(np.isfinite(data.durations_s).all())
+    )
+
+
+def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    """Write C-contiguous arrays and texts, with their checksum; see the module for the layout.
+
+    Raises:
+        OutputError: `no_space` or `not_writable`.
+        ValueError: a header over 1 MiB.
+    """
+    arrays = dict(sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])))
+    header: dict[str, Any] = {"__metadata__": {**metadata, "crc32": _crc32(arrays, metadata)}}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        dtype = _DTYPE_NAMES[array.dtype]
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % 64)
+    if len(text) > MAX_HEADER_BYTES:
+        raise ValueError(f"header of {len(text)} bytes; allowed are {MAX_HEADER_BYTES}.")
+    parts: list[Any] = [len(text).to_bytes(8, "little"), text, *arrays.values()]
+    write_parts_atomically(path, [part for part in parts if memoryview(part).nbytes])
+
+
+def read_arrays(path: AnyPath) -> tuple[Arrays, dict[str, str]]:
+    """Map a file of `write_arrays`; the arrays are views of it and cannot be written to.
+
+    Raises:
+        SearchIndexError: `unavailable`, `damaged`, or `incompatible`: of another version.
+    """
+    mapped = _mapped(path)
+    length = int.from_bytes(mapped[:8], "little")
+    if len(mapped) < 8 or length > min(MAX_HEADER_BYTES, len(mapped) - 8):
+        raise damaged("it ends within its header, or has none", path)
+    try:
+        header = json.loads(mapped[8 : 8 + length])
+        metadata = header.pop("__metadata__")
+        if not all(isinstance(item, str) for pair in metadata.items() for item in pair):
+            raise ValueError("metadata that is no text")
+        if metadata["format"] != _FORMAT:
+            raise ValueError("another format")
+        if metadata["format_version"] != _FORMAT_VERSION:
+            text = f"is of index format {metadata['format_version'][:10]!r}; this version reads "
+            text += f"{_FORMAT_VERSION!r}. Build it again: artist-features index build."
+            raise SearchIndexError("incompatible", text, path)
+        arrays = _views(header, mapped, 8 + length)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise damaged(f"its header makes no sense: {str(error)[:80]!r}", path) from None
+    if metadata.pop("crc32", "") != _crc32(arrays, metadata):
+        raise damaged("its checksum does not fit", path)
+    return arrays, metadata
+
+
+def _views(header: dict[str, Any], mapped: mmap.mmap, start: int) -> Arrays:
+    """Return the arrays of a header, or raise for one that leads out of the mapped bytes."""
+    arrays: Arrays = {}
+    place = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, end = entry["data_offsets"]
+        shape, dtype = entry["shape"], np.dtype(_DTYPES[entry["dtype"]])
+        if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)):
+            raise ValueError("a size that is no count")
+        n_items = math.prod(shape)
+        if len(shape) > 2 or begin != place or end - begin != n_items * dtype.itemsize:
+            raise ValueError("sizes that do not fit together")
+        if start + end > len(mapped):
+            raise ValueError("it ends too early")
+        arrays[name] = np.frombuffer(mapped, dtype, n_items, start + begin).reshape(shape)
+        place = end
+    if start + place != len(mapped):
+        raise ValueError("more bytes than arrays")
+    return arrays
+
+
+def _crc32(arrays: Arrays, metadata: Mapping[str, str]) -> str:
+    """Return a checksum of names, dtypes, shapes, numbers and metadata, 8 hexadecimal digits."""
+    crc = zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        crc = zlib.crc32(json.dumps([name, array.dtype.str, array.shape]).encode(), crc)
+        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+    return f"{crc:08x}"
+
+
+def damaged(what: str, path: AnyPath | None) -> SearchIndexError:
+    """Return the error `damaged`, which names the command that builds the file again."""
+    text = f"is no search index, or damaged ({what}); build it again: artist-features index build."
+    return SearchIndexError("damaged", text, path)
+
+
+def _mapped(path: AnyPath) -> mmap.mmap:
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # a named pipe would be waited for
+            text = "is not a regular file; name an index that `index build` wrote."
+            raise SearchIndexError("unavailable", text, path)
+        if not status.st_size:
+            raise damaged("0 bytes", path)
+        with open(path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        text = f"cannot be read ({error.strerror}); check its path and mode."
+        raise SearchIndexError("unavailable", text, path) from None

@@ -1,75 +1,109 @@
-"""Many short texts as two arrays, found without decoding them all."""
+"""Titles, artists, colour groups, short paths and links of the tracks on a map."""
 
 import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit
 
-import numpy as np
+from artist_features.errors import AnyPath, ManifestError, display_path
+from artist_features.extraction.remote import identity, is_uri
+from artist_features.search.storage import IndexedTrack
 
-from artist_features.search.container import StoredArray, damaged
+FOLDER = "folder"  # the "column" that needs no manifest: the folder that holds the file
 
 
-class Texts:
-    """A list of texts, in memory or in a mapped file; each is decoded when asked for.
+def titles(tracks: Iterable[IndexedTrack]) -> list[str]:
+    """Return titles, the name of the file without its ending where there is none."""
+    return [_line(track.title or Path(track.path.rstrip("/")).stem) for track in tracks]
 
-    File names that are not UTF-8 survive, in `os.fsdecode` form.
+
+def artists(tracks: Iterable[IndexedTrack]) -> list[str]:
+    """Return names of artists, "" if unknown."""
+    return [_line(track.artist) for track in tracks]
+
+
+def groups(
+    tracks: Sequence[IndexedTrack], color: str | None, manifest: str | Path | None = None
+) -> list[str]:
+    """Return the text by which each track gets its colour, "" if unknown.
 
     Args:
-        data: `StoredArray` uint8: a zero byte, then each text and a zero byte.
-        starts: `StoredArray` int64 `(n + 1,)`: where each text begins, and the end.
-        path: of the file, for messages.
+        tracks: list of `IndexedTrack`, named by the manifest.
+        color: column of the manifest, or "folder": the name of the folder that holds the
+            file. None: no groups.
+        manifest: path of the manifest, for messages.
 
     Raises:
-        SearchIndexError: `damaged`: places outside the data.
+        ManifestError: it has no such column.
     """
-
-    def __init__(self, data, starts, path=None):
-        places = starts.all()
-        whole = starts.dtype == np.int64 and data.dtype == np.uint8 and places.ndim == 1
-        whole = whole and len(places) > 0 and places[0] == 1 and places[-1] == len(data)
-        if not (whole and (np.diff(places) >= 1).all()):
-            raise damaged("texts have no place", path)
-        self.data, self.starts, self._places = data, starts, places
-
-    @classmethod
-    def of(cls, texts):
-        """Store a list of `str`.
-
-        Raises:
-            ValueError: a text with a zero byte in it.
-        """
-        parts = [encoded(text) for text in texts]
-        for row, part in enumerate(parts):
-            if b"\0" in part:
-                raise ValueError(f"text {row} has a zero byte in it; leave that out.")
-        data = np.frombuffer(b"\0" + b"".join(part + b"\0" for part in parts), np.uint8)
-        starts = np.cumsum([1, *(len(part) + 1 for part in parts)], dtype=np.int64)
-        return cls(StoredArray(data), StoredArray(starts))
-
-    def __len__(self):
-        return len(self._places) - 1
-
-    def __getitem__(self, row):
-        start, end = int(self._places[row]), int(self._places[row + 1])
-        return self.data.rows(start, end - 1).tobytes().decode("utf-8", "surrogateescape")
-
-    def find(self, text):
-        """Return the first row that holds exactly this text, or None."""
-        part = encoded(text)
-        if b"\0" in part:
-            return None
-        place = self.data.all().tobytes().find(b"\0" + part + b"\0")
-        if place < 0:
-            return None
-        row = int(np.searchsorted(self._places, place + 1))
-        return row if self._places[row] == place + 1 and self[row] == text else None
-
-    def list(self):
-        """Return all texts as a list."""
-        return [self[row] for row in range(len(self))]
+    if color is None:
+        return [""] * len(tracks)
+    if color == FOLDER:
+        folders = (os.path.dirname(identity(track.path)) for track in tracks)
+        return [_line(os.path.basename(folder).strip()) for folder in folders]
+    if color in ("artist", "title"):
+        return [_line(getattr(track, color).strip()) for track in tracks]
+    names = dict.fromkeys(name for track in tracks for name in track.extra)
+    if color not in names:
+        allowed = ", ".join(["artist", "title", *names])
+        text = f"column {color!r} is missing; --color can be {allowed} or {FOLDER}."
+        raise ManifestError(text, manifest or "", line=1)
+    return [_line(track.extra.get(color, "").strip()) for track in tracks]
 
 
-def encoded(text):
-    """Return the bytes of a text; those of a file name are the ones that the disk has."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a pair, which no file name gives
-        return os.fsencode(text.encode("utf-8", "backslashreplace").decode())
+def short_paths(paths: Iterable[str], folder: str) -> list[str]:
+    """Return paths as a reader may see them: below a folder, not where that folder lies.
+
+    Args:
+        paths: absolute ones and URIs.
+        folder: absolute.
+
+    Example:
+        >>> short_paths(["/home/me/music/a/1.mp3", "s3://b/3.mp3"], "/home/me/music")
+        ['a/1.mp3', 's3://b/3.mp3']
+    """
+    shown = (path if is_uri(path) else os.path.relpath(path, folder) for path in paths)
+    return [display_path(path) for path in shown]
+
+
+def audio_links(paths: Iterable[str], page: AnyPath, base: str | None, folder: str) -> list[str]:
+    """Return where a browser finds each track, "" where it cannot.
+
+    Args:
+        paths: relative ones seen from the current folder.
+        page: path of the page; without `base`, links lead from its folder to the files.
+        base: URL of the folder that holds the tracks, `http:`, `https:`, `file:` or
+            relative, or None.
+        folder: for which `base` stands.
+
+    Returns:
+        list of `str`, percent-encoded. A URI that is no web address has no link.
+
+    Example:
+        >>> audio_links(["/music/a b.mp3"], "/music/maps/map.html", None, "/music")
+        ['../a%20b.mp3']
+    """
+    start, prefix = os.path.abspath(folder), ""
+    if base is None:
+        start = os.path.realpath(os.path.dirname(os.path.abspath(os.fsdecode(page))))
+    else:
+        prefix = base.rstrip("/") + "/"
+    links = []
+    for path in paths:
+        if is_uri(path):
+            links.append(path if urlsplit(path).scheme in ("http", "https") else "")
+        else:
+            relative = Path(os.path.relpath(identity(path), start)).as_posix()
+            links.append(prefix + quote(os.fsencode(relative)))
+    return links
+
+
+def common_folder(paths: Iterable[str]) -> str:
+    """Return the deepest folder that holds all paths which are no URIs."""
+    folders = [os.path.dirname(identity(path)) for path in paths if not is_uri(path)]
+    return os.path.commonpath(folders) if folders else ""
+
+
+def _line(text: str) -> str:
+    """Return text on one line, valid UTF-8; the page escapes markup."""
+    return " ".join(os.fsencode(text).decode("utf-8", "replace").split())

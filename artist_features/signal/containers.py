@@ -1,4 +1,4 @@
-"""What a file is, read from its own bytes: format, declared length, damage.
+"""Recognise audio files by their bytes: format, declared length, damage.
 
 Decoders believe headers and stay silent about missing data; these checks do not.
 Every read goes through an already open file descriptor, so that what is checked is
@@ -8,14 +8,19 @@ what is decoded.
 import os
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from artist_features.errors import AnyPath, AudioError
-from artist_features.signal import flac, mp3
+from artist_features.signal import mp3
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
 _MOST_TAGS, _MOST_PADDING = 64, 16 << 20  # bytes of zeros after a tag
+_MOST_JUNK = 96 << 10  # bytes before the first frame of an mp3 that are no lost audio
 _STREAM_HEAD = 1 << 16  # bytes in which the first whole frame of a stream begins
+_DS64_DATA = 28  # byte of an RF64 file at which the 64-bit size of the samples stands
+_LARGEST_ADTS = 1 << 13  # bytes of a frame: 13 bits
 _STREAMED_BITS = 0x7FFF0000  # set in the sizes that writers to a pipe put
 
 # (offset, magic bytes, kind)
@@ -51,12 +56,12 @@ _OTHER_MAGIC = (
 
 @dataclass(frozen=True)
 class Container:
-    """What the first bytes of a file say.
+    """Format of an audio file, and which of its bytes a decoder should see.
 
     Attributes:
         kind: "wav", "flac", "mp3", ..., or "unknown".
-        start: byte at which a decoder should begin (behind junk).
-        end: byte behind the audio, where the header is wrong about the length; None
+        start: byte at which a decoder should begin (after junk).
+        end: byte after the audio, where the header is wrong about the length; None
             where a decoder may read the file as it is.
         patch: (position, bytes) that a decoder must see in place of the file's, or None.
         declared_s: length in seconds that the header promises, if worth believing.
@@ -68,13 +73,16 @@ class Container:
     kind: str
     start: int = 0
     end: int | None = None
-    patch: tuple | None = None
+    patch: tuple[int, bytes] | None = None
     declared_s: float | None = None
     n_unread: int = 0
     gaps: tuple[tuple[int, int], ...] = ()
 
 
-def identify(fd, size, path):
+_Shown: TypeAlias = tuple[int, int | None, tuple[int, bytes] | None]  # start, end, patch
+
+
+def identify(fd: int, size: int, path: AnyPath) -> Container:
     """Recognise an open audio file by its bytes, never by its name.
 
     Args:
@@ -91,20 +99,25 @@ def identify(fd, size, path):
     """
     start = _after_tags(fd, size, path)
     head = os.pread(fd, 64, start)
-    whole = (start, size, (0, b"")) if start else ()  # decoders do not see the tag
+    # decoders do not see the tag
+    whole: _Shown = (start, size, (0, b"")) if start else (0, None, None)
     for offset, magic, kind in _AUDIO_MAGIC:
         if head[offset : offset + len(magic)] == magic:
             if kind == "wav":
                 return _wav(fd, size, start, path)
-            if kind == "flac" and (patch := flac.length_patch(fd, size, start)):
-                return Container("flac", start, size, patch)
+            if kind == "flac":
+                return _flac(fd, size, start)
+            if kind == "mp4":
+                return Container("mp4", *whole, n_unread=_mp4_unread(fd, size, start))
+            if kind in ("aiff", "caf", "au"):
+                return _chunked(kind, fd, size, start)
             return Container(kind, *whole)
     if head[4:8] in _BOXES and _is_box(head, size - start):
-        return Container("mp4", *whole)
+        return Container("mp4", *whole, n_unread=_mp4_unread(fd, size, start))
     if _adts_bytes(head):
-        return Container("aac", *whole)
+        return Container("aac", *whole, n_unread=_adts_unread(fd, size, start))
     if mp3.parse_frame(head):
-        return _mp3(fd, size, start, path)
+        return _mp3(fd, size, start, start, path)
     for magic, name in _OTHER_MAGIC:
         if head.lstrip()[: len(magic)].lower() == magic.lower():
             raise AudioError(
@@ -112,20 +125,23 @@ def identify(fd, size, path):
             )
     frames = mp3.find_frames(fd, start)
     if frames is not None:
-        return _mp3(fd, size, frames, path)
+        return _mp3(fd, size, frames, start, path)
     frames = _find_adts(fd, start)
     if frames is not None:
-        return Container("aac", frames, size, (0, b""))
+        n_unread = _adts_unread(fd, size, start)
+        return Container("aac", frames, size, (0, b""), n_unread=n_unread)
     return Container("unknown", start)
 
 
-def describe_head(fd, start=0):
+def describe_head(fd: int, start: int = 0) -> str:
     """Return the first bytes of a file as text for an error message."""
     head = os.pread(fd, 16, start)
     return "only zero bytes" if not head.strip(b"\0") else repr(head)[1:]
 
 
-def find_damage(fd, size, kind, first_only=False, start=0):
+def find_damage(
+    fd: int, size: int, kind: str, *, first_only: bool = False, start: int = 0
+) -> tuple[str, str] | None:
     """Look for missing or altered bytes that decoders do not report.
 
     Args:
@@ -155,7 +171,7 @@ _LAYOUTS = {
 }
 
 
-def _chunks(fd, kind, start=0):
+def _chunks(fd: int, kind: str, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
     """Yield (id, position of the body, declared size) of each chunk."""
     position, layout, counted, alignment, _ = _LAYOUTS[kind]
     position += start
@@ -174,38 +190,99 @@ def _chunks(fd, kind, start=0):
 
 
 def _wav(fd: int, size: int, start: int, path: AnyPath) -> Container:
-    """Refuse what no decoder reads; mend a size of the samples that is too small.
+    """Refuse what no decoder reads; mend a size of the samples that is too small."""
+    _check_wav(fd, size, start, path)
+    return _chunked("wav", fd, size, start)
+
+
+def _chunked(kind: str, fd: int, size: int, start: int) -> Container:
+    """Compare the stated size of the samples with the file; mend one that is too small.
 
     A writer that was killed, or one that wrote more than 4 GiB, leaves such a size. Samples go on
-    after it where no chunk begins.
+    after it where no chunk begins. What is mended with 32 bits is read as far as these reach;
+    AIFF states the length twice, and is not mended.
     """
-    _check_wav(fd, size, start, path)
-    as_it_is = Container("wav", start, size, (0, b"")) if start else Container("wav")
-    if os.pread(fd, 4, start) not in (b"RIFF", b"RIFX"):
-        return as_it_is  # RF64 has 64 bits for it
-    end = None
-    for name, position, length in _chunks(fd, "wav", start):
-        if name == b"data" and end is None:
-            place, end = position - 4, position + length
-        elif end is not None and _is_chunk(name, position, length, size):
-            return as_it_is
-        elif end is not None:
+    shown: _Shown = (start, size, (0, b"")) if start else (0, None, None)
+    found = _samples_end(kind, fd, size, start)
+    if found is None:
+        return Container(kind, *shown)
+    place, end = found
+    after = _after_chunks(kind, fd, size, start, end)
+    if _few_or_tags(fd, size, after):
+        return Container(kind, *shown)
+    mends = after == end and os.pread(fd, 4, end).upper() not in (b"RIFF", b"RF64")
+    if kind == "aiff" or not mends:
+        return Container(kind, *shown, n_unread=size - after)
+    if os.pread(fd, 4, start) == b"RF64":
+        return Container(
+            kind, start, size, (place, (size - end + _ds64(fd, start)).to_bytes(8, "little"))
+        )
+    if kind == "caf":  # -1: up to the end of the file
+        return Container(kind, start, size, (place, b"\xff" * 8))
+    first = (
+        place + 4 if kind == "wav" else start + int.from_bytes(os.pread(fd, 4, start + 4), "big")
+    )
+    beyond = max(0, size - first - 0xFFFFFFFF)
+    return Container(kind, start, size, (place, b"\xff" * 4), n_unread=beyond)
+
+
+def _ds64(fd: int, start: int) -> int:
+    """Return the size of the samples that an RF64 file states (EBU Tech 3306: chunk `ds64`)."""
+    return int.from_bytes(os.pread(fd, 8, start + _DS64_DATA), "little")
+
+
+def _samples_end(kind: str, fd: int, size: int, start: int) -> tuple[int, int] | None:
+    """Return (byte of the stated size of the samples, byte after them) if it is in the file."""
+    if kind == "au":
+        head = os.pread(fd, 8, start + 4)
+        first, length = struct.unpack(">II", head) if len(head) == 8 else (0, 1 << 32)
+        place, end = start + 8, start + first + length
+    else:
+        samples = _LAYOUTS[kind][-1]
+        chunks = (chunk for chunk in _chunks(fd, kind, start) if chunk[0] == samples)
+        _, position, length = next(chunks, (b"", 0, -1))
+        place, end = position - (8 if kind == "caf" else 4), position + length
+        if kind == "wav" and os.pread(fd, 4, start) == b"RF64":
+            place, end = start + _DS64_DATA, position + _ds64(fd, start)
+    return (place, end) if length >= 0 and end <= size else None
+
+
+def _after_chunks(kind: str, fd: int, size: int, start: int, end: int) -> int:
+    """Return where the plausible chunks after the samples end."""
+    if kind == "au":
+        return end
+    head = struct.Struct(">4sI" if os.pread(fd, 4, start) == b"RIFX" else _LAYOUTS[kind][1])
+    alignment = _LAYOUTS[kind][3]
+    after = end
+    for _ in range(256):
+        position = after + -(after - start) % alignment
+        data = os.pread(fd, head.size, position)
+        if len(data) < head.size:
             break
-    rest = 0 if end is None else size - end
-    if rest < max(HEADER_BYTES, 0.01 * size) or os.pread(fd, 8, end).startswith(mp3.TAGS):
-        return as_it_is
-    # up to the end of the file, or as far as 32 bits reach
-    beyond = max(0, size - place - 4 - 0xFFFFFFFF)
-    return Container("wav", start, size, (place, b"\xff" * 4), n_unread=beyond)
+        name, length = head.unpack(data)
+        if not _is_chunk(name, position + head.size, length, size):
+            break
+        after = position + head.size + length
+    return min(after, size)
 
 
 def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
     """Return True for a plausible chunk header whose body lies inside the file."""
     letters = name.strip(b" \0").replace(b"_", b"").replace(b"-", b"")
-    return letters.isalnum() and position + length <= size + 1
+    if name[:4].upper() in (b"RIFF", b"RF64"):  # another file follows
+        return False
+    return letters.isalnum() and length >= 0 and position + length <= size + 1
 
 
-def _check_wav(fd, size, start, path):
+def _few_or_tags(fd: int, size: int, position: int) -> bool:
+    """Return whether what is left of a file is too little to matter, a tag, or only zeros."""
+    position = mp3.after_tags(fd, position, size)
+    if size - position < HEADER_BYTES:
+        return True
+    return all(not os.pread(fd, 1 << 20, at).strip(b"\0") for at in range(position, size, 1 << 20))
+
+
+def _check_wav(fd: int, size: int, start: int, path: AnyPath) -> None:
     order = ">" if os.pread(fd, 4, start) == b"RIFX" else "<"
     has_format = False
     for name, position, length in _chunks(fd, "wav", start):
@@ -214,7 +291,7 @@ def _check_wav(fd, size, start, path):
                 raise AudioError(
                     "empty",
                     f"WAV header says 0 bytes of samples, the file holds {size - position} bytes "
-                    "behind it. Its writer was interrupted; repair the header.",
+                    "after it. Its writer was interrupted; repair the header.",
                     path,
                 )
             return
@@ -237,15 +314,15 @@ def _check_wav(fd, size, start, path):
         raise AudioError("damaged", "WAV file without a format chunk.", path)
 
 
-def _chunk_damage(fd, size, kind, start):
-    if os.pread(fd, 4, start) == b"RF64":
-        return None
+def _chunk_damage(fd: int, size: int, kind: str, start: int) -> tuple[str, str] | None:
     if kind == "au":
         head = os.pread(fd, 8, start + 4)
         sizes = [struct.unpack(">II", head)] if len(head) == 8 else []
     else:
         samples = _LAYOUTS[kind][-1]
         sizes = [chunk[1:] for chunk in _chunks(fd, kind, start) if chunk[0] == samples]
+        if os.pread(fd, 4, start) == b"RF64":
+            sizes = [(position, _ds64(fd, start)) for position, _ in sizes]
     for position, length in sizes:
         if position + length > size and length & _STREAMED_BITS != _STREAMED_BITS:
             return "truncated", (
@@ -254,7 +331,7 @@ def _chunk_damage(fd, size, kind, start):
     return None
 
 
-def check_format(sample_rate, n_channels, path):
+def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
     """Refuse a sample rate or channel count that no recording has (`out_of_range`)."""
     if not 4000 <= sample_rate <= 384_000:
         raise AudioError(
@@ -272,9 +349,11 @@ def check_format(sample_rate, n_channels, path):
 # ---- MP3 ----
 
 
-def _mp3(fd, size, start, path):
+def _mp3(fd: int, size: int, start: int, after_tag: int, path: AnyPath) -> Container:
     """Find out whether a decoder may be handed the file as it is."""
     found = mp3.survey(fd, size, start)
+    if start - after_tag > _MOST_JUNK:
+        found = replace(found, n_unread=found.n_unread + start - after_tag)
     if found.changes_at_s is not None:
         raise AudioError(
             "damaged",
@@ -282,12 +361,12 @@ def _mp3(fd, size, start, path):
             "Split them.",
             path,
         )
-    patch, end = found.patch, found.end
+    patch: tuple[int, bytes] | None = found.patch
+    end: int | None = found.end
     if found.trusted:
         hidden = found.gaps or found.n_unread  # which a decoder would stop at
         patch, end = ((0, b""), end) if hidden else (None, None)
-    facts = (found.declared_s, found.n_unread, found.gaps)
-    return Container("mp3", start, end, patch, *facts)
+    return Container("mp3", start, end, patch, found.declared_s, found.n_unread, found.gaps)
 
 
 # ---- tags before the audio, AAC ----
@@ -340,6 +419,48 @@ def _is_box(head: bytes, size: int) -> bool:
     return length in (0, 1) or 8 <= length <= size
 
 
+def _mp4_unread(fd: int, size: int, start: int) -> int:
+    """Return how many bytes at the end lie after the last box, where a chain of boxes breaks."""
+    position = start
+    while position < size:
+        head = os.pread(fd, 16, position)
+        length, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if length == 1:
+            length = int.from_bytes(head[8:], "big")
+        elif length == 0 and name.strip(b"\0"):  # up to the end of the file
+            return 0
+        if length < 8 or not name.isascii():
+            return size - position if size - position >= HEADER_BYTES else 0
+        position += length
+    return 0
+
+
+def _adts_unread(fd: int, size: int, position: int) -> int:
+    """Return how many bytes lie in no AAC frame and in no tag; 0 where they are few."""
+    n_unread = 0
+    while position < size:
+        data, at = os.pread(fd, 1 << 20, position), 0
+        while (n_bytes := _adts_bytes(data[at : at + 7])) >= 7 and at + n_bytes <= len(data):
+            at += n_bytes
+        position += at
+        if at:
+            continue
+        end = mp3.after_tags(fd, position, size)
+        if end == position:
+            end = _next_adts(fd, size, position)
+            n_unread += end - position
+        position = end
+    return n_unread if n_unread >= 2 * _LARGEST_ADTS else 0
+
+
+def _next_adts(fd: int, size: int, position: int) -> int:
+    """Return where frames go on after `position`, or the file's end."""
+    for start in range(position + 1, size, _STREAM_HEAD - 3 * _LARGEST_ADTS):
+        if (found := _find_adts(fd, start)) is not None:
+            return found
+    return size
+
+
 def _adts_bytes(head: bytes) -> int:
     """Return the length of the AAC frame whose ADTS header these bytes begin with, or 0."""
     if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
@@ -369,21 +490,22 @@ def _find_adts(fd: int, position: int) -> int | None:
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _ogg_crc(data):
+def _ogg_crc(data: bytes) -> int:
     """Ogg's checksum (polynomial 0x04c11db7, unreflected) by way of zlib's reflected one."""
     state = zlib.crc32(data.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{state:032b}"[::-1], 2)
 
 
-def _ogg_damage(fd, first_only, start):
-    ended, next_number = False, {}
+def _ogg_damage(fd: int, first_only: bool, start: int) -> tuple[str, str] | None:
+    ended = has_data = False
+    next_number: dict[int, int] = {}  # of each stream, by its serial
     with open(os.dup(fd), "rb", buffering=1 << 20) as stream:
         stream.seek(start)
         position = start
         while head := stream.read(27):
             if head[:4] != b"OggS"[: len(head)] or (len(head) == 27 and head[4] != 0):
                 if ended:
-                    return None  # something appended behind the end of the stream
+                    return _after_ogg(fd, position)
                 return "damaged", f"no Ogg page at byte {position}"
             lacing = stream.read(head[26]) if len(head) == 27 else b""
             body = stream.read(sum(lacing))
@@ -395,9 +517,130 @@ def _ogg_damage(fd, first_only, start):
             serial, number = struct.unpack_from("<II", head, 14)
             if ended and head[5] & 2 and first_only:
                 return "truncated", f"only the first of chained Ogg streams, up to byte {position}"
+            if head[5] & 2 and has_data and not ended:
+                return "truncated", f"the Ogg stream before byte {position} has no end page"
+            has_data = not head[5] & 2
             if not head[5] & 2 and number != next_number.get(serial, number):
                 return "damaged", f"an Ogg page is missing at byte {position}"
             next_number[serial] = number + 1
             ended = bool(head[5] & 4)
             position += 27 + len(lacing) + len(body)
     return None if ended else ("truncated", "the Ogg stream has no end page")
+
+
+def _after_ogg(fd: int, position: int) -> tuple[str, str] | None:
+    """Return what to say of bytes after the last page of a stream; a tag needs no word."""
+    size = os.fstat(fd).st_size
+    end = mp3.after_tags(fd, position, size)
+    if size - end < _MOST_JUNK and b"OggS" not in os.pread(fd, _MOST_JUNK, end):
+        return None
+    return "truncated", f"{size - end} of {size} bytes follow the end of the Ogg stream"
+
+
+# ---- FLAC: the number of samples, from the header of the last frame ----
+
+# Decoders stop at the total that STREAMINFO states. A writer that was killed, or that joined
+# recordings, leaves a total that is too small. Source: RFC 9639, sections 8.2 and 9.1.
+_FLAC_TAIL = 1 << 18  # more than any frame of a recording with up to 8 channels
+_FLAC_SEARCH = 1 << 24  # bytes at the end in which the last frame is looked for
+_FLAC_INFO = 8  # byte at which its body begins
+_FLAC_TOTAL = 21  # byte that holds the upper 4 of the 36 bits of the total
+_FLAC_BLOCKS = {1: 192, **{n: 144 << n for n in range(2, 6)}, **{n: 1 << n for n in range(8, 16)}}
+
+
+def _flac(fd: int, size: int, start: int) -> Container:
+    """Mend a total that is too small; end where another FLAC file follows in the same file."""
+    end = _next_flac(fd, size, start)
+    patch = flac_patch(fd, end, start)
+    if patch or start or end < size:
+        return Container("flac", start, end, patch or (0, b""), n_unread=size - end)
+    return Container("flac")
+
+
+def _next_flac(fd: int, size: int, start: int) -> int:
+    """Return where a second FLAC file begins, or the file's end."""
+    for at in range(start + 4, size, 1 << 20):
+        data = os.pread(fd, (1 << 20) + 8, at)
+        if (found := data.find(b"fLaC\0\0\0\x22")) >= 0:
+            return at + found
+    return size
+
+
+def flac_patch(fd: int, size: int, start: int = 0) -> tuple[int, bytes] | None:
+    """Find out whether more samples follow than STREAMINFO states.
+
+    Args:
+        fd: file descriptor of a FLAC file.
+        size: its length in bytes.
+        start: byte at which "fLaC" stands.
+
+    Returns:
+        (position, bytes) that put the total right, or None where it is right, unknown (0), or
+        cannot be determined.
+    """
+    head = os.pread(fd, 26, start)
+    if len(head) < 26 or head[4] & 0x7F:  # the first block is no STREAMINFO
+        return None
+    stated = (head[_FLAC_TOTAL] & 0x0F) << 32 | int.from_bytes(head[_FLAC_TOTAL + 1 : 26], "big")
+    largest = int.from_bytes(head[_FLAC_INFO + 2 : _FLAC_INFO + 4], "big")
+    found = None
+    for end in range(size, max(start, size - _FLAC_SEARCH), -_FLAC_TAIL // 2):  # tags may follow
+        first = max(start, end - _FLAC_TAIL)
+        if found := _flac_samples(os.pread(fd, end - first, first), largest):
+            break
+    if not stated or found is None or not stated < found < 1 << 36:
+        return None
+    bits = bytes([head[_FLAC_TOTAL] & 0xF0 | found >> 32]) + (found & 0xFFFFFFFF).to_bytes(4, "big")
+    return start + _FLAC_TOTAL, bits
+
+
+def _flac_samples(tail: bytes, largest: int) -> int | None:
+    """Return at which sample the last frame ends; two frames in a row must agree."""
+    frames: list[tuple[int, int]] = []  # (first sample, number of samples), from the end
+    at = len(tail)
+    while (at := tail.rfind(b"\xff", 0, at)) >= 0 and len(frames) < 8:
+        if (frame := _flac_frame(tail[at : at + 16], largest)) is not None:
+            frames.append(frame)
+    for later, (first, count) in enumerate(frames):
+        if any(before + n == first for before, n in frames[later + 1 :]):
+            return first + count
+    return None
+
+
+def _flac_frame(head: bytes, largest: int) -> tuple[int, int] | None:
+    """Return (first sample, number of samples) of a frame header; None if it is none."""
+    if len(head) < 16 or head[1] & 0xFE != 0xF8:
+        return None
+    size_code, rate_code = head[2] >> 4, head[2] & 0x0F
+    if not size_code or rate_code == 15 or head[3] >> 4 > 10 or head[3] & 1:
+        return None
+    n_ones = next((n for n in range(8) if not head[4] << n & 0x80), 8)
+    length = max(1, n_ones)
+    if n_ones in (1, 8):
+        return None
+    number = head[4] & (0x7F >> n_ones)
+    for byte in head[5 : 4 + length]:
+        if byte & 0xC0 != 0x80:
+            return None
+        number = number << 6 | byte & 0x3F
+    at = 4 + length
+    count = _FLAC_BLOCKS.get(size_code)
+    if count is None:  # 6 and 7: its own field
+        n_bytes = size_code - 5
+        count = int.from_bytes(head[at : at + n_bytes], "big") + 1
+        at += n_bytes
+    at += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    if at >= len(head) or _crc8(head[:at]) != head[at]:
+        return None
+    variable = head[1] & 1
+    return (number if variable else number * largest), count
+
+
+def _crc8(data: bytes) -> int:
+    """Checksum of a frame header: polynomial x^8 + x^2 + x + 1."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x07 if crc & 0x80 else crc << 1) & 0xFF
+    return crc

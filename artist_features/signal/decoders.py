@@ -1,26 +1,29 @@
-"""The decoders: an open file to blocks of float32 samples at the file's own rate.
+"""Decoders: libsndfile and FFmpeg, each an open file that gives blocks of float32 samples.
 
-Each decoder is a generator function `(fd, container, path, span)` that yields
-`Decoded` once, as soon as the format is known, then blocks float32
-`(n_frames, n_channels)`. libsndfile reads wav, flac, ogg (Vorbis, Opus), mp3, aiff,
-au, caf and w64, and is here; FFmpeg, in `ffmpeg.py`, also reads m4a, mp4, aac, wma and
-matroska.
+libsndfile reads wav, flac, ogg (Vorbis, Opus), mp3, aiff, au, caf and w64; FFmpeg (PyAV, the
+extra `[av]`) also reads m4a, mp4, aac, wma and matroska. `Decoder` is the interface of both.
 """
 
 import contextlib
 import os
+import reprlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
-from artist_features.errors import AudioError
-from artist_features.signal.containers import HEADER_BYTES, check_format, describe_head
+from artist_features.errors import AnyPath, AudioError, shortened
+from artist_features.signal.containers import HEADER_BYTES, Container, check_format, describe_head
 from artist_features.signal.mp3 import CorrectedFile
 
+Samples = npt.NDArray[np.float32]
 BLOCK_FRAMES = 65536
-_INT16_SCALE = np.float32(1 / 32768)  # exact: as libsndfile's own
 MAX_SECONDS = 1e7  # 115 days; what is longer is a wrong unit
+_INT16_SCALE = np.float32(1 / 32768)  # exact: as libsndfile's own
+_UNKNOWN_FRAMES = 2**62  # libsndfile gives so many or more where a header is silent
 _ONLY_AV = {
     "mp4": "MP4/AAC",
     "asf": "Windows Media (WMA)",
@@ -30,35 +33,19 @@ _ONLY_AV = {
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """Facts known before the first block.
-
-    Attributes:
-        sample_rate: in Hz.
-        n_channels: channels in each block.
-        declared_s: length that the file promises, in seconds, or None.
-        decoder: "soundfile" or "av".
-    """
-
-    sample_rate: int
-    n_channels: int
-    declared_s: float | None
-    decoder: str
-
-
-@dataclass(frozen=True)
 class Span:
-    """Part of a file, in seconds; duration None means up to the end."""
+    """Part of a recording, in seconds; duration None means up to the end."""
 
     offset_s: float = 0.0
     duration_s: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in (("offset", self.offset_s), ("duration", self.duration_s)):
             if name == "duration" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise TypeError(f"{name} is {value!r}; allowed is a number of seconds.")
+                given = shortened(reprlib.repr(value))
+                raise TypeError(f"{name} is {given}; allowed is a number of seconds.")
             if not (0 <= value <= MAX_SECONDS) or (name == "duration" and value == 0):
                 raise ValueError(
                     f"{name} is {value} s; allowed is a number of seconds from 0 to "
@@ -66,11 +53,11 @@ class Span:
                 )
 
     @property
-    def whole(self):
+    def whole(self) -> bool:
         """True if nothing is left out."""
         return self.offset_s == 0 and self.duration_s is None
 
-    def frames(self, sample_rate):
+    def frames(self, sample_rate: int) -> tuple[int, int | None]:
         """Return (first frame, number of frames or None) at a sample rate in Hz."""
         count = None if self.duration_s is None else max(1, round(self.duration_s * sample_rate))
         return round(self.offset_s * sample_rate), count
@@ -79,132 +66,311 @@ class Span:
 WHOLE = Span()
 
 
-class _SequentialSoundFile(soundfile.SoundFile):
+class Decoder(Protocol):
+    """An open recording at its own sample rate; `close` frees it.
+
+    Attributes:
+        name: "soundfile", "av", "tfio" or "array".
+        sample_rate: in Hz.
+        declared_s: length that the file promises, in seconds, or None.
+    """
+
+    name: str
+    sample_rate: int
+    declared_s: float | None
+
+    def blocks(self, span: Span) -> Iterator[npt.NDArray[Any]]:
+        """Yield blocks float32 `(n_frames, n_channels)` of a part; each may be overwritten later.
+
+        Raises:
+            AudioError: `damaged`, `empty`, or `out_of_range` where the part begins after the end.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the decoder holds."""
+        ...
+
+
+# ---- libsndfile ----
+
+
+class _SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # without type hints
     """libsndfile without the seek that soundfile adds after each read.
 
     That seek costs a fifth of the decoding time and fails on a FLAC whose header does
     not know its length, as any encoder that writes to a pipe leaves it.
     """
 
-    def seekable(self):
+    def seekable(self) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _opened(fd, container, path):
-    """Open a file with libsndfile, its format checked."""
-    file = fd
-    if container.end is not None:
-        file = CorrectedFile(fd, container.start, container.end, container.patch, container.gaps)
-    os.lseek(fd, container.start, os.SEEK_SET)
-    try:
-        sound = _SequentialSoundFile(file, closefd=False)
-    except soundfile.LibsndfileError as error:
-        raise open_error(fd, container, path, error.error_string) from None
-    with sound:
-        check_format(sound.samplerate, sound.channels, path)
-        yield sound
-
-
-def read_places(fd, container, path, places):
-    """Read some places of a file by seeking, through libsndfile.
+class SoundFileDecoder:
+    """Decode through libsndfile; a `Decoder`.
 
     Args:
-        fd, container, path: as for the decoders.
-        places: list of (first frame, number of frames, ...) in rising order; it may be
-            filled when `Decoded` is known.
+        fd: file descriptor of the file, open for reading; it stays open.
+        container: from `containers.identify`.
+        path: for messages.
 
-    Yields:
-        `Decoded`, then for each place float32 `(n, n_channels)`, shorter at the file's end;
-        places behind it are left out.
+    Raises:
+        AudioError: libsndfile cannot open the file, or its format is `out_of_range`.
     """
-    with _opened(fd, container, path) as sound:
-        declared = _declared(sound, container)
-        yield Decoded(sound.samplerate, sound.channels, declared, "soundfile")
-        for first, count, *_ in places:
-            if not _reach(sound, first):
-                return
-            try:
-                yield sound.read(count, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                cause = error.error_string.rstrip(".") or "invalid data"
-                text = f"decoding failed at {first / sound.samplerate:.1f} s ({cause})."
-                raise AudioError("damaged", f"{text} Restore the file.", path) from None
 
+    name = "soundfile"
 
-def decode_soundfile(fd, container, path, span):
-    """Decode through libsndfile; see the module docstring for what is yielded."""
-    with _opened(fd, container, path) as sound:
-        yield Decoded(sound.samplerate, sound.channels, _declared(sound, container), "soundfile")
-        first, count = span.frames(sound.samplerate)
+    def __init__(self, fd: int, container: Container, path: AnyPath) -> None:
+        self._fd, self._path = fd, path
+        file: Any = fd
+        if container.end is not None:
+            file = CorrectedFile(
+                fd, container.start, container.end, container.patch, container.gaps
+            )
+        os.lseek(fd, container.start, os.SEEK_SET)
+        try:
+            self._sound = sound = _SequentialSoundFile(file, closefd=False)
+        except soundfile.LibsndfileError as error:
+            raise open_error(fd, container, path, error.error_string) from None
+        try:
+            check_format(sound.samplerate, sound.channels, path)
+        except AudioError:
+            sound.close()
+            raise
+        self.sample_rate: int = sound.samplerate
+        self.declared_s: float | None = None
+        if sound.format == "MP3":  # libsndfile guesses where the header is silent
+            self.declared_s = container.declared_s
+        elif sound.frames < _UNKNOWN_FRAMES:
+            self.declared_s = sound.frames / sound.samplerate
+
+    def close(self) -> None:
+        self._sound.close()
+
+    def blocks(self, span: Span) -> Iterator[Samples]:
+        sound, rate = self._sound, self.sample_rate
+        first, count = span.frames(rate)
         if sound.format == "FLAC" and count is None:
             # reading past the declared end turns a tag appended there into an error
             count = max(0, sound.frames - first)
-        if first:
-            _seek(sound, first, span, container, path)
+        if first and not self._seek_exact(first):
+            raise past_end(span.offset_s, self.declared_s, self._path)
         buffer = np.empty((BLOCK_FRAMES, sound.channels), np.float32)
         # of such files libsndfile makes floats slowly: 6.0 ms instead of 1.0 for 30 s of stereo
-        whole = sound.subtype == "PCM_16" and sound.format != "FLAC"
-        raw = np.empty(buffer.shape, np.int16) if whole else buffer
+        integers = sound.subtype == "PCM_16" and sound.format != "FLAC"
+        raw = np.empty(buffer.shape, np.int16) if integers else buffer
         done = 0
         while count is None or done < count:
             wanted = BLOCK_FRAMES if count is None else min(BLOCK_FRAMES, count - done)
             try:
                 block = sound.read(out=raw[:wanted])
             except soundfile.LibsndfileError as error:
-                if not done and os.fstat(fd).st_size <= HEADER_BYTES:
-                    raise _header_only(fd, path) from None
-                start = (first + done) / sound.samplerate
-                end = (first + done + wanted) / sound.samplerate
+                if not done and os.fstat(self._fd).st_size <= HEADER_BYTES:
+                    raise _header_only(self._fd, self._path) from None
+                where = (
+                    f"between {(first + done) / rate:.1f} and {(first + done + wanted) / rate:.1f}"
+                )
                 raise AudioError(
                     "damaged",
-                    f"decoding failed between {start:.1f} and {end:.1f} s "
-                    f"({error.error_string.rstrip('.') or 'invalid data'}). "
-                    "Restore the file, or pass a duration that ends before.",
-                    path,
+                    f"decoding failed {where} s ({_cause_of(error)}). Restore the file, or pass a "
+                    "duration that ends before.",
+                    self._path,
                 ) from None
             if not len(block):
                 break
-            if whole:
+            if integers:
                 block = np.multiply(block, _INT16_SCALE, out=buffer[: len(block)])
             done += len(block)
             yield block
         if first and not done:
-            raise past_end(span.offset_s, _declared(sound, container), path)
+            raise past_end(span.offset_s, self.declared_s, self._path)
+
+    def read_at(self, first: int, count: int) -> Samples | None:
+        """Return `count` frames from frame `first` on, float32 `(n, n_channels)`.
+
+        Fewer at the file's end, None after it.
+
+        Raises:
+            AudioError: `damaged`.
+        """
+        if not self._seek_exact(first):
+            return None
+        try:
+            samples: Samples = self._sound.read(count, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            text = f"decoding failed at {first / self.sample_rate:.1f} s ({_cause_of(error)})."
+            raise AudioError("damaged", f"{text} Restore the file.", self._path) from None
+        return samples
+
+    def _seek_exact(self, first: int) -> bool:
+        """Go to a frame, so that the samples from it on are exact; False after the file's end."""
+        sound, seconds = self._sound, 0
+        if sound.format == "MP3":  # a frame draws on the bits of many frames before it
+            seconds = 1
+        elif sound.format == "OGG" and sound.frames - first < 10 * self.sample_rate:
+            seconds = 10  # libsndfile lands some samples off in the last page
+        lead = min(first, seconds * self.sample_rate)
+        try:
+            return bool(sound.seek(first - lead) + len(sound.read(lead, dtype="float32")) == first)
+        except soundfile.LibsndfileError:
+            return False
 
 
-def _declared(sound, container):
-    if sound.format == "MP3":  # libsndfile guesses where the header is silent
-        return container.declared_s
-    return None if sound.frames >= 2**62 else sound.frames / sound.samplerate
+def _cause_of(error: soundfile.LibsndfileError) -> str:
+    return error.error_string.rstrip(".") or "invalid data"
 
 
-def _seek(sound, first, span, container, path):
-    if not _reach(sound, first):
-        raise past_end(span.offset_s, _declared(sound, container), path)
+# ---- FFmpeg ----
+
+AV_FORMATS = {  # our container -> FFmpeg demuxer, named so that FFmpeg never guesses
+    "mp4": "mp4",
+    "asf": "asf",
+    "aac": "aac",
+    "matroska": "matroska",
+    "ogg": "ogg",
+    "mp3": "mp3",
+    "flac": "flac",
+    "wav": "wav",
+    "aiff": "aiff",
+    "caf": "caf",
+}
+# where FFmpeg seeks to the sample: these containers list or compute the place of each frame
+_EXACT_SEEK = ("mp4", "flac", "wav", "aiff", "caf")
+# FFmpeg has hundreds of decoders; a file must not choose one that nobody looks after
+_CODECS = (
+    *("aac", "alac", "mp3", "mp3float", "mp2", "mp2float", "flac", "vorbis", "opus", "libopus"),
+    *("ac3", "eac3", "wmav1", "wmav2", "wmapro", "wmalossless", "adpcm_ms", "adpcm_ima_wav"),
+    *("pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+    *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw"),
+)
 
 
-def _reach(sound, first):
-    """Go to a frame; False where the file ends before."""
-    lead = _lead(sound, first)
+class AvDecoder:
+    """Decode through FFmpeg (PyAV): a `Decoder` for what libsndfile does not know.
+
+    Args:
+        fd, container, path: as for `SoundFileDecoder`.
+
+    Raises:
+        AudioError: FFmpeg cannot open the file, its codec is not one of ours (`unsupported`), or
+            its format is `out_of_range`.
+        ImportError: PyAV is not installed.
+    """
+
+    name = "av"
+
+    def __init__(self, fd: int, container: Container, path: AnyPath) -> None:
+        import av
+
+        self._path, self._exact_seek = path, container.kind in _EXACT_SEEK
+        self._failed = (av.error.FFmpegError, ValueError, IndexError)
+        if container.kind not in AV_FORMATS:
+            raise open_error(fd, container, path, "no FFmpeg format", tried_ffmpeg=True)
+        with contextlib.ExitStack() as opened:
+            stream = opened.enter_context(_from_start(fd, container))
+            try:
+                source = av.open(
+                    stream,
+                    format=AV_FORMATS[container.kind],
+                    options={"codec_whitelist": ",".join(_CODECS)},
+                )
+            except self._failed as error:
+                raise open_error(fd, container, path, _av_cause(error), tried_ffmpeg=True) from None
+            self._source = opened.enter_context(source)
+            if not source.streams.audio:
+                raise AudioError("unsupported", "the file has no audio track.", path)
+            self._track = track = source.streams.audio[0]
+            codec = "unknown" if track.codec_context is None else track.codec_context.name
+            if codec not in _CODECS:
+                text = f"its audio codec is {codec}; convert it to wav, flac, ogg, mp3 or m4a."
+                raise AudioError("unsupported", text, path)
+            check_format(track.rate or 0, track.channels or 0, path)
+            self.sample_rate: int = track.rate
+            self.declared_s = None if source.duration is None else source.duration / av.time_base
+            if container.kind in ("mp3", "aac"):  # FFmpeg guesses what the header leaves open
+                self.declared_s = container.declared_s
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def blocks(self, span: Span) -> Iterator[Samples]:
+        track, rate = self._track, self.sample_rate
+        first, count = span.frames(rate)
+        position: int | None = 0
+        if self._exact_seek and span.offset_s > 1:
+            # a second early: the decoder needs frames before the first exact one
+            self._source.seek(int((span.offset_s - 1.0) * 1_000_000))
+            position = None
+        done = 0
+        frames = self._source.decode(track)
+        while count is None or done < count:
+            at_s = (first + done) / rate
+            try:
+                frame = next(frames, None)
+            except self._failed as error:
+                text = f"decoding failed at {at_s:.1f} s ({_av_cause(error)})."
+                raise AudioError("damaged", text, self._path) from None
+            if frame is None:
+                break
+            if frame.rate != rate or frame.layout.nb_channels != track.channels:
+                raise AudioError(
+                    "damaged",
+                    f"format changes at {at_s:.1f} s from {rate} Hz, {track.channels} channels to "
+                    f"{frame.rate} Hz, {frame.layout.nb_channels} channels.",
+                    self._path,
+                )
+            if position is None:
+                position = self._position_of(frame)
+            samples = frame.to_ndarray()
+            if not frame.format.is_planar:
+                samples = samples.reshape(-1, track.channels).T
+            block = to_float(samples.T)
+            skip = max(0, first - position)
+            position += len(block)
+            block = block[skip : None if count is None else skip + count - done]
+            done += len(block)
+            if len(block):
+                yield block
+        if first and not done:
+            raise past_end(span.offset_s, position / rate if position else None, self._path)
+
+    def _position_of(self, frame: Any) -> int:
+        """Return the number of a frame's first sample, from its time stamp."""
+        if frame.pts is None:
+            text = "frames have no time stamps, offset cannot be found."
+            raise AudioError("damaged", text, self._path)
+        start = self._track.start_time or 0
+        return round((frame.pts - start) * frame.time_base * self.sample_rate)
+
+
+def _from_start(fd: int, container: Container) -> Any:
+    """Open the bytes that are audio as a file of their own."""
+    if not container.start and container.end is None:
+        os.lseek(fd, 0, os.SEEK_SET)
+        return open(os.dup(fd), "rb")
+    end = container.end or os.fstat(fd).st_size
+    return CorrectedFile(fd, container.start, end, container.patch or (0, b""), container.gaps)
+
+
+def _av_cause(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def av_installed() -> bool:
+    """True if PyAV, the extra `[av]`, can be imported."""
     try:
-        return sound.seek(first - lead) + len(sound.read(lead, dtype="float32")) == first
-    except soundfile.LibsndfileError:
+        import av
+    except ImportError:
         return False
+    return bool(av.__version__)
 
 
-def _lead(sound, first):
-    """Return how many frames to decode and drop, so that the ones from `first` on are exact."""
-    seconds = 0
-    if sound.format == "MP3":  # a frame draws on the bits of many frames before it
-        seconds = 1
-    elif sound.format == "OGG" and sound.frames - first < 10 * sound.samplerate:
-        seconds = 10  # libsndfile lands some samples off in the last page
-    return min(first, seconds * sound.samplerate)
+# ---- what decoders share ----
 
 
-def past_end(offset_s, length_s, path):
-    """Return the error for an offset behind the last sample; length None if unknown."""
+def past_end(offset_s: float, length_s: float | None, path: AnyPath | None) -> AudioError:
+    """Return the error for an offset after the last sample; length None if unknown."""
     end = "before that" if length_s is None else f"at {length_s:.1f} s"
     return AudioError(
         "out_of_range",
@@ -213,12 +379,14 @@ def past_end(offset_s, length_s, path):
     )
 
 
-def _header_only(fd, path):
+def _header_only(fd: int, path: AnyPath) -> AudioError:
     size = os.fstat(fd).st_size
     return AudioError("empty", f"{size} bytes, no audio in them; the file is incomplete.", path)
 
 
-def open_error(fd, container, path, cause, *, tried_ffmpeg=False):
+def open_error(
+    fd: int, container: Container, path: AnyPath, cause: str, *, tried_ffmpeg: bool = False
+) -> AudioError:
     """Return the error for a file that a decoder could not open, for the reason `cause`."""
     size = os.fstat(fd).st_size
     cause = cause.rstrip(".") or "no details"
@@ -253,7 +421,7 @@ _FULL_SCALE = {
 
 
 @np.errstate(over="ignore")  # a float64 too large becomes infinite, which is refused later
-def to_float(samples):
+def to_float(samples: npt.NDArray[Any]) -> Samples:
     """Convert integer PCM to float32 in [-1, 1) by its full scale; floats pass.
 
     uint8 is centred at 128; int16 divides by 2^15, int32 by 2^31, int64 by 2^63.
@@ -262,12 +430,3 @@ def to_float(samples):
         return samples.astype(np.float32, copy=False)
     offset, scale = _FULL_SCALE[samples.dtype.name]
     return ((samples - np.float32(offset)) * np.float32(scale)).astype(np.float32, copy=False)
-
-
-def av_installed():
-    """True if PyAV, the extra `[av]`, can be imported."""
-    try:
-        import av
-    except ImportError:
-        return False
-    return bool(av.__version__)

@@ -1,4 +1,4 @@
-"""Folders: which files in them are audio by their names, in an order that stays."""
+"""Folder search: audio files by their names, in a stable order."""
 
 import os
 from collections import Counter
@@ -18,7 +18,7 @@ OTHER_ENDINGS = (
     *(".ape", ".wv", ".dsf", ".dff", ".tta", ".tak", ".mpc", ".shn", ".ra", ".amr", ".ac3"),
     *(".mkv", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv"),
 )
-# what desktops, servers and archivers lay beside files; their `._song.mp3` is no song
+# companion files of desktops, servers and archivers; their `._song.mp3` is no recording
 _COMPANION_FOLDERS = {
     *(".appledouble", "__macosx", "@eadir", "#recycle", "$recycle.bin", ".trashes", ".trash"),
     *("system volume information", "lost+found", ".spotlight-v100", ".fseventsd"),
@@ -26,8 +26,10 @@ _COMPANION_FOLDERS = {
 COMPANIONS = "companion files and folders of the system"
 
 
-def search_folder(folder: AnyPath, passed: Counter[str] | None = None) -> Iterator[Any]:
-    """Walk a folder in sorted order; end in spite of links that lead in circles.
+def search_folder(
+    folder: AnyPath, passed: Counter[str] | None = None
+) -> Iterator[str | AudioError]:
+    """Yield the audio files of a folder in sorted order, each real folder searched once.
 
     Links are followed, each real folder is searched once, and a link to a file that the
     search finds by itself is left out. So are companion files of desktops (`._song.mp3`,
@@ -42,10 +44,10 @@ def search_folder(folder: AnyPath, passed: Counter[str] | None = None) -> Iterat
         paths of files with one of `AUDIO_ENDINGS`, or an `AudioError` for a folder that
         may not be read.
     """
-    root = os.path.realpath(folder)
+    root = os.path.realpath(os.fsdecode(folder))
     passed = Counter() if passed is None else passed
     seen = set()
-    pending = [folder]
+    pending: list[Any] = [folder]
     while pending:
         current = pending.pop()
         try:
@@ -90,14 +92,14 @@ def _is_companion_folder(name: str) -> bool:
     return name.lower() in _COMPANION_FOLDERS or name.lower().startswith(".trash-")
 
 
-def _is_folder(entry):
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a dangling or circular link: the reader will say so
         return False
 
 
-def _is_within(path, root):
-    """True if a link's target is an existing file that the search finds by itself."""
+def _is_within(path: str, root: str) -> bool:
+    """Return whether a link's target is an existing file that the search finds by itself."""
     ending = os.path.splitext(path)[1].lower()
     return path.startswith(root + os.sep) and os.path.isfile(path) and ending in AUDIO_ENDINGS

@@ -1,8 +1,8 @@
 """Keras layers from waveform segments to standardised log-mel.
 
 Level (in models that have one), Kapre's STFT, Magnitude and ApplyFilterbank, then two layers
-of our own. All of them
-compute in float32 whatever the global dtype policy: in float16 a log-mel overflows.
+of our own. All of them compute in float32 whatever the global dtype policy: in float16 a
+log-mel overflows.
 """
 
 import contextlib
@@ -27,20 +27,21 @@ def _import_mel_filters() -> None:
     except RuntimeError as error:
         if "cannot cache function" not in str(error):
             raise
-        import numba
+        from numba import config
 
-        before, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, 1
+        before = config.DISABLE_JIT  # type: ignore[attr-defined]
+        config.DISABLE_JIT = 1  # type: ignore[attr-defined]
         try:
             import librosa.filters  # noqa: F401
         finally:
-            numba.config.DISABLE_JIT = before
+            config.DISABLE_JIT = before  # type: ignore[attr-defined]
 
 
 _import_mel_filters()
 
 
 @keras.saving.register_keras_serializable(package="artist_features")
-class LevelNormalisation(keras.layers.Layer):
+class LevelNormalisation(keras.layers.Layer):  # type: ignore[misc]  # without type hints
     """Bring each waveform of a batch to one RMS level; same shape out.
 
     Args:
@@ -53,12 +54,12 @@ class LevelNormalisation(keras.layers.Layer):
         self.level_db = level_db
         self.floor_db = floor_db
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         power = keras.ops.mean(keras.ops.square(inputs), axis=1, keepdims=True)
         power = keras.ops.maximum(power, 10 ** (self.floor_db / 10))
         return inputs * (10 ** (self.level_db / 20) * keras.ops.rsqrt(power))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -66,51 +67,51 @@ class LevelNormalisation(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="artist_features")
-class LogCompression(keras.layers.Layer):
+class LogCompression(keras.layers.Layer):  # type: ignore[misc]
     """Compress x to log10(1 + scale * x), elementwise; any shape in, same shape out.
 
     Args:
         scale: c in log10(1 + c x), > 0. Source of 10: authors' code.
     """
 
-    def __init__(self, scale=10.0, **kwargs):
+    def __init__(self, scale: float = 10.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scale = scale
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return keras.ops.log1p(inputs * self.scale) * (1.0 / math.log(10.0))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable(package="artist_features")
-class Standardisation(keras.layers.Layer):
+class Standardisation(keras.layers.Layer):  # type: ignore[misc]
     """Shift and scale by two fixed scalars: (x - mean) / std; same shape out.
 
     Args:
         mean, std: scalars of the training set's log-mel.
     """
 
-    def __init__(self, mean=0.0, std=1.0, **kwargs):
+    def __init__(self, mean: float = 0.0, std: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mean = mean
         self.std = std
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return (inputs - self.mean) * (1.0 / self.std)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean, "std": self.std}
 
 
-def log_mel(waveform, front_end):
+def log_mel(waveform: Any, front_end: FrontEnd) -> Any:
     """Apply the whole front end to a symbolic or eager batch of segments.
 
     Args:
@@ -177,7 +178,7 @@ def _log_mel(waveform: Any, front_end: FrontEnd) -> Any:
     return Standardisation(front_end.mean, front_end.std, dtype="float32", name="standardised")(x)
 
 
-def front_end_of(model):
+def front_end_of(model: keras.Model) -> FrontEnd:
     """Read the `FrontEnd` back from the layers of a model made by this package.
 
     Raises:

@@ -9,16 +9,19 @@ import functools
 import io
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 _VBRI_COUNT = 50  # byte of a frame at which VBRI states the number of frames
 _SEARCH_BYTES = 1 << 18  # junk allowed before the first frame, and searched at a time
 _CHAIN = 3  # consecutive frame headers that are no coincidence
 _CHUNK_BYTES = 1 << 20
 _MOST_SYNC = 1 << 19  # bytes 0xFF in junk, and 32 for each place: more is not worth the search
-_RESYNC_BYTES = 1000  # mpg123 gives up 1,024 bytes after the last frame
-_LARGEST_TAG = 1 << 18  # what may follow the last frame: a tag without a known mark
-TAGS = (b"TAG", b"ID3", b"3DI", b"APETAGEX", b"LYRICS")  # marks of what follows the last frame
+_RESYNC_BYTES = 1000  # mpg123 gives up 1,024 bytes after the last frame, or where fewer are zero
+_MOST_GAPS = 1000  # so small, that are left out: each costs time at each read
+_LARGEST_TAG = 1 << 18  # bytes of a Lyrics3 tag that are searched for its end
+_MOST_AFTER = 32 << 10  # bytes after the last frame that may be a tag without a known mark
+_MOST_TAGS = 64
 _ABSURD = 200  # a declared length so many times the real one is no download cut short
 
 _BITRATES = {  # kbit/s; key: (MPEG-1?, layer); ISO 11172-3 and 13818-3
@@ -52,11 +55,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Survey:
-    """What counting the frames of a file has shown.
+    """Frame count of an mp3: its real length, and whether its header can be trusted.
 
     Attributes:
         declared_s: length in seconds that the file promises, or has by count.
-        end: byte behind the last frame.
+        end: byte after the last frame.
         trusted: True if a decoder may rely on the length in the file's header.
         patch: (position, four bytes) that put the length in the header right, or None.
         changes_at_s: seconds at which the audio format changes, or None.
@@ -67,13 +70,13 @@ class Survey:
     declared_s: float
     end: int
     trusted: bool
-    patch: tuple | None = None
+    patch: tuple[int, bytes] | None = None
     changes_at_s: float | None = None
     n_unread: int = 0
     gaps: tuple[tuple[int, int], ...] = ()
 
 
-def parse_frame(head):
+def parse_frame(head: bytes) -> Frame | None:
     """Parse a four-byte frame header; None if it is not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
@@ -95,7 +98,7 @@ def parse_frame(head):
     return Frame(sample_rate, n_channels, n_samples, n_bytes, 4 + side_information)
 
 
-def find_frames(fd, position=0):
+def find_frames(fd: int, position: int = 0) -> int | None:
     """Return where, from `position` on, three frames of one format follow; or None."""
     data = os.pread(fd, _SEARCH_BYTES + 8192, position)
     start = data.find(b"\xff")
@@ -113,7 +116,7 @@ def find_frames(fd, position=0):
     return None
 
 
-def survey(fd, size, start):
+def survey(fd: int, size: int, start: int) -> Survey:
     """Count the frames from the one at byte `start` on, and judge the declared length.
 
     Returns:
@@ -121,33 +124,75 @@ def survey(fd, size, start):
     """
     head = os.pread(fd, 64, start)
     frame = parse_frame(head)
+    if frame is None:
+        raise ValueError(f"no frame at byte {start}")
     stated = _stated_length(head, frame)
     first = start + frame.n_bytes if stated else start
-    n_frames, end, change, gaps = _count(fd, size, first, head, frame)
-    found = {"changes_at_s": None, "gaps": tuple(gaps), "n_unread": _unread(fd, size, end, gaps)}
+    n_frames, end, changes, gaps = _count(fd, size, first, head, frame)
     seconds = frame.n_samples / frame.sample_rate
-    found["changes_at_s"] = n_frames * seconds if change else None
+    found = Survey(
+        n_frames * seconds,
+        end,
+        trusted=False,
+        changes_at_s=n_frames * seconds if changes else None,
+        n_unread=_unread(fd, size, end, gaps),
+        gaps=tuple(gaps),
+    )
     if stated is None:
-        return Survey(n_frames * seconds, end, False, **found)
+        return found
     at, stated_frames, stated_bytes = stated
     tolerance = max(2, 0.01 * n_frames)
     cut = stated_bytes > 1.01 * (size - start) or stated_frames < _ABSURD * n_frames
     if abs(stated_frames - n_frames) <= tolerance or (stated_frames > n_frames and cut):
         # libsndfile does not read VBRI, and stops at a length that it guesses instead
-        return Survey(stated_frames * seconds, end, at != _VBRI_COUNT, **found)
+        trusted = at != _VBRI_COUNT
+        return replace(found, declared_s=stated_frames * seconds, trusted=trusted)
     if at == _VBRI_COUNT:
-        return Survey(n_frames * seconds, end, False, **found)
-    patch = start + at, struct.pack(">I", n_frames)
-    return Survey(n_frames * seconds, end, False, patch, **found)
+        return found
+    return replace(found, patch=(start + at, struct.pack(">I", n_frames)))
 
 
 def _unread(fd: int, size: int, end: int, gaps: list[tuple[int, int]]) -> int:
     """Return how many bytes between and after the frames are no tag, nor too few to matter."""
-    places = [*gaps, *([(end, size)] if size - end > _LARGEST_TAG else [])]
-    return sum(b - a for a, b in places if not os.pread(fd, 8, a).startswith(TAGS))
+    n_between = sum(after - after_tags(fd, first, after) for first, after in gaps)
+    n_after = size - after_tags(fd, end, size)
+    return (n_between if n_between > _RESYNC_BYTES else 0) + (
+        n_after if n_after > _MOST_AFTER else 0
+    )
 
 
-def _stated_length(head, frame):
+def after_tags(fd: int, position: int, end: int) -> int:
+    """Return where the tags that begin at `position` end, or `position`; never after `end`.
+
+    ID3v1 (128 bytes, 227 with its extension), ID3v2, APEv2 (32 bytes and what it states) and
+    Lyrics3 are known; each states its length, or has a fixed one.
+    """
+    for _ in range(_MOST_TAGS):
+        head = os.pread(fd, 32, position)
+        if head.startswith(b"TAG+"):
+            length = 227
+        elif head.startswith(b"TAG"):
+            length = 128
+        elif head.startswith(b"ID3") and len(head) >= 10:
+            length = 10
+            for n, byte in enumerate(head[6:10]):
+                length += (byte & 0x7F) << 7 * (3 - n)
+        elif head.startswith(b"3DI"):
+            length = 10
+        elif head.startswith(b"APETAGEX") and len(head) >= 16:
+            length = 32 + int.from_bytes(head[12:16], "little")
+        elif head.startswith(b"LYRICSBEGIN"):
+            text = os.pread(fd, _LARGEST_TAG, position)
+            length = max(text.find(mark) for mark in (b"LYRICS200", b"LYRICSEND")) + 9
+        else:
+            break
+        if not 0 < length <= end - position:
+            return end if head.startswith((b"ID3", b"APETAGEX")) else position
+        position += length
+    return position
+
+
+def _stated_length(head: bytes, frame: Frame) -> tuple[int, int, int] | None:
     """Return (offset of the frame count, frame count, byte count or 0), or None."""
     at = frame.tag_offset
     if head[at : at + 4] in (b"Xing", b"Info") and len(head) >= at + 16:
@@ -160,15 +205,15 @@ def _stated_length(head, frame):
 
 
 class _Follower:
-    """Tells whether a frame continues the stream that another frame began."""
+    """Matches frames that continue the stream of a first frame: same format and rate."""
 
-    def __init__(self, head, frame):
+    def __init__(self, head: bytes, frame: Frame) -> None:
         self._second = head[1] & 0xFE  # without the protection bit
         self._mono = frame.n_channels == 1
         self._n_bytes = _frame_sizes(self._second, frame.sample_rate)
 
-    def n_bytes(self, data, at):
-        """Length of the frame at `data[at]`; 0 if there is none that fits."""
+    def n_bytes(self, data: bytes, at: int) -> int:
+        """Return the length of the frame at `data[at]`; 0 if there is none that fits."""
         if (
             at + 4 > len(data)
             or data[at] != 0xFF
@@ -180,16 +225,19 @@ class _Follower:
 
 
 @functools.lru_cache
-def _frame_sizes(second, sample_rate):
+def _frame_sizes(second: int, sample_rate: int) -> list[int]:
     """Return frame lengths by the third byte of the header; 0 for another sample rate."""
     frames = [parse_frame(bytes((0xFF, second, third, 0))) for third in range(256)]
     return [f.n_bytes if f and f.sample_rate == sample_rate else 0 for f in frames]
 
 
-def _count(fd, size, position, head, frame):
+def _count(
+    fd: int, size: int, position: int, head: bytes, frame: Frame
+) -> tuple[int, int, bool, list[tuple[int, int]]]:
     """Return (whole frames, byte after them, whether another format follows, gaps)."""
     follows = _Follower(head, frame)
-    n_frames, end, n_sync, gaps = 0, position, 0, []
+    n_frames, end, n_sync = 0, position, 0
+    gaps: list[tuple[int, int]] = []
     while n_sync < _MOST_SYNC:
         data, at = os.pread(fd, _CHUNK_BYTES, position), 0
         while (n_bytes := follows.n_bytes(data, at)) and position + at + n_bytes <= size:
@@ -198,13 +246,14 @@ def _count(fd, size, position, head, frame):
         if at:
             end = position = position + at
             continue
-        position, searched = _next_frames(fd, size, position + 1, _MOST_SYNC - n_sync)
-        if position is None:
+        found, searched = _next_frames(fd, size, position + 1, _MOST_SYNC - n_sync)
+        if found is None:
             return n_frames, end, False, gaps
+        position = found
         n_sync += searched + 32
         if not follows.n_bytes(os.pread(fd, 4, position), 0):
             return n_frames, end, True, gaps
-        if position - end > _RESYNC_BYTES:
+        if len(gaps) < _MOST_GAPS or position - end > _RESYNC_BYTES:
             gaps.append((end, position))
     return n_frames, end, False, gaps
 
@@ -236,32 +285,39 @@ class CorrectedFile(io.RawIOBase):
 
     _ENDLESS = 1 << 40
 
-    def __init__(self, fd, start, end, patch, gaps=()):
+    def __init__(
+        self,
+        fd: int,
+        start: int,
+        end: int,
+        patch: tuple[int, bytes] | None,
+        gaps: tuple[tuple[int, int], ...] = (),
+    ) -> None:
         super().__init__()
         self._fd, self._start, self._end, self._patch = fd, start, end, patch
         self._gaps = gaps
         self._position = 0
 
-    def seek(self, offset, whence=os.SEEK_SET):
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         size = self._end - self._start - sum(b - a for a, b in self._gaps)
         size = size if self._patch else self._ENDLESS
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: size}[whence]
         self._position = origin + offset
         return self._position
 
-    def tell(self):
+    def tell(self) -> int:
         return self._position
 
-    def seekable(self):
+    def seekable(self) -> bool:
         return True
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: Any) -> int:
         at, end = self._real()
         if self._position > self._ENDLESS // 2:  # a look for tags at the end: there are none
-            data = bytes(len(buffer))
+            data = bytearray(len(buffer))
         else:
             n_bytes = max(0, min(len(buffer), end - at))
             data = bytearray(os.pread(self._fd, n_bytes, at))

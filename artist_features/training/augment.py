@@ -1,15 +1,23 @@
-"""Augmentation of crops: what the waveform suffers, and what its mel bands suffer.
+"""Waveform and mel-band augmentation of crops.
 
 The draws are made for a whole step, whatever part of it one replica reads, and from
 (seed, step) alone. Gain, equaliser and band limit act in the graph; the rest on the
 samples.
 """
 
+import functools
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
+
+from artist_features.training.cache import AudioCache
+from artist_features.training.recipes import Augmentation
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 N_EQ_POINTS = 6
 _EQ_DB = 9.0
@@ -20,7 +28,7 @@ _SPEED = 2 ** (1 / 12)
 _CUTOFFS_HZ = (4000.0, 8000.0)
 _CUTOFF_RANGE_HZ = (3400.0, 11025.0)
 _LOW_CUT_HZ = 300.0
-# name: (libsndfile container, subtype, lowest and highest compression level)
+# name: (libsndfile container, subtype)
 _CODECS = {"mp3": ("MP3", "MPEG_LAYER_III"), "vorbis": ("OGG", "VORBIS")}
 _FULL_SCALE = 32767
 _NOISE_SAMPLES = 1 << 20
@@ -28,7 +36,7 @@ _NOISE_SAMPLES = 1 << 20
 
 @dataclass(frozen=True)
 class Draws:
-    """The augmentation of each row of a step; NaN or 1.0 where it is left alone.
+    """Augmentation parameters of each row of a step; NaN or 1.0 where it is left alone.
 
     Attributes:
         gain_db: float32 `(n,)`.
@@ -54,12 +62,12 @@ class Draws:
     high_hz: np.ndarray
     position: np.ndarray
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> "Draws":
         """Return the draws of some rows."""
         return Draws(**{name: values[rows] for name, values in vars(self).items()})
 
 
-def draw(n, augmentation, tracks, rng):
+def draw(n: int, augmentation: Augmentation, tracks: np.ndarray, rng: np.random.Generator) -> Draws:
     """Draw the augmentation of `n` crops.
 
     Args:
@@ -72,10 +80,12 @@ def draw(n, augmentation, tracks, rng):
         `Draws`.
     """
 
-    def chance(share):
+    def chance(share: float) -> np.ndarray:
         return rng.random(n) < share
 
-    def sometimes(share, low_high, otherwise=np.nan):
+    def sometimes(
+        share: float, low_high: tuple[float, float], otherwise: float = np.nan
+    ) -> np.ndarray:
         hit, values = chance(share), rng.uniform(*low_high, n)
         return np.where(hit, values, otherwise).astype(np.float32)
 
@@ -98,7 +108,7 @@ def draw(n, augmentation, tracks, rng):
     )
 
 
-def read_crop(cache, track, draws, row, n_samples):
+def read_crop(cache: AudioCache, track: int, draws: Draws, row: int, n_samples: int) -> np.ndarray:
     """Read one crop from the cache as its draws say.
 
     Args:
@@ -131,7 +141,7 @@ def read_crop(cache, track, draws, row, n_samples):
     return np.clip(np.rint(crop), -_FULL_SCALE, _FULL_SCALE).astype(np.int16)
 
 
-def mel_curve(eq_db, n_mels):
+def mel_curve(eq_db: "tf.Tensor", n_mels: int) -> "tf.Tensor":
     """Return the equaliser's factor per mel band, float32 tensor `(n, 1, n_mels)`.
 
     The points lie at equal steps from the first band to the last, with straight lines
@@ -147,7 +157,7 @@ def mel_curve(eq_db, n_mels):
     return tf.pow(10.0, tf.matmul(eq_db, mix) / 20)[:, None, :]
 
 
-def band_mask(low_hz, high_hz, centres_hz):
+def band_mask(low_hz: "tf.Tensor", high_hz: "tf.Tensor", centres_hz: np.ndarray) -> "tf.Tensor":
     """Return 1.0 for the mel bands between two frequencies, `(n, 1, n_mels)`."""
     import tensorflow as tf
 
@@ -155,19 +165,19 @@ def band_mask(low_hz, high_hz, centres_hz):
     return tf.cast(inside, tf.float32)[:, None, :]
 
 
-def _noise(position, n_samples):
-    """A stretch of one fixed run of white noise: drawing anew would cost more than a crop."""
-    global _bank
-    if _bank is None:
-        _bank = np.random.default_rng(0).standard_normal(_NOISE_SAMPLES).astype(np.float32)
+def _noise(position: float, n_samples: int) -> np.ndarray:
+    """Return a stretch of one fixed run of white noise: drawing anew costs more than a crop."""
     start = int(position * (_NOISE_SAMPLES - n_samples))
-    return _bank[start : start + n_samples]
+    return _noise_bank()[start : start + n_samples]
 
 
-_bank = None
+@functools.cache
+def _noise_bank() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(_NOISE_SAMPLES).astype(np.float32)
 
 
-def _coded(crop, codec, sample_rate):
+def _coded(crop: np.ndarray, codec: tuple[str, str], sample_rate: int) -> np.ndarray:
+    """Encode a crop with a lossy codec and decode it again."""
     container, subtype = codec
     file = io.BytesIO()
     scaled = np.clip(crop / _FULL_SCALE, -1, 1).astype(np.float32)

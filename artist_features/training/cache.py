@@ -1,24 +1,29 @@
-"""Prepared audio: decode a track once, read crops from a memory map ever after.
+"""Audio cache: decode each track once, then read crops from a memory map.
 
-A cache folder holds `samples.int16`, all tracks one behind the other, and
+A cache folder holds `samples.int16`, all tracks one after another, and
 `tracks.jsonl`, one line a track, written after its samples. Both only grow: a build that
 was killed goes on, and another manifest adds its tracks to the same folder.
 """
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import filelock
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from artist_features.errors import AUDIO_CODES, AudioError
-from artist_features.signal.audio import Clip, read_file
+from artist_features.signal.stream import open_file
+
+_Key: TypeAlias = tuple[str, int, int]  # absolute path, size in bytes, time of change
 
 
 class AudioCache:
-    """Mono int16 samples of a list of tracks in one memory-mapped array.
+    """Memory-mapped mono int16 samples of a list of tracks.
 
     Attributes:
         samples: int16 `(n_samples,)`, everything in the folder.
@@ -27,7 +32,14 @@ class AudioCache:
         failures: list of (path, `AudioError`) of tracks of length 0.
     """
 
-    def __init__(self, samples, starts, lengths, sample_rate, failures=()):
+    def __init__(
+        self,
+        samples: np.ndarray,
+        starts: npt.ArrayLike,
+        lengths: npt.ArrayLike,
+        sample_rate: int,
+        failures: Iterable[tuple[str | Path, AudioError]] = (),
+    ) -> None:
         self.samples = samples
         self.starts = np.asarray(starts, np.int64)
         self.lengths = np.asarray(lengths, np.int64)
@@ -35,7 +47,9 @@ class AudioCache:
         self.failures = list(failures)
 
     @classmethod
-    def build(cls, paths, folder, sample_rate):
+    def build(
+        cls, paths: Sequence[str | Path], folder: str | Path, sample_rate: int
+    ) -> "AudioCache":
         """Decode what `folder` does not hold yet, then map it.
 
         A file whose size or time of change differs from what the folder holds is decoded
@@ -74,23 +88,23 @@ class AudioCache:
         starts, lengths = [e["start"] for e in found], [e["length"] for e in found]
         return cls(samples, starts, lengths, sample_rate, failures)
 
-    def track(self, track):
+    def track(self, track: int) -> np.ndarray:
         """Return all samples of a track, int16 `(n_samples,)`, not copied."""
         start = self.starts[track]
         return self.samples[start : start + self.lengths[track]]
 
-    def places(self, track, n_samples, most):
+    def places(self, track: int, n_samples: int, most: int) -> list[tuple[int, float]]:
         """Return (track, position) of crops at equal distances, for `read`.
 
         Args:
             track: index.
-            n_samples: of a crop; there are as many as fit behind one another.
+            n_samples: of a crop; there are as many as fit one after another.
             most: and not more than this.
         """
         count = min(most, int(self.lengths[track]) // n_samples)
         return [(track, (n + 0.5) / count) for n in range(count)]
 
-    def read(self, track, position, n_samples):
+    def read(self, track: int, position: float, n_samples: int) -> np.ndarray:
         """Read a crop of a track.
 
         Args:
@@ -99,7 +113,7 @@ class AudioCache:
             n_samples: of the crop.
 
         Returns:
-            int16 `(n_samples,)`, zeros behind the end of a track that is shorter.
+            int16 `(n_samples,)`, zeros after the end of a track that is shorter.
         """
         length = int(self.lengths[track])
         start = int(self.starts[track]) + int(position * max(1, length - n_samples + 1))
@@ -107,7 +121,7 @@ class AudioCache:
         return np.pad(crop, (0, n_samples - len(crop))) if len(crop) < n_samples else crop
 
 
-def _key(path):
+def _key(path: str | Path) -> _Key:
     path = os.path.abspath(path)
     try:
         state = os.stat(path)
@@ -116,9 +130,10 @@ def _key(path):
     return path, state.st_size, state.st_mtime_ns
 
 
-def _read_entries(listing, data):
+def _read_entries(listing: Path, data: Path) -> dict[_Key, dict[str, Any]]:
     """Return {key: entry} of all whole lines whose samples are there."""
-    entries, end, whole = {}, 0, 0
+    entries: dict[_Key, dict[str, Any]] = {}
+    end = whole = 0
     n_samples = os.path.getsize(data) // 2 if data.exists() else 0
     text = listing.read_bytes() if listing.exists() else b""
     for line in text.splitlines(keepends=True):
@@ -132,7 +147,7 @@ def _read_entries(listing, data):
             break
         entries[key] = entry
         end, whole = max(end, end_of_track), whole + len(line)
-    # what a killed build left behind the last whole track goes
+    # what a killed build left after the last whole track goes
     if whole < len(text):
         os.truncate(listing, whole)
     if end < n_samples or (data.exists() and os.path.getsize(data) % 2):
@@ -140,12 +155,19 @@ def _read_entries(listing, data):
     return entries
 
 
-def _append(missing, entries, listing, data, sample_rate):
+def _append(
+    missing: dict[_Key, str | Path],
+    entries: dict[_Key, dict[str, Any]],
+    listing: Path,
+    data: Path,
+    sample_rate: int,
+) -> None:
     with open(data, "ab") as samples, open(listing, "a", encoding="ascii") as lines:
         for key, path in tqdm(missing.items(), desc="decode", unit="track", disable=None):
             start, length, error = samples.tell() // 2, 0, None
             try:
-                blocks = list(read_file(path, Clip(), target_rate=sample_rate))
+                with open_file(path, target_rate=sample_rate) as stream:
+                    blocks = list(stream)
             except AudioError as failure:
                 error = failure
             else:

@@ -2,11 +2,13 @@
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from artist_features.errors import ManifestError, display_path
 from artist_features.files import file_sha256
-from artist_features.training.manifest import file_name
+from artist_features.training.manifest import Track, file_name
 from artist_features.training.names import (
     artist_groups,
     close_names,
@@ -18,7 +20,7 @@ from artist_features.training.splits import column_of_splits
 
 @dataclass
 class Report:
-    """What `check_manifest` found; nothing in it has been changed or merged.
+    """Findings of `check_manifest`; nothing in the manifest has been changed or merged.
 
     Attributes:
         n_tracks: in the manifest.
@@ -38,24 +40,26 @@ class Report:
     n_tracks: int = 0
     n_unlabelled: int = 0
     n_artists: int = 0
-    missing: list = field(default_factory=list)
-    duplicates: list = field(default_factory=list)
-    single: list = field(default_factory=list)
-    variants: list = field(default_factory=list)
-    close: list = field(default_factory=list)
-    contained: list = field(default_factory=list)
-    split_counts: dict = field(default_factory=dict)
-    leaks: list = field(default_factory=list)
-    shared_artists: list = field(default_factory=list)
+    missing: list[Track] = field(default_factory=list)
+    duplicates: list[list[Track]] = field(default_factory=list)
+    single: list[str] = field(default_factory=list)
+    variants: list[list[str]] = field(default_factory=list)
+    close: list[tuple[str, str]] = field(default_factory=list)
+    contained: list[tuple[str, str]] = field(default_factory=list)
+    split_counts: dict[str, int] = field(default_factory=dict)
+    leaks: list[list[Track]] = field(default_factory=list)
+    shared_artists: list[list[str]] = field(default_factory=list)
 
     @property
-    def faulty(self):
+    def faulty(self) -> bool:
         """True if training must not begin: files are missing, or splits share music."""
         return bool(self.missing or self.leaks)
 
 
-def check_manifest(tracks, path="manifest", *, strict=True):
-    """Look at a manifest's files, names and splits.
+def check_manifest(
+    tracks: Sequence[Track], path: str | Path = "manifest", *, strict: bool = True
+) -> Report:
+    """Check a manifest's files, names and splits.
 
     Files are compared by size first and by sha256 where sizes agree, so that few are read.
 
@@ -100,8 +104,8 @@ def check_manifest(tracks, path="manifest", *, strict=True):
     return report
 
 
-def report_lines(report, path="manifest"):
-    """Return a report as lines of text for a person, without line ends."""
+def report_lines(report: Report, path: str | Path = "manifest") -> list[str]:
+    """Format a report as lines of text, without line ends."""
     n_several = report.n_artists - len(report.single)
     lines = [
         f"{report.n_tracks} tracks of {report.n_artists} artists ({n_several} with two or more "
@@ -127,21 +131,22 @@ def report_lines(report, path="manifest"):
     return lines + _section("artists with one track", [display_path(n) for n in report.single])
 
 
-def _section(title, entries):
+def _section(title: str, entries: Sequence[str]) -> list[str]:
     return [f"{title}: {len(entries)}", *(f"  {entry}" for entry in entries)]
 
 
-def _names(groups):
+def _names(groups: Iterable[Sequence[str]]) -> list[str]:
     return [" | ".join(map(display_path, group)) for group in groups]
 
 
-def _place(track, path):
+def _place(track: Track, path: str | Path) -> str:
     return ("" if track.line is None else f"line {track.line} ") + file_name(track, path)
 
 
-def _shared_artists(tracks, splits):
+def _shared_artists(tracks: Sequence[Track], splits: Sequence[str]) -> list[list[str]]:
     first_name = artist_groups(tracks)
-    found, names = defaultdict(set), defaultdict(set)
+    found: dict[str, set[str]] = defaultdict(set)
+    names: dict[str, set[str]] = defaultdict(set)
     for track, split in zip(tracks, splits, strict=True):
         if track.artist:
             found[first_name[track.artist]].add(split)
@@ -149,20 +154,21 @@ def _shared_artists(tracks, splits):
     return [sorted(names[first]) for first in sorted(found) if len(found[first]) > 1]
 
 
-def _same_music(tracks):
+def _same_music(tracks: Sequence[Track]) -> tuple[list[list[int]], list[Track]]:
     """Group the positions of tracks by their files' bytes; list the tracks without.
 
     Returns:
         (groups, missing): lists of positions, two or more each; list of `Track`. Empty
         files are alike and are no music, so they are in neither.
     """
-    by_size, missing = defaultdict(list), []
+    by_size: dict[int, list[int]] = defaultdict(list)
+    missing: list[Track] = []
     for position, track in enumerate(tracks):
         if not os.path.isfile(track.path):
             missing.append(track)
         elif size := os.path.getsize(track.path):
             by_size[size].append(position)
-    by_content = defaultdict(list)
+    by_content: dict[str, list[int]] = defaultdict(list)
     for positions in by_size.values():
         for position in positions if len(positions) > 1 else ():
             try:

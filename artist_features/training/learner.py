@@ -1,9 +1,13 @@
-"""One step of training: the student, its head, the teacher and the optimizer."""
+"""Training step: student, heads, teacher and optimizer, also on several devices."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from artist_features.config import FrontEnd
 from artist_features.signal.frontend import front_end_of
 from artist_features.training import augment
 from artist_features.training.losses import (
@@ -13,6 +17,7 @@ from artist_features.training.losses import (
     relation,
     unit,
 )
+from artist_features.training.recipes import Recipe
 from artist_features.training.strategy import precision
 from artist_features.zoo import models
 
@@ -22,9 +27,12 @@ _N_MOMENTS = 1 << 15  # crops that give a teacher's mean and deviation
 _CONSTANT = 1e-3  # deviation from which a teacher's number says something
 _REPLICA_SUM = tf.distribute.ReduceOp.SUM
 
+_Batch: TypeAlias = tuple[tf.Tensor, ...]
+_Tensors: TypeAlias = dict[str, tf.Tensor]
+
 
 class Learner:
-    """What changes in training, and the function that changes it.
+    """Model in training with its heads, teacher and optimizer; `step` updates the weights.
 
     A step runs under `strategy.run`: Keras 3 cannot `fit` under every
     `tf.distribute` strategy. Batch normalisation, gradients and in-batch negatives go
@@ -42,21 +50,26 @@ class Learner:
         front_end: `FrontEnd` of the model; None means the authors'.
         strategy: `tf.distribute.Strategy`.
         dtype: "float32", "bfloat16" or "float16" (convolutions only).
+
+    Attributes:
+        model: `keras.Model` in training, waveforms to embeddings.
+        embed: function from waveforms float32 `(n, n_samples, 1)` to embeddings `(n, dim)`.
+        embed_stored: the same from log-mel float32 `(n, n_frames, n_mels)` of stored crops.
     """
 
     def __init__(
         self,
-        kind,
-        recipe,
+        kind: str,
+        recipe: Recipe,
         *,
-        n_artists,
-        weights=None,
-        teacher=None,
-        vectors=None,
-        front_end=None,
-        strategy,
-        dtype="float32",
-    ):
+        n_artists: int,
+        weights: list[np.ndarray] | None = None,
+        teacher: keras.Model | None = None,
+        vectors: Mapping[str, np.ndarray] | None = None,
+        front_end: FrontEnd | None = None,
+        strategy: tf.distribute.Strategy,
+        dtype: str = "float32",
+    ) -> None:
         self._kind, self._recipe, self._strategy = kind, recipe, strategy
         self._n_replicas = strategy.num_replicas_in_sync
         with strategy.scope():
@@ -69,7 +82,7 @@ class Learner:
                     layer.synchronized = self._n_replicas > 1
             self._front = keras.Model(self.model.input, self.model.get_layer(_MEL).output)
             self.student = _after(self.model, _LOG_MEL if vectors else _MEL)
-            self._teacher = _after(teacher, _MEL) if teacher else None
+            self._teacher: Any = _after(teacher, _MEL) if teacher else None
             self._scales = _standardisation(vectors or {})
             self._heads = self._build_heads(n_artists, teacher)
             self.optimizer = _optimizer(recipe, dtype)
@@ -77,9 +90,14 @@ class Learner:
         self._centres_hz = _mel_centres(front_end_of(self.model))
         step = self._crops_step if vectors else self._audio_step
         self._run = tf.function(lambda batch: self._distributed_step(step, batch))
+        self.embed = _forward(self.model)
+        self.embed_stored = _forward(self.student)
 
-    def _build_heads(self, n_artists, teacher):
-        heads, dim = {}, self.model.output_shape[-1]
+    def _build_heads(
+        self, n_artists: int, teacher: keras.Model | None
+    ) -> dict[str, keras.layers.Dense]:
+        heads: dict[str, keras.layers.Dense] = {}
+        dim = self.model.output_shape[-1]
         if self._kind == "basic" and self._recipe.label_weight["basic"]:
             heads["artist"] = keras.layers.Dense(n_artists, dtype="float32", name="artist")
         if teacher and teacher.output_shape[-1] != dim:
@@ -95,35 +113,35 @@ class Learner:
         return heads
 
     @property
-    def _trainable(self):
+    def _trainable(self) -> list[keras.Variable]:
         heads = [v for head in self._heads.values() for v in head.trainable_variables]
         return self.student.trainable_variables + heads
 
-    def variables(self):
+    def variables(self) -> dict[str, keras.Variable]:
         """Return {name: Keras variable} of all that a checkpoint must hold."""
         groups = {"model": self.model.variables, "optimizer": self.optimizer.variables}
         groups |= {name: head.variables for name, head in self._heads.items()}
         return {f"{g}/{n:03d}": v for g, group in groups.items() for n, v in enumerate(group)}
 
-    def step(self, batch, learning_rate):
+    def step(self, batch: Any, learning_rate: float) -> _Tensors:
         """Update the weights once.
 
         Args:
-            batch: what `Batches.dataset` yields, distributed by the strategy.
+            batch: what `AudioBatches` or `CropBatches` yield, distributed by the strategy.
             learning_rate: of this step.
 
         Returns:
-            dict of floats: `loss`, `label` (per anchor), `cosine` (to the teacher, mean
+            {name: scalar}: `loss`, `label` (per anchor), `cosine` (to the teacher, mean
             over the batch; of stored crops to all teachers side by side).
         """
         self.optimizer.learning_rate.assign(learning_rate)
         return self._run(batch)
 
-    def _distributed_step(self, step, batch):
+    def _distributed_step(self, step: Callable[[_Batch], _Tensors], batch: Any) -> _Tensors:
         sums = self._strategy.run(step, args=(batch,))
         return {n: self._strategy.reduce(_REPLICA_SUM, v, axis=None) for n, v in sums.items()}
 
-    def _crops_step(self, batch: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+    def _crops_step(self, batch: _Batch) -> _Tensors:
         log_mel, labels, *vectors = batch
         log_mel = tf.cast(log_mel, tf.float32)
         parts = []
@@ -138,7 +156,7 @@ class Learner:
             scaled = self._scaled(self._recipe.label_weight[self._kind] * label + match)
         return self._learn(tape, scaled, label, cosine, labels.shape[0])
 
-    def _audio_step(self, batch: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+    def _audio_step(self, batch: _Batch) -> _Tensors:
         crops, gain_db, eq_db, low_hz, high_hz, labels = batch
         waveform = tf.cast(crops, tf.float32) / 32767 * 10 ** (gain_db / 20)[:, None]
         clean = self._front(waveform[..., None], training=False)
@@ -168,7 +186,7 @@ class Learner:
         label: tf.Tensor,
         cosine: tf.Tensor,
         n: int,
-    ) -> dict[str, tf.Tensor]:
+    ) -> _Tensors:
         """Update the weights; return what the step reports."""
         loss, scaled = losses
         self._update(tape.gradient(scaled, self._trainable))
@@ -176,11 +194,11 @@ class Learner:
         return {"loss": loss, "label": per_anchor, "cosine": cosine}
 
     @property
-    def _sums(self):
+    def _sums(self) -> bool:
         """Whether the label loss is the authors' sum, not a mean over anchors."""
         return self._kind == "siamese" and self._recipe.negatives == "drawn"
 
-    def _embed(self, mel, n):
+    def _embed(self, mel: tf.Tensor, n: int) -> tf.Tensor:
         if not self._sums:
             return self.student(mel, training=True)
         # as the authors' towers: batch statistics of anchors, of positives, of each
@@ -190,7 +208,7 @@ class Learner:
         parts = [part for part in parts if part.shape[0]]
         return tf.concat([self.student(part, training=True) for part in parts], 0)
 
-    def _label_loss(self, embeddings, labels):
+    def _label_loss(self, embeddings: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         n = labels.shape[0]
         if not n or not self._recipe.label_weight[self._kind]:
             return tf.constant(0.0)
@@ -210,7 +228,9 @@ class Learner:
         similarity = tf.einsum("nd,knd->nk", unit(anchors), unit(others))
         return SiameseHinge()(tf.zeros((n, 1)), similarity)
 
-    def _teacher_loss(self, embeddings, target):
+    def _teacher_loss(
+        self, embeddings: tf.Tensor, target: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         if target is None:
             return tf.constant(0.0), tf.constant(0.0)
         if "teacher" in self._heads:
@@ -231,7 +251,7 @@ class Learner:
         cosine = tf.reduce_sum(unit(found) * unit(target)) / n_global
         return recipe.vectors_weight * match + recipe.relation_weight * apart, cosine
 
-    def _gather(self, values):
+    def _gather(self, values: tf.Tensor) -> tf.Tensor:
         if self._n_replicas == 1:
             return values
         # a sum of each replica's rows in its own place: `all_gather` fails where a process
@@ -242,11 +262,11 @@ class Learner:
         spread = tf.reshape(spread, (-1, *values.shape[1:]))
         return context.all_reduce(_REPLICA_SUM, spread)
 
-    def _loss_scale(self):
+    def _loss_scale(self) -> tf.Tensor:
         is_scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         return tf.convert_to_tensor(self.optimizer.dynamic_scale) if is_scaled else 1.0
 
-    def _update(self, gradients):
+    def _update(self, gradients: list[tf.Tensor]) -> None:
         if self._n_replicas > 1:
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(_REPLICA_SUM, gradients)
@@ -258,10 +278,10 @@ class Learner:
         self.optimizer.apply(gradients, self._trainable)
 
     def teach(self, waveforms: np.ndarray) -> np.ndarray:
-        """Return the teacher's embeddings of what the student hears, float32 `(n, dim)`."""
+        """Return the teacher's embeddings of the student's mel spectrogram, `(n, dim)`."""
         return np.asarray(self._teacher(self._front(tf.constant(waveforms)), training=False))
 
-    def logits(self, embeddings):
+    def logits(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the classifier's logits of embeddings, float32 `(n, n_artists)`."""
         return np.asarray(self._heads["artist"](tf.constant(embeddings)))
 
@@ -271,7 +291,14 @@ def _after(model: keras.Model, layer: str) -> keras.Model:
     return keras.Model(model.get_layer(layer).output, model.output)
 
 
-def _standardisation(vectors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile a model for NumPy arrays of any number of rows."""
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    function = tf.function(lambda inputs: model(inputs, training=False), signature)
+    return lambda inputs: np.asarray(function(tf.constant(inputs)))
+
+
+def _standardisation(vectors: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (mean, scale) `(dim,)` of each teacher; the scale of what does not vary is 0.
 
     Teachers weigh as in `metrics.agreement`, and a number has a variance of about 1.
@@ -289,7 +316,7 @@ def _standardisation(vectors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, n
     ]
 
 
-def _optimizer(recipe, dtype):
+def _optimizer(recipe: Recipe, dtype: str) -> keras.optimizers.Optimizer:
     if recipe.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(
             recipe.learning_rate, momentum=recipe.momentum, nesterov=True
@@ -299,7 +326,7 @@ def _optimizer(recipe, dtype):
     return keras.optimizers.LossScaleOptimizer(optimizer) if dtype == "float16" else optimizer
 
 
-def _mel_centres(front_end):
+def _mel_centres(front_end: FrontEnd) -> np.ndarray:
     """Return the centre of each mel band in Hz, float32 `(n_mels,)` (Slaney scale)."""
     import kapre
 

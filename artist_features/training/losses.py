@@ -3,7 +3,11 @@
 Source: Park et al., ISMIR 2018, equation 1; authors' `model.py`, `hinge_loss`.
 """
 
+from typing import Any, TypeAlias
+
 import keras
+
+Tensor: TypeAlias = Any  # of any backend, or a NumPy array
 
 MARGIN = 0.4  # P section 3.2, C `train.py`
 # of 1 - cosine beside the squared error; source: our trials of distillation
@@ -12,7 +16,7 @@ _EQUAL = 0.9999  # cosine of two targets from which they are one
 
 
 @keras.saving.register_keras_serializable(package="artist_features")
-class SiameseHinge(keras.losses.Loss):
+class SiameseHinge(keras.losses.Loss):  # type: ignore[misc]
     """max(0, margin - s_pos + s_neg), summed over the negatives and the batch.
 
     `y_pred` is the output of `models.siamese()`: float32 `(batch, 1 + n_negatives)`,
@@ -28,20 +32,34 @@ class SiameseHinge(keras.losses.Loss):
         0.2
     """
 
-    def __init__(self, margin=MARGIN, reduction="sum", name="siamese_hinge", **kwargs):
+    def __init__(
+        self,
+        margin: float = MARGIN,
+        reduction: str = "sum",
+        name: str = "siamese_hinge",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(reduction=reduction, name=name, **kwargs)
         self.margin = margin
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         positive, negatives = y_pred[:, :1], y_pred[:, 1:]
         hinge = keras.ops.maximum(0.0, self.margin - positive + negatives)
         return keras.ops.sum(hinge, axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin}
 
 
-def batch_hinge(anchors, positives, labels, others, other_labels, n_negatives, margin=MARGIN):
+def batch_hinge(
+    anchors: Tensor,
+    positives: Tensor,
+    labels: Tensor,
+    others: Tensor,
+    other_labels: Tensor,
+    n_negatives: int,
+    margin: float = MARGIN,
+) -> Tensor:
     """Return each anchor's hinge, summed over the hardest of the batch's negatives.
 
     Args:
@@ -72,7 +90,7 @@ def batch_hinge(anchors, positives, labels, others, other_labels, n_negatives, m
     return ops.sum(hardest, axis=-1)
 
 
-def distillation(embeddings, targets):
+def distillation(embeddings: Tensor, targets: Tensor) -> Tensor:
     """Return each row's mean squared error + 2 (1 - cosine) to the teacher's embedding.
 
     Args:
@@ -92,8 +110,8 @@ def distillation(embeddings, targets):
     return squared + _COSINE_WEIGHT * (1.0 - cosine)
 
 
-def relation(embeddings, targets, others, other_targets):
-    """Return how far each row's neighbours differ from its target's: 1 - correlation.
+def relation(embeddings: Tensor, targets: Tensor, others: Tensor, other_targets: Tensor) -> Tensor:
+    """Return 1 - correlation of each row's similarities with those of its target.
 
     For every row the cosines of the embedding to the batch's other embeddings are
     correlated with those of the target to their targets. Neither the targets' length nor
@@ -130,6 +148,6 @@ def relation(embeddings, targets, others, other_targets):
     return ops.where(ops.sum(ops.cast(counts, "int32"), axis=-1) > 1, missing, 0.0)
 
 
-def unit(embeddings):
-    """Scale rows to length 1."""
+def unit(embeddings: Tensor) -> Tensor:
+    """Scale rows of a tensor to length 1."""
     return keras.ops.normalize(embeddings, axis=-1, epsilon=1e-12)

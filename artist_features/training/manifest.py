@@ -1,20 +1,29 @@
-"""Read and write a manifest: the CSV that lists tracks and their artists."""
+"""Manifests, the CSV files that list tracks and their artists, and labelled collections.
+
+A `Collection` is read from a manifest with a column of classes or from a folder of classes. It
+lists what it should hold, whether the file is there or not: what is missing is found, and named,
+when it is read.
+"""
 
 import csv
+import hashlib
 import io
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from artist_features.errors import ManifestError, display_path
+from artist_features.errors import AudioError, ManifestError, display_path
 from artist_features.files import write_atomically
+from artist_features.signal.folders import search_folder
+from artist_features.training.names import artist_groups
 
 _REQUIRED = ("file", "artist", "title")
 
 
 @dataclass(frozen=True)
 class Track:
-    """One row of a manifest.
+    """Audio file with artist and title; one row of a manifest.
 
     Attributes:
         path: of the audio file.
@@ -27,8 +36,29 @@ class Track:
     path: Path
     artist: str
     title: str
-    extra: dict = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
     line: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Tracks with one class each.
+
+    Attributes:
+        tracks: list of `Track`, in a fixed order.
+        labels: {path: class}.
+        splits: {path: "train", "valid" or "test"}; empty without an official split.
+        ignored: what lies there and takes no part by design, as sentences without a full stop.
+        unreadable: list of (path, reason), folders that cannot be searched.
+        sha256: of the manifest's bytes; None for a folder.
+    """
+
+    tracks: list[Track]
+    labels: dict[Path, str]
+    splits: dict[Path, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    unreadable: list[tuple[str | Path, str]] = field(default_factory=list)
+    sha256: str | None = None
 
 
 def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Track]:
@@ -47,9 +77,13 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Trac
         ManifestError: with the line number: unreadable, not UTF-8, a column or a field
             is missing, a relative path leads out of the folder, or a file is listed twice.
     """
-    text = _read_text(path)
+    return parse_manifest(read_bytes(path), path, root)
+
+
+def parse_manifest(data: bytes, path: str | Path, root: str | Path | None = None) -> list[Track]:
+    """Parse what `read_bytes` has read of a manifest; see `read_manifest`."""
     folder = Path(path).parent if root is None else Path(root)
-    rows = _rows(text, path)
+    rows = _rows(_decoded(data, path), path)
     _, header = next(rows, (1, []))
     if twice := [name for name in header if header.count(name) > 1]:
         raise ManifestError(
@@ -63,7 +97,8 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Trac
             path,
             line=1,
         )
-    tracks, first_line = [], {}
+    tracks: list[Track] = []
+    first_line: dict[str, int] = {}
     for line, row in rows:
         if not any(field.strip() for field in row):
             continue
@@ -88,8 +123,8 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Trac
     return tracks
 
 
-def require_files(path, tracks):
-    """Raise unless every file of a manifest is there.
+def require_files(path: str | Path, tracks: Sequence[Track]) -> None:
+    """Check that every file of a manifest exists.
 
     Args:
         path: of the manifest, for messages.
@@ -109,7 +144,7 @@ def require_files(path, tracks):
         )
 
 
-def file_name(track, path):
+def file_name(track: Track, path: str | Path) -> str:
     """Return a track's file as the manifest names it, printable."""
     try:
         return display_path(track.path.relative_to(Path(path).parent))
@@ -117,7 +152,7 @@ def file_name(track, path):
         return display_path(track.path)
 
 
-def write_manifest(path, tracks):
+def write_manifest(path: str | Path, tracks: Sequence[Track]) -> None:
     """Write a manifest that `read_manifest` reads back, or nothing at all.
 
     Args:
@@ -134,7 +169,8 @@ def write_manifest(path, tracks):
     columns = list(dict.fromkeys(name for track in tracks for name in track.extra))
     if taken := [name for name in columns if name in _REQUIRED]:
         raise ValueError(f"a further column is called {taken[0]!r}; give it another name.")
-    lines, first_row = [_csv_line([*_REQUIRED, *columns])], {}
+    lines = [_csv_line([*_REQUIRED, *columns])]
+    first_row: dict[str, int] = {}
     for row, track in enumerate(tracks, start=1):
         file = _named(track.path, path)
         if file in first_row:
@@ -149,7 +185,7 @@ def write_manifest(path, tracks):
     write_atomically(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
-def _csv_line(fields):
+def _csv_line(fields: Sequence[str]) -> str:
     """Return one row that ends in a line feed; a carriage return inside is quoted too."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow(fields)
@@ -168,7 +204,7 @@ def _named(file: Path, path: Path) -> str:
     return name
 
 
-def _rows(text, path):
+def _rows(text: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, fields) of each row."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
@@ -182,7 +218,7 @@ def _rows(text, path):
         yield reader.line_num, row
 
 
-def _inside(name, path, line):
+def _inside(name: str, path: str | Path, line: int) -> PurePosixPath:
     file = PurePosixPath(name)
     if not file.parts or "\0" in name:
         raise ManifestError(f"file is {name!r}; a path is needed.", path, line)
@@ -196,9 +232,14 @@ def _inside(name, path, line):
     return file
 
 
-def _read_text(path):
+def read_bytes(path: str | Path) -> bytes:
+    """Read a manifest's bytes.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return Path(path).read_bytes()
     except IsADirectoryError:
         raise ManifestError(
             "is a folder; a manifest is needed, which "
@@ -207,8 +248,83 @@ def _read_text(path):
         ) from None
     except OSError as error:
         raise ManifestError(f"cannot be read ({error.strerror}).", path) from None
+
+
+def _decoded(data: bytes, path: str | Path) -> str:
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ManifestError(
             f"byte {error.object[error.start]:#x} is not UTF-8; save the file as UTF-8.", path, line
         ) from None
+
+
+def read_labelled(
+    path: str | Path, column: str = "genre", root: str | Path | None = None
+) -> Collection:
+    """List the tracks of a manifest with a column of classes, or of a folder of classes.
+
+    Args:
+        path: of a CSV, or of a folder with a sub-folder of recordings for each class.
+        column: of the CSV that holds the class; it may not be "artist".
+        root: folder of the CSV's relative files; None means its own.
+
+    Returns:
+        `Collection` without splits. Artists whose names may be one artist's have one name;
+        those of a folder are not known.
+
+    Raises:
+        ManifestError: the manifest cannot be used, the column or the folders are missing.
+        ValueError: the column is "artist" or "file".
+    """
+    return _read_folder(Path(path)) if os.path.isdir(path) else _read_csv(path, column, root)
+
+
+def _read_csv(path: str | Path, column: str, root: str | Path | None) -> Collection:
+    if column in ("artist", "file"):
+        raise ValueError(
+            f"label column {column!r}: folds keep every artist whole, so {column}s cannot be "
+            "classes; for artists use `artist-features evaluate artists`."
+        )
+    data = read_bytes(path)
+    rows = parse_manifest(data, path, root)
+    if column != "title" and not all(column in track.extra for track in rows):
+        columns = ", ".join(["title", *rows[0].extra])
+        raise ManifestError(
+            f"column {column!r} is missing; there are {columns}. Name one with --label.", path, 1
+        )
+    fields = [(t.path, t.title if column == "title" else t.extra[column].strip()) for t in rows]
+    labels = {file: label for file, label in fields if label}
+    tracks = [track for track in rows if track.path in labels]
+    first_name = artist_groups(tracks)
+    named = [Track(t.path, first_name.get(t.artist, ""), t.title, t.extra, t.line) for t in tracks]
+    n_blank = len(rows) - len(tracks)
+    ignored = [f"{n_blank} rows whose column {column!r} is blank"] if n_blank else []
+    return Collection(named, labels, ignored=ignored, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _read_folder(folder: Path) -> Collection:
+    found_in = Collection([], {})
+    tracks, labels = found_in.tracks, found_in.labels
+    loose = 0
+    for found in search_folder(os.fspath(folder)):
+        if isinstance(found, AudioError):
+            found_in.unreadable.append((str(found.path), f"{found.code}: {found.message}"))
+            continue
+        parts = Path(found).relative_to(folder).parts
+        if len(parts) == 1:
+            loose += 1
+            continue
+        track = Track(Path(found), "", Path(found).stem)
+        tracks.append(track)
+        labels[track.path] = parts[0]
+    if not tracks:
+        raise ManifestError(
+            "no recording in a sub-folder; expected is one sub-folder for each class, as "
+            f"{display_path(folder / 'rock' / 'song.mp3')}, or a manifest CSV.",
+            folder,
+        )
+    if loose:
+        found_in.ignored.append(f"{loose} recordings beside the sub-folders, which have no class")
+    return found_in

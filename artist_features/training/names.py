@@ -1,9 +1,14 @@
-"""Artist names: which spellings are, or may be, one and the same artist."""
+"""Artist name normalisation and matching: spellings and names that may be one artist."""
 
 import difflib
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from artist_features.training.manifest import Track
 
 CLOSE_RATIO = 0.88  # own choice: one wrong letter in nine
 _MIN_CLOSE_LETTERS = 5  # "Muse" and "Mute" are two artists
@@ -17,8 +22,8 @@ _LETTERS |= str.maketrans({"œ": "oe", "þ": "th", "ŧ": "t"})
 _FEATURED = re.compile(r"(?<=\S)[\s(\[]+(?:feat|ft|featuring)\b.*", re.DOTALL)
 
 
-def name_key(name):
-    """Return what is left of a name without case, accents, marks, 'the' and guests.
+def name_key(name: str) -> str:
+    """Normalise an artist name: no case, accents, punctuation, 'the' or featured guests.
 
     Two names with one key are spellings of one artist. Scripts other than Latin keep
     their letters; a name of marks alone is its own key.
@@ -39,7 +44,7 @@ def name_key(name):
     return kept or "".join(text.split()) or name
 
 
-def spelling_variants(names):
+def spelling_variants(names: Iterable[str]) -> list[list[str]]:
     """Group the names that have one key.
 
     Args:
@@ -48,13 +53,13 @@ def spelling_variants(names):
     Returns:
         list of sorted lists, each of two or more distinct names, sorted.
     """
-    groups = defaultdict(set)
+    groups: dict[str, set[str]] = defaultdict(set)
     for name in names:
         groups[name_key(name)].add(name)
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
 
-def close_names(names):
+def close_names(names: Iterable[str]) -> list[tuple[str, str]]:
     """Find names whose keys differ by little, for a person to judge.
 
     Only keys that share their first or last four letters, and all their digits, are
@@ -69,20 +74,21 @@ def close_names(names):
     by_key = {}
     for name in sorted(set(names), reverse=True):
         by_key[name_key(name)] = name
-    blocks = defaultdict(set)
+    blocks: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for key in by_key:
         letters = "".join(c for c in key if not c.isdigit())
         if len(letters) >= _MIN_CLOSE_LETTERS:
             digits = "".join(c for c in key if c.isdigit())
             blocks[digits, "starts", key[:_BLOCK_LETTERS]].add(key)
             blocks[digits, "ends", key[-_BLOCK_LETTERS:]].add(key)
-    pairs = set()
+    pairs: set[tuple[str, str]] = set()
     for keys in blocks.values():
         pairs.update(_close_pairs(sorted(keys)))
-    return sorted(tuple(sorted((by_key[one], by_key[other]))) for one, other in pairs)
+    found = ((by_key[one], by_key[other]) for one, other in pairs)
+    return sorted((min(pair), max(pair)) for pair in found)
 
 
-def _close_pairs(keys):
+def _close_pairs(keys: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield pairs of keys that `difflib` finds alike, the cheap bounds first."""
     for second in range(1, len(keys)):
         matcher = difflib.SequenceMatcher(None, b=keys[second], autojunk=False)
@@ -95,7 +101,7 @@ def _close_pairs(keys):
                 yield first, keys[second]
 
 
-def contained_names(names):
+def contained_names(names: Iterable[str]) -> list[tuple[str, str]]:
     """Find names that begin or end with the words of another, as "Bart" and "Bart Kelsey".
 
     Args:
@@ -116,7 +122,7 @@ def contained_names(names):
     return sorted(pairs)
 
 
-def artist_groups(tracks):
+def artist_groups(tracks: "Sequence[Track]") -> dict[str, str]:
     """Join the names that may be one artist: same key, close, or one MusicBrainz id.
 
     Args:
@@ -128,7 +134,7 @@ def artist_groups(tracks):
     """
     first_name = {track.artist: track.artist for track in tracks if track.artist}
 
-    def root(name):
+    def root(name: str) -> str:
         while first_name[name] != name:
             name = first_name[name]
         return name
@@ -141,9 +147,9 @@ def artist_groups(tracks):
     return {name: root(name) for name in sorted(names)}
 
 
-def _same_id(tracks):
+def _same_id(tracks: "Sequence[Track]") -> list[list[str]]:
     """Return lists of names that carry one MusicBrainz artist id."""
-    names = defaultdict(set)
+    names: dict[str, set[str]] = defaultdict(set)
     for track in tracks:
         artist_id = track.extra.get("musicbrainz_artistid", "").strip().lower()
         if artist_id and track.artist:

@@ -1,59 +1,79 @@
-"""What a training run is asked to do."""
+"""Options of a training run."""
 
 import dataclasses
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from artist_features.training.recipes import RECIPES
+from artist_features.training.recipes import RECIPES, Recipe
 from artist_features.training.strategy import PRECISIONS, STRATEGIES
 
 KINDS = ("basic", "siamese")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_CREDIT = "Trained with artist_features by the owner of this run."
+_IGNORED: dict[str, Any] = {"ignored": True}  # when the options of two runs are compared
 
 
-@dataclass
-class Options:
-    """Options of a run; see `artist-features train --help`.
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of `trainer.train`; the command line gives each the same name and default.
+
+    A run folder keeps those that decide the result, and goes on with the same ones alone. The
+    others are marked: files count by their hashes, the rest is for the card or says where the
+    work is done.
 
     Attributes:
+        kind: "basic" or "siamese".
+        manifests: paths of CSV files.
+        out: run folder, new or with a run; at the end also a model folder.
         recipe_name: of `RECIPES`.
-        changes: {field: value} that replaces parts of the recipe.
+        changes: {field: value} of the recipe or its augmentation, see `Recipe.changed`.
         seed, split_seed: of the draws, and of the division into splits; from 0.
         n_artists: how many artists carry labels, from 2; None means all.
+        dtype: of the convolutions, see `strategy.precision`.
         teacher, init: model name, folder or Hub id, or None.
-        crops, check_crops: folders of distillation sets (see `crop_set`) to train on and to
+        crops, check_crops: folders of distillation sets (`targets.CropSet`) to train on and to
             choose the best step by, both or neither.
         cache: folder of prepared audio; None means `cache` in the run folder.
         root: folder of the manifests' relative files; None means that of each manifest.
-        strategy, device, dtype: see `strategy`.
+        strategy, device: see `strategy`.
         name: of the model; "" means that of the run folder.
         license, credit, description, data: of the card; data is a few words on the music.
         command: to be written down with the run.
+
+    Raises:
+        ValueError: a value that is not allowed, or two that do not fit one another.
     """
 
+    kind: str
+    manifests: Sequence[str | Path] = field(metadata=_IGNORED)
+    out: str | Path = field(metadata=_IGNORED)
     recipe_name: str = "default"
-    changes: dict = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict, metadata=_IGNORED)
     seed: int = 0
     split_seed: int = 0
     n_artists: int | None = None
-    teacher: str | None = None
-    init: str | None = None
-    crops: str | None = None
-    check_crops: str | None = None
-    cache: str | None = None
-    root: str | None = None
-    strategy: str = "none"
-    device: str = "auto"
     dtype: str = "float32"
-    name: str = ""
-    license: str = "unknown"
-    credit: str = "Trained with artist_features by the owner of this run."
-    description: str = ""
-    data: str = ""
-    command: str = ""
+    teacher: str | Path | None = field(default=None, metadata=_IGNORED)
+    init: str | Path | None = field(default=None, metadata=_IGNORED)
+    crops: str | Path | None = field(default=None, metadata=_IGNORED)
+    check_crops: str | Path | None = field(default=None, metadata=_IGNORED)
+    cache: str | Path | None = field(default=None, metadata=_IGNORED)
+    root: str | Path | None = field(default=None, metadata=_IGNORED)
+    strategy: str = field(default="none", metadata=_IGNORED)
+    device: str = field(default="auto", metadata=_IGNORED)
+    name: str = field(default="", metadata=_IGNORED)
+    license: str = field(default="unknown", metadata=_IGNORED)
+    credit: str = field(default=_CREDIT, metadata=_IGNORED)
+    description: str = field(default="", metadata=_IGNORED)
+    data: str = field(default="", metadata=_IGNORED)
+    command: str = field(default="", metadata=_IGNORED)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, allowed in (
+            ("kind", KINDS),
             ("recipe_name", tuple(RECIPES)),
             ("strategy", STRATEGIES),
             ("dtype", PRECISIONS),
@@ -75,11 +95,18 @@ class Options:
             raise ValueError(f"{self.n_artists} artists; needed are 2 or more.")
 
     @property
-    def recipe(self):
+    def recipe(self) -> Recipe:
         """The recipe with its changes."""
-        return dataclasses.replace(RECIPES[self.recipe_name], **self.changes)
+        return RECIPES[self.recipe_name].changed(self.kind, self.changes)
 
-    def model_name(self, folder):
-        """Return the name for the card of a run in `folder`."""
-        plain = _NOT_IN_A_NAME.sub("_", folder.resolve().name).lstrip("_.-")[:100]
-        return self.name or plain or "model"
+    def settings(self) -> dict[str, Any]:
+        """Return what of the options decides the result, plain data for run.json."""
+        ignored = {f.name for f in dataclasses.fields(self) if f.metadata.get("ignored")}
+        kept = {n: v for n, v in dataclasses.asdict(self).items() if n not in ignored}
+        return kept | {"recipe": self.recipe.record(self.kind)}
+
+
+def model_name(name: str, folder: str | Path) -> str:
+    """Return a model's name, or one made of its folder's where it is ""."""
+    plain = _NOT_IN_A_NAME.sub("_", Path(folder).resolve().name).lstrip("_.-")[:100]
+    return name or plain or "model"

@@ -1,8 +1,10 @@
-"""Recipes: everything that decides a training run besides the data and the seed."""
+"""Training recipes (hyperparameters), and the learning rate schedule that follows one."""
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from artist_features.config import LEVEL_DB
 from artist_features.errors import checked_int
@@ -10,7 +12,7 @@ from artist_features.errors import checked_int
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a crop, each as the share of crops it happens to.
+    """Probabilities of waveform and mel augmentations, each as a share of crops.
 
     Attributes:
         gain_db: lowest and highest gain, drawn for every crop.
@@ -23,7 +25,7 @@ class Augmentation:
             third of these crops also lose what is under 300 Hz (a telephone).
     """
 
-    gain_db: tuple = (0.0, 0.0)
+    gain_db: tuple[float, float] = (0.0, 0.0)
     mixing: float = 0.0
     noise: float = 0.0
     speed: float = 0.0
@@ -31,7 +33,7 @@ class Augmentation:
     equaliser: float = 0.0
     band_limit: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("mixing", "noise", "speed", "codec", "equaliser", "band_limit"):
             _check_number(self, name, 0, 1)
         gain = self.gain_db
@@ -43,7 +45,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train.
+    """Hyperparameters of a training run.
 
     Attributes:
         n_steps: updates of the weights, unless early stopping ends the run.
@@ -51,8 +53,8 @@ class Recipe:
         negatives: "drawn": tracks of other artists for each anchor, each encoded for
             itself; "in_batch": the positives of the other anchors serve, encoded once.
         n_negatives: per anchor; in a batch the nearest ones.
-        n_free: further crops a step from any training track, labelled or not, for the
-            terms of teachers; none without.
+        n_free: crops a step without labels, from any training track, for the terms of
+            teachers; none without.
         optimizer: "sgd" (Nesterov, `momentum`) or "adam".
         learning_rate: at its height.
         schedule: "plateau": times `plateau_factor` after `plateau_patience` checks
@@ -76,7 +78,7 @@ class Recipe:
     """
 
     n_steps: int
-    n_anchors: dict
+    n_anchors: dict[str, int]
     negatives: str
     n_negatives: int
     n_free: int
@@ -89,7 +91,7 @@ class Recipe:
     plateau_factor: float = 0.2
     plateau_patience: int = 5
     clip_norm: float = 0.0
-    label_weight: dict = field(default_factory=lambda: {"basic": 1.0, "siamese": 1.0})
+    label_weight: dict[str, float] = field(default_factory=lambda: {"basic": 1.0, "siamese": 1.0})
     teacher_weight: float = 1.0
     vectors_weight: float = 1.0
     relation_weight: float = 4.0
@@ -100,7 +102,7 @@ class Recipe:
     keep: str = "last"
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 values = " or ".join(map(repr, allowed))
@@ -109,8 +111,8 @@ class Recipe:
             checked_int(f"recipe: {name}", getattr(self, name), 1)
         for name in ("n_free", "n_warmup", "stop_patience"):
             checked_int(f"recipe: {name}", getattr(self, name), 0)
-        for value in self.n_anchors.values():
-            checked_int("recipe: n_anchors", value, 2)
+        for n_anchors in self.n_anchors.values():
+            checked_int("recipe: n_anchors", n_anchors, 2)
         for name, high in _HIGHEST.items():
             _check_number(self, name, 0, high)
         for value in self.label_weight.values():
@@ -118,24 +120,43 @@ class Recipe:
                 raise ValueError(f"recipe: label_weight = {value!r}; allowed are numbers from 0.")
 
     @property
-    def needs_check(self):
+    def needs_check(self) -> bool:
         """Whether the recipe cannot run without a validation loss."""
         return self.schedule == "plateau" or bool(self.stop_patience) or self.keep == "best"
 
-    def record(self, kind):
+    def record(self, kind: str) -> dict[str, Any]:
         """Return the recipe of a kind as plain data for JSON."""
         record = dataclasses.asdict(self)
-        return record | {name: record[name][kind] for name in ("n_anchors", "label_weight")}
+        return record | {name: record[name][kind] for name in _BY_KIND}
+
+    def changed(self, kind: str, changes: Mapping[str, Any]) -> "Recipe":
+        """Return a recipe with other values.
+
+        Args:
+            kind: "basic" or "siamese", whose `n_anchors` and `label_weight` are meant.
+            changes: {name: value} of `CHANGEABLE`.
+        """
+        mine = {n: v for n, v in changes.items() if n not in _AUGMENTATIONS}
+        mine |= {n: getattr(self, n) | {kind: mine[n]} for n in _BY_KIND if n in mine}
+        sounds = {n: v for n, v in changes.items() if n in _AUGMENTATIONS}
+        augmentation = dataclasses.replace(self.augmentation, **sounds)
+        return dataclasses.replace(self, augmentation=augmentation, **mine)
 
 
-_CHOICES = {
+_BY_KIND = ("n_anchors", "label_weight")
+_AUGMENTATIONS = {f.name for f in dataclasses.fields(Augmentation)}
+# names of what `Recipe.changed` changes
+CHANGEABLE = ({f.name for f in dataclasses.fields(Recipe)} - {"augmentation"}) | _AUGMENTATIONS
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
     "negatives": ("drawn", "in_batch"),
     "optimizer": ("sgd", "adam"),
     "schedule": ("plateau", "cosine"),
     "teacher_hears": ("clean", "same"),
     "keep": ("best", "last"),
 }
-_HIGHEST = {
+_HIGHEST: dict[str, float] = {
     "learning_rate": 100,
     "momentum": 1,
     "decay": 1,
@@ -147,15 +168,15 @@ _HIGHEST = {
 }
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_pair(value):
+def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
 
 
-def _check_number(recipe, name, low, high):
+def _check_number(recipe: Recipe | Augmentation, name: str, low: float, high: float) -> None:
     value = getattr(recipe, name)
     if not _is_number(value) or not low <= value <= high:
         raise ValueError(f"recipe: {name} = {value!r}; allowed are numbers {low} to {high:g}.")
@@ -212,3 +233,51 @@ DEFAULT = Recipe(
 )
 
 RECIPES = {"paper": PAPER, "default": DEFAULT}
+
+
+class Schedule:
+    """Learning rate schedule and early stopping.
+
+    Args:
+        recipe: `Recipe`.
+
+    Attributes:
+        state: all that it remembers, plain data for the checkpoint: `factor` of the rate,
+            `best` loss, `best_step`, checks without a better one since the rate was lowered
+            (`waiting`) and since the best (`stale`).
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.state: dict[str, Any] = {"factor": 1.0, "best": None, "best_step": None}
+        self.state |= {"waiting": 0, "stale": 0}
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step (0, 1, ...)."""
+        recipe = self._recipe
+        rate: float = recipe.learning_rate * self.state["factor"] / (1 + recipe.decay * step)
+        if recipe.schedule == "plateau":
+            return rate
+        if step < recipe.n_warmup:
+            return rate * (step + 1) / recipe.n_warmup
+        done = (step - recipe.n_warmup) / max(1, recipe.n_steps - recipe.n_warmup)
+        return rate * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+    def check(self, loss: float, step: int) -> bool:
+        """Record the validation loss after a step; return whether it is the best so far."""
+        state, recipe = self.state, self._recipe
+        if state["best"] is None or loss < state["best"]:
+            state.update(best=loss, best_step=step, waiting=0, stale=0)
+            return True
+        state["waiting"] += 1
+        state["stale"] += 1
+        if recipe.schedule == "plateau" and state["waiting"] >= recipe.plateau_patience:
+            state["factor"] *= recipe.plateau_factor
+            state["waiting"] = 0
+        return False
+
+    @property
+    def over(self) -> bool:
+        """Whether the run may end early."""
+        patience = self._recipe.stop_patience
+        return bool(patience) and self.state["stale"] >= patience

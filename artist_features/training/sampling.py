@@ -1,17 +1,30 @@
-"""Which tracks a training step hears: anchors, positives, negatives, free crops.
+"""Sampling of training crops: which tracks a step hears, and the tf.data pipeline of them.
 
 Step n of a run is drawn from (seed, n) alone: a run that was killed goes on with the
 draws it would have had.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from artist_features.training import augment
+from artist_features.training.cache import AudioCache
+from artist_features.training.recipes import Augmentation
+from artist_features.zoo.devices import usable_cores
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_MOST_THREADS = 8  # they share Python's lock, but not while they copy and encode
+_PREFETCH = 4
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The tracks of one step, as indices into the training set.
+    """Tracks of one step, as indices into the training set.
 
     Attributes:
         labels: int32 `(n_anchors,)`, the artist index of each anchor.
@@ -20,16 +33,16 @@ class Plan:
             classifier.
         negatives: int64 `(n_anchors, n_negatives)`, tracks of other artists; no columns
             where the batch itself gives them.
-        free: int64 `(n_free,)`.
+        unlabelled: int64 `(n_unlabelled,)`, tracks whose artist does not matter.
     """
 
     labels: np.ndarray
     anchors: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
-    free: np.ndarray
+    unlabelled: np.ndarray
 
-    def part(self, index, n_parts):
+    def part(self, index: int, n_parts: int) -> "Plan":
         """Return one of `n_parts` equal parts of the step, for one replica."""
         cut = {}
         for name, rows in vars(self).items():
@@ -38,19 +51,20 @@ class Plan:
         return Plan(**cut)
 
     @property
-    def tracks(self):
-        """All tracks in the order of the batch's rows; negatives column by column."""
-        return np.concatenate([self.anchors, self.positives, self.negatives.T.ravel(), self.free])
+    def tracks(self) -> np.ndarray:
+        """All tracks, int64, in the order of the batch's rows; negatives column by column."""
+        columns = self.negatives.T.ravel()
+        return np.concatenate([self.anchors, self.positives, columns, self.unlabelled])
 
 
 class Sampler:
-    """Seeded draws, balanced over artists.
+    """Draw the tracks of each step, seeded and balanced over artists.
 
     Args:
         by_artist: list of int arrays, the tracks of each artist, two or more each where
             positives are drawn.
-        free: int array, the tracks of the free crops.
-        n_anchors, n_negatives, n_free: per step.
+        unlabelled: int array, the tracks of crops without label.
+        n_anchors, n_negatives, n_unlabelled: per step; negatives are for each anchor.
         positives: whether each anchor gets one.
         seed: of the run.
 
@@ -59,11 +73,20 @@ class Sampler:
     """
 
     def __init__(
-        self, by_artist, free, *, n_anchors, n_negatives=0, n_free=0, positives=True, seed=0
-    ):
+        self,
+        by_artist: Sequence[np.ndarray],
+        unlabelled: np.ndarray,
+        *,
+        n_anchors: int,
+        n_negatives: int = 0,
+        n_unlabelled: int = 0,
+        positives: bool = True,
+        seed: int = 0,
+    ) -> None:
         self._by_artist = [np.asarray(tracks, np.int64) for tracks in by_artist]
-        self._free = np.asarray(free, np.int64)
-        self._n_anchors, self._n_negatives, self._n_free = n_anchors, n_negatives, n_free
+        self._unlabelled = np.asarray(unlabelled, np.int64)
+        self._n_anchors, self._n_negatives = n_anchors, n_negatives
+        self._n_unlabelled = n_unlabelled
         self._positives = positives
         self._seed = seed
         fewest = min((len(tracks) for tracks in self._by_artist), default=0)
@@ -74,10 +97,10 @@ class Sampler:
             )
         if n_anchors and positives and fewest < 2:
             raise ValueError(f"an artist with {fewest} tracks; a positive needs 2 or more.")
-        if n_free and not len(self._free):
-            raise ValueError("no tracks for the free crops.")
+        if n_unlabelled and not len(self._unlabelled):
+            raise ValueError("no tracks for the unlabelled crops.")
 
-    def plan(self, step):
+    def plan(self, step: int) -> Plan:
         """Return the `Plan` of a step (0, 1, ...)."""
         rng = np.random.default_rng([self._seed, 1, step])
         artists = self._artists(step)
@@ -94,11 +117,13 @@ class Sampler:
                 other = rng.integers(len(self._by_artist) - 1)
                 other += other >= artist
                 negatives[row, column] = rng.choice(self._by_artist[other])
-        free = rng.choice(self._free, self._n_free) if self._n_free else self._free[:0]
-        return Plan(artists.astype(np.int32), anchors, positives, negatives, free)
+        unlabelled = self._unlabelled[:0]
+        if self._n_unlabelled:
+            unlabelled = rng.choice(self._unlabelled, self._n_unlabelled)
+        return Plan(artists.astype(np.int32), anchors, positives, negatives, unlabelled)
 
-    def _artists(self, step):
-        """Every artist once, in a new order each time round, `n_anchors` at a time."""
+    def _artists(self, step: int) -> np.ndarray:
+        """Return the next `n_anchors` of all artists in turn, in a new order each time round."""
         n = len(self._by_artist)
         wanted = np.arange(step * self._n_anchors, (step + 1) * self._n_anchors)
         orders = {
@@ -106,3 +131,108 @@ class Sampler:
             for turn in sorted({int(place) // n for place in wanted})
         }
         return np.array([orders[place // n][place % n] for place in wanted.tolist()], np.int64)
+
+
+class AudioBatches:
+    """Augmented crops of each step, read from the audio cache.
+
+    Args:
+        cache: `AudioCache`.
+        sampler: `Sampler`.
+        augmentation: `Augmentation`.
+        mixable: int array, the tracks that may be mixed in.
+        n_samples: of a crop.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        cache: AudioCache,
+        sampler: Sampler,
+        augmentation: Augmentation,
+        mixable: np.ndarray,
+        n_samples: int,
+        seed: int,
+    ) -> None:
+        self._cache, self._sampler, self._augmentation = cache, sampler, augmentation
+        self._mixable, self._n_samples, self._seed = mixable, n_samples, seed
+
+    def read(self, step: int, index: int = 0, n_parts: int = 1) -> tuple[np.ndarray, ...]:
+        """Read one replica's part of a step.
+
+        Returns:
+            tuple of arrays: crops int16 `(n, n_samples)`, gain_db `(n,)`, eq_db
+            `(n, 6)`, low_hz `(n,)`, high_hz `(n,)`, all float32, and labels int32
+            `(n_anchors,)`. Rows: anchors, positives, negatives, unlabelled.
+        """
+        plan = self._sampler.plan(step)
+        rng = np.random.default_rng([self._seed, 3, step])
+        draws = augment.draw(len(plan.tracks), self._augmentation, self._mixable, rng)
+        # the same rows get the same draws, however many replicas share the step
+        part = plan.part(index, n_parts)
+        draws = draws.take(_rows(plan, index, n_parts))
+        crops = np.empty((len(part.tracks), self._n_samples), np.int16)
+        for row, track in enumerate(part.tracks):
+            crops[row] = augment.read_crop(self._cache, track, draws, row, self._n_samples)
+        return crops, draws.gain_db, draws.eq_db, draws.low_hz, draws.high_hz, part.labels
+
+    def dataset(
+        self, start: int, stop: int, context: "tf.distribute.InputContext | None" = None
+    ) -> "tf.data.Dataset":
+        """Build the `tf.data.Dataset` of some steps; see `steps_dataset`."""
+        return steps_dataset(self.read, start, stop, context)
+
+
+def steps_dataset(
+    read: Callable[..., tuple[np.ndarray, ...]],
+    start: int,
+    stop: int,
+    context: "tf.distribute.InputContext | None" = None,
+) -> "tf.data.Dataset":
+    """Build the `tf.data.Dataset` of the steps from `start` up to `stop`.
+
+    Args:
+        read: function (step, index of a replica, number of replicas) to a tuple of arrays of
+            shapes and dtypes that are always the same.
+        start, stop: steps.
+        context: `tf.distribute.InputContext`; each replica of this process takes one
+            element a step, in turn.
+    """
+    import tensorflow as tf
+
+    n_parts = context.num_replicas_in_sync if context else 1
+    here = n_parts // context.num_input_pipelines if context else 1
+    first = here * context.input_pipeline_id if context else 0
+
+    def read_element(element: np.int64) -> tuple[np.ndarray, ...]:
+        step, place = divmod(int(element), here)
+        return read(step, first + place, n_parts)
+
+    sample = read(start, first, n_parts)
+
+    def load(element: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
+        kinds = [part.dtype for part in sample]
+        tensors = tf.numpy_function(read_element, [element], kinds, stateful=False)
+        for tensor, part in zip(tensors, sample, strict=True):
+            tensor.set_shape(part.shape)
+        return tuple(tensors)
+
+    elements = tf.data.Dataset.range(start * here, stop * here)
+    dataset = elements.map(
+        load, num_parallel_calls=min(_MOST_THREADS, usable_cores()), deterministic=True
+    )
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.prefetch(_PREFETCH).with_options(options)
+
+
+def _rows(plan: Plan, index: int, n_parts: int) -> np.ndarray:
+    """Return the places, among the rows of the whole step, of one replica's rows."""
+    whole = np.arange(len(plan.tracks))
+    ends = np.cumsum([len(plan.anchors), len(plan.positives), plan.negatives.size])
+    anchors, positives, negatives, unlabelled = np.split(whole, ends)
+    columns = negatives.reshape(plan.negatives.shape[::-1])
+    cut = [np.array_split(block, n_parts)[index] for block in (anchors, positives)]
+    columns = np.array_split(columns, n_parts, axis=1)[index] if columns.size else columns[:0]
+    return np.concatenate([*cut, columns.ravel(), np.array_split(unlabelled, n_parts)[index]])

@@ -6,11 +6,14 @@ Every split is a function of the seed and the tracks' names, not of their order.
 import hashlib
 import math
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
 from artist_features.errors import ManifestError
+from artist_features.training.manifest import Track
 from artist_features.training.names import artist_groups
 
 SPLITS = ("train", "valid", "test")
@@ -18,7 +21,9 @@ TRACK_COUNTS = (15, 3, 2)  # Source: Park et al., ISMIR 2018: 20 tracks an artis
 ARTIST_FRACTIONS = (0.7, 0.1, 0.2)
 
 
-def splits_of(tracks, path="manifest", *, by="track", seed=0):
+def splits_of(
+    tracks: Sequence[Track], path: str | Path = "manifest", *, by: str = "track", seed: int = 0
+) -> list[str]:
     """Return each track's split: that of the manifest's column, else a drawn one.
 
     Args:
@@ -40,7 +45,7 @@ def splits_of(tracks, path="manifest", *, by="track", seed=0):
     return column_of_splits(tracks, path) or draw(tracks, seed=seed)
 
 
-def column_of_splits(tracks, path="manifest"):
+def column_of_splits(tracks: Sequence[Track], path: str | Path = "manifest") -> list[str] | None:
     """Return the manifest's `split` column, or None where there is none or it is blank.
 
     Raises:
@@ -59,7 +64,9 @@ def column_of_splits(tracks, path="manifest"):
     return values
 
 
-def split_by_track(tracks, counts=TRACK_COUNTS, seed=0):
+def split_by_track(
+    tracks: Sequence[Track], counts: Sequence[float] = TRACK_COUNTS, seed: int = 0
+) -> list[str]:
     """Split each artist's tracks, so that every split knows the same artists.
 
     With the paper's 20 tracks an artist gives exactly `counts`. Other numbers of tracks are
@@ -79,7 +86,7 @@ def split_by_track(tracks, counts=TRACK_COUNTS, seed=0):
         ValueError: `counts` or `seed` cannot be used.
     """
     weights = _weights(counts, "counts")
-    positions = defaultdict(list)
+    positions: dict[str, list[int]] = defaultdict(list)
     for position, track in enumerate(tracks):
         positions[track.artist].append(position)
     splits = ["train"] * len(tracks)
@@ -90,7 +97,9 @@ def split_by_track(tracks, counts=TRACK_COUNTS, seed=0):
     return splits
 
 
-def split_by_artist(tracks, fractions=ARTIST_FRACTIONS, seed=0):
+def split_by_artist(
+    tracks: Sequence[Track], fractions: Sequence[float] = ARTIST_FRACTIONS, seed: int = 0
+) -> list[str]:
     """Split whole artists, so that no artist is in two splits.
 
     Names that may be one artist (spelling, a close name, one MusicBrainz id) stay
@@ -114,7 +123,7 @@ def split_by_artist(tracks, fractions=ARTIST_FRACTIONS, seed=0):
         raise ValueError(f"fractions are {fractions!r}, sum {float(sum(weights))}; it must be 1.")
     first_name = artist_groups(tracks)
     n_tracks = Counter(track.artist for track in tracks)
-    positions = defaultdict(list)
+    positions: dict[str, list[int]] = defaultdict(list)
     for position, track in enumerate(tracks):
         if track.artist:
             positions[first_name[track.artist]].append(position)
@@ -128,7 +137,12 @@ def split_by_artist(tracks, fractions=ARTIST_FRACTIONS, seed=0):
     return splits
 
 
-def _deal(splits, groups, weights, rng):
+def _deal(
+    splits: list[str],
+    groups: Sequence[Sequence[int]],
+    weights: Sequence[Fraction],
+    rng: np.random.Generator,
+) -> None:
     """Write a split for every position of every group, in an order that `rng` draws."""
     order = rng.permutation(len(groups))
     names = np.repeat(SPLITS, _shares(len(groups), weights)).tolist()
@@ -137,7 +151,7 @@ def _deal(splits, groups, weights, rng):
             splits[position] = split
 
 
-def _shares(n, weights):
+def _shares(n: int, weights: Sequence[Fraction]) -> list[int]:
     """Divide n in proportion to `weights` by largest remainder, the first gets >= 1."""
     exact = [n * weight / sum(weights) for weight in weights]
     shares = [math.floor(share) for share in exact]
@@ -151,7 +165,7 @@ def _shares(n, weights):
     return shares
 
 
-def _weights(numbers, name):
+def _weights(numbers: Sequence[float], name: str) -> list[Fraction]:
     """Return three exact numbers >= 0, the first > 0."""
     try:
         weights = [Fraction(str(number)) for number in numbers]
@@ -165,12 +179,12 @@ def _weights(numbers, name):
     return weights
 
 
-def _rng(seed, artist):
+def _rng(seed: int, artist: str) -> np.random.Generator:
     if seed < 0:
         raise ValueError(f"seed is {seed}; an integer >= 0 is needed.")
     digest = hashlib.sha256(artist.encode("utf-8", "surrogatepass")).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
-def _order(track):
+def _order(track: Track) -> tuple[str, str]:
     return track.path.as_posix(), track.title

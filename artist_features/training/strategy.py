@@ -1,13 +1,18 @@
-"""Devices and strategies: where the replicas of a training step run."""
+"""Devices, distribution strategies and precision of training."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 DEVICES = ("auto", "cpu", "gpu")
 STRATEGIES = ("none", "mirrored", "multiworker")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
-def choose_device(device):
+def choose_device(device: str) -> None:
     """Limit TensorFlow to a kind of device, before it has started.
 
     Args:
@@ -31,7 +36,7 @@ def choose_device(device):
             raise ValueError("--device cpu: TensorFlow has started on a GPU already.") from None
 
 
-def make_strategy(name):
+def make_strategy(name: str) -> "tf.distribute.Strategy":
     """Return the `tf.distribute.Strategy` of a name.
 
     Args:
@@ -51,7 +56,7 @@ def make_strategy(name):
     raise ValueError(f"strategy {name!r}; allowed are {', '.join(STRATEGIES)}.")
 
 
-def is_chief(strategy):
+def is_chief(strategy: "tf.distribute.Strategy") -> bool:
     """Return whether this process is the one that writes files."""
     resolver = strategy.cluster_resolver
     if resolver is None or resolver.task_type is None:
@@ -63,7 +68,7 @@ def is_chief(strategy):
 
 
 @contextlib.contextmanager
-def precision(name):
+def precision(name: str) -> Iterator[None]:
     """Build layers under a dtype policy; the policy before comes back at the end.
 
     Args:

@@ -1,147 +1,263 @@
-"""Train a model: manifest in, run folder out, which ends as a model folder."""
+"""Train a model: manifests in, run folder out, which ends as a model folder."""
 
-import errno
+import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from artist_features.errors import OutputError
-from artist_features.training import checkpoints, run_card, runfolder, strategy
-from artist_features.training.options import KINDS, Options
-from artist_features.training.preparation import Preparation
-from artist_features.training.schedule import Schedule
+from artist_features.errors import ManifestError
+from artist_features.training import data, run, strategy
+from artist_features.training.inputs import TrainingInputs, read_inputs
+from artist_features.training.learner import Learner
+from artist_features.training.options import TrainingOptions
+from artist_features.training.recipes import Schedule
+from artist_features.training.run import Row, RunFolder
+from artist_features.training.sampling import AudioBatches, Sampler
+from artist_features.training.targets import CropBatches
+from artist_features.training.validation import Validation
 from artist_features.zoo import devices, models
 from artist_features.zoo import folder as model_folder
 
+logger = logging.getLogger(__name__)
 
-def train(kind, manifests, out, options=None, *, say=print, whole=lambda function: function):
+
+def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambda: None) -> Row:
     """Train a model, or go on with the run that a folder holds.
 
     Killed at any moment, the same call goes on from the last checkpoint and ends with
     the weights of an unbroken run.
 
     Args:
-        kind: "basic" or "siamese".
-        manifests: list of paths.
-        out: run folder, new or with a run; at the end also a model folder.
-        options: `Options`.
-        say: function that takes lines for the user.
-        whole: decorator of what a stop must not break off (a step, a checkpoint, the model);
-            what it raises afterwards ends the run, which can go on from its last checkpoint.
+        options: `TrainingOptions`.
+        between_steps: called after each step; what it raises ends the run.
 
     Returns:
-        dict: the last row of the log.
+        The row of the log of the step whose weights are the result.
 
     Raises:
         ManifestError, WeightsError, OutputError: an input or output cannot be used.
         ValueError: the options do not fit one another or the data.
     """
-    options = options or Options()
-    if kind not in KINDS:
-        raise ValueError(f"kind {kind!r}; allowed are {', '.join(KINDS)}.")
-    run = runfolder.RunFolder(out)
     strategy.choose_device(options.device)
     devices.configure_devices()
     distributed = strategy.make_strategy(options.strategy)  # before any tensor is made
     chief = strategy.is_chief(distributed)
-    ready = Preparation(kind, manifests, options, run.path)
-    run.check(ready.settings)
-    try:
+    inputs = read_inputs(options)
+    run.card_texts(options, inputs.teacher)
+    folder = RunFolder(options.out)
+    folder.check(inputs.settings)
+    with folder.writing(chief):
+        cache = options.cache or folder.path / "cache"
+        found = data.load(inputs.listed, cache, inputs.front_end, n_artists=options.n_artists)
+        _report(inputs, found)
+        parts = _build(options, inputs, found, distributed)
         if chief:
-            run.lock()
-        ready.load(say)
-        ready.build(distributed, say)
+            settings = inputs.settings | {"audio_sha256": found.audio_sha256}
+            folder.claim(settings, options.command)
+        row = _Loop(options, folder, parts, distributed, chief).go(between_steps)
         if chief:
-            run.claim(ready.settings, options.command)
-        loop = _Loop(kind, run, ready, options.recipe, distributed, chief, say, whole)
-        row = loop.go()
-        if chief:
-            row = loop.best_row(row)
-            fields = run_card.card_fields(
-                kind,
-                options,
-                run.path,
-                front_end=ready.front_end,
-                found=ready.found,
-                crops=ready.crops,
-                artists=ready.artists,
-                teacher=ready.teacher_card,
-                init=ready.init_card,
-                row=row,
-                manifests=manifests,
-                n_devices=distributed.num_replicas_in_sync,
+            row = _restore_best(options, folder, parts.learner) or row
+            n_devices = distributed.num_replicas_in_sync
+            fields = run.card_fields(
+                options, inputs, found, row, artists=parts.artists, n_devices=n_devices
             )
-            whole(_write_model)(run.path, ready, fields)
-            say(f"step {row['step']} of {options.recipe.n_steps}; model in {run.path}")
-    except OSError as error:  # a disk that is full, a folder that became read-only
-        code = "no_space" if error.errno == errno.ENOSPC else "not_writable"
-        text = f"cannot be written ({error.strerror or error}); mend it and repeat the command."
-        raise OutputError(code, text, error.filename or run.path) from None
-    finally:
-        run.release()
+            _write_model(folder, parts.learner, fields)
+            logger.info(
+                "step %d of %d; model in %s", row["step"], options.recipe.n_steps, folder.path
+            )
     return row
 
 
-def _write_model(path, ready, fields):
-    """Write the model folder: a new graph, float32 throughout, without replicas."""
-    model = models.backbone(front_end=ready.front_end, name=fields["kind"])
-    model.set_weights([np.asarray(value) for value in ready.learner.model.get_weights()])
-    model_folder.write_folder(path, model, fields)
+def _report(inputs: TrainingInputs, found: data.TrainingSet) -> None:
+    """Log what was found to train on and to check with."""
+    for _, error in found.cache.failures:
+        logger.info("left out: %s", error)
+    if crops := inputs.crops:
+        hours, n = crops.facts["hours"], len(crops.facts["tracks"])
+        logger.info("%d stored crops of %d tracks (%s h) to train on", crops.n, n, hours)
+    checked = "held-out" if found.whole_artists else "trained"
+    logger.info(
+        f"{len(found.training)} tracks ({found.hours:.2f} h) to train on, "
+        f"{sum(map(len, found.by_artist))} of them with the labels of {len(found.artists)} "
+        f"artists; MAP is checked on {len(found.held_out)} tracks of "
+        f"{len(set(found.held_out_labels))} {checked} artists; {len(found.known)} more tracks "
+        f"of trained artists are kept; {found.short} shorter than a segment; "
+        f"{len(found.cache.failures)} unreadable"
+    )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Built parts of a run; `artists` are the names of the classes."""
+
+    learner: Learner
+    batches: AudioBatches | CropBatches
+    artists: list[str]
+    validation: Validation
+
+
+def _build(
+    options: TrainingOptions,
+    inputs: TrainingInputs,
+    found: data.TrainingSet,
+    distributed: tf.distribute.Strategy,
+) -> _Parts:
+    """Build models, pipeline and validation; the order decides the random weights."""
+    teacher = None
+    if inputs.teacher:
+        with distributed.scope():
+            teacher = model_folder.build(inputs.teacher.card, inputs.teacher.weights)
+            teacher.trainable = False
+    batches, artists = _batches(options, inputs, found, distributed.num_replicas_in_sync)
+    keras.utils.set_random_seed(options.seed)
+    start = None
+    if inputs.init:
+        model = model_folder.build(inputs.init.card, inputs.init.weights)
+        start = [np.asarray(value) for value in model.get_weights()]
+    learner = Learner(
+        options.kind,
+        options.recipe,
+        n_artists=len(artists),
+        weights=start,
+        teacher=teacher,
+        vectors=inputs.crops.teachers if inputs.crops else None,
+        front_end=inputs.front_end,
+        strategy=distributed,
+        dtype=options.dtype,
+    )
+    validation = Validation(
+        found,
+        options.kind,
+        options.recipe,
+        inputs.front_end.segment_samples,
+        teacher=learner.teach if teacher else None,
+        crops=inputs.check_crops,
+    )
+    if not validation.has_loss:
+        _report_no_validation(options)
+    return _Parts(learner, batches, artists, validation)
+
+
+def _batches(
+    options: TrainingOptions, inputs: TrainingInputs, found: data.TrainingSet, n_replicas: int
+) -> tuple[AudioBatches | CropBatches, list[str]]:
+    """Return the batches, and the artists' names in the order of their index."""
+    recipe, siamese = options.recipe, options.kind == "siamese"
+    taught = inputs.teacher is not None or inputs.crops is not None
+    n_anchors = recipe.n_anchors[options.kind] if recipe.label_weight[options.kind] else 0
+    n_unlabelled = recipe.n_free if taught else 0
+    if taught and not n_anchors:  # as many crops as with labels
+        n_unlabelled += recipe.n_anchors[options.kind] * (1 + siamese)
+    for count, what in ((n_anchors, "labelled"), (n_unlabelled, "unlabelled")):
+        if count % n_replicas:
+            raise ValueError(
+                f"{count} {what} crops a step cannot be shared by {n_replicas} devices; "
+                "change the recipe's number or use another --strategy."
+            )
+    if inputs.crops:
+        stored = CropBatches(
+            inputs.crops,
+            n_anchors=n_anchors,
+            n_unlabelled=n_unlabelled,
+            positives=siamese,
+            seed=options.seed,
+        )
+        return stored, stored.artists
+    sampler = Sampler(
+        found.by_artist,
+        found.training,
+        n_anchors=n_anchors,
+        n_negatives=recipe.n_negatives if siamese and recipe.negatives == "drawn" else 0,
+        n_unlabelled=n_unlabelled,
+        positives=siamese,
+        seed=options.seed,
+    )
+    n_samples = inputs.front_end.segment_samples
+    batches = AudioBatches(
+        found.cache, sampler, recipe.augmentation, found.training, n_samples, options.seed
+    )
+    return batches, found.artists
+
+
+def _report_no_validation(options: TrainingOptions) -> None:
+    """Warn that there is nothing to validate with, or refuse where the recipe needs it."""
+    text = (
+        "no tracks to validate with: needed are two artists with two tracks each in the split "
+        "'valid' (some 20 artists if it is drawn by artist, or `manifest --split track`)"
+    )
+    if options.recipe.needs_check:
+        raise ManifestError(
+            f"{text}; recipe {options.recipe_name!r} cannot do without.", options.manifests[0]
+        )
+    logger.warning("%s; the run goes by its schedule alone", text)
 
 
 class _Loop:
     """Steps, checks and checkpoints, from the last checkpoint to the end."""
 
-    def __init__(self, kind, run, ready, recipe, distributed, chief, say, whole):
-        self._kind, self._run, self._ready = kind, run, ready
-        self._recipe, self._distributed = recipe, distributed
-        self._chief, self._say = chief, say
-        self._step, self._keep = whole(ready.learner.step), whole(self._write)
-        self._schedule = Schedule(recipe)
+    def __init__(
+        self,
+        options: TrainingOptions,
+        folder: RunFolder,
+        parts: _Parts,
+        distributed: tf.distribute.Strategy,
+        chief: bool,
+    ) -> None:
+        self._kind, self._recipe = options.kind, options.recipe
+        self._folder, self._parts = folder, parts
+        self._distributed, self._chief = distributed, chief
+        self._schedule = Schedule(self._recipe)
 
-    def go(self):
+    def go(self, between_steps: Callable[[], None]) -> Row:
         """Train to the end; return the last row of the log."""
         row = self._restore()
-        step = row.get("step", 0)
-        log = self._run.open_log(step) if self._chief else None
-        events = tf.summary.create_file_writer(str(self._run.tensorboard)) if self._chief else None
+        step: int = row.get("step", 0)
+        if self._chief:
+            log = self._folder.open_log(step)
+            events = tf.summary.create_file_writer(str(self._folder.tensorboard))
         seconds, start = row.get("seconds", 0.0), time.monotonic()
         while step < self._recipe.n_steps and not self._schedule.over:
             stop = min(step + self._recipe.check_every, self._recipe.n_steps)
-            means = self._steps(step, stop)
+            means = self._steps(step, stop, between_steps)
             step = stop
             row = {"step": step, "learning_rate": self._schedule.rate(step - 1)}
             row |= {f"train_{name}": value for name, value in means.items()}
-            found = self._ready.validation.check(
-                self._ready.embed, self._ready.learner.logits, self._ready.embed_crops
+            learner = self._parts.learner
+            found = self._parts.validation.check(
+                learner.embed, learner.logits, learner.embed_stored
             )
             row |= {f"valid_{name}": value for name, value in found.items()}
             row["seconds"] = seconds + time.monotonic() - start
             better = "loss" in found and self._schedule.check(self._agreed(found["loss"]), step)
             if self._chief:
                 log.write(row)  # first: rows after the last checkpoint are dropped
-                self._keep(row, better)
+                self._save(row, better)
                 _write_events(events, row)
         return row
 
-    def _restore(self):
-        saved = checkpoints.load(self._run.last)
+    def _restore(self) -> Row:
+        saved = run.load_checkpoint(self._folder.last)
         if saved is None:
             return {}
         arrays, state = saved
-        checkpoints.restore(self._ready.learner.variables(), arrays, self._run.last)
+        run.restore(self._parts.learner.variables(), arrays, self._folder.last)
         self._schedule.state = state["schedule"]
-        self._say(f"going on from step {state['row']['step']}")
-        return state["row"]
+        logger.info("going on from step %d", state["row"]["step"])
+        row: Row = state["row"]
+        return row
 
-    def _steps(self, start, stop):
+    def _steps(self, start: int, stop: int, between_steps: Callable[[], None]) -> dict[str, float]:
         """Train from one step up to another; return means of what the steps report."""
         dataset = self._distributed.distribute_datasets_from_function(
-            lambda context: self._ready.batches.dataset(start, stop, context)
+            lambda context: self._parts.batches.dataset(start, stop, context)
         )
-        sums = {}
+        sums: dict[str, tf.Tensor] = {}
         bar = tqdm(
             total=self._recipe.n_steps,
             initial=start,
@@ -151,10 +267,11 @@ class _Loop:
         )
         with bar:
             for step, batch in zip(range(start, stop), dataset, strict=True):
-                values = self._step(batch, self._schedule.rate(step))
+                values = self._parts.learner.step(batch, self._schedule.rate(step))
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 bar.update()
+                between_steps()
         means = {name: float(value) / (stop - start) for name, value in sums.items()}
         if not all(map(np.isfinite, means.values())):
             raise ValueError(
@@ -163,35 +280,47 @@ class _Loop:
             )
         return means
 
-    def _agreed(self, loss):
+    def _agreed(self, loss: float) -> float:
         """Return the processes' mean: on unlike machines they would part ways at the next check."""
         if self._distributed.num_replicas_in_sync == 1:
             return loss
         values = self._distributed.run(lambda: tf.constant(loss, tf.float64))
         return float(self._distributed.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
 
-    def _write(self, row, better):
-        """Write the checkpoints and say how the run is doing."""
-        arrays = {name: np.asarray(v) for name, v in self._ready.learner.variables().items()}
+    def _save(self, row: Row, better: bool) -> None:
+        """Write the checkpoints and log how the run is doing."""
+        arrays = {name: np.asarray(v) for name, v in self._parts.learner.variables().items()}
         state = {"row": row, "schedule": self._schedule.state}
         if better:
-            checkpoints.save(self._run.best, arrays, state)
-        checkpoints.save(self._run.last, arrays, state)
+            run.save_checkpoint(self._folder.best, arrays, state)
+        run.save_checkpoint(self._folder.last, arrays, state)
         shown = {n: v for n, v in row.items() if n.startswith(("train_", "valid_"))}
-        self._say(f"step {row['step']}: " + ", ".join(f"{n} {v:.4f}" for n, v in shown.items()))
-
-    def best_row(self, row):
-        """Go back to the best checkpoint where the recipe keeps that; return its row."""
-        if self._recipe.keep == "best" and (saved := checkpoints.load(self._run.best)):
-            arrays, state = saved
-            checkpoints.restore(self._ready.learner.variables(), arrays, self._run.best)
-            row = state["row"]
-        return row
+        values = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        logger.info("step %d: %s", row["step"], values)
 
 
-def _write_events(writer, row):
+def _write_events(writer: tf.summary.SummaryWriter, row: Row) -> None:
+    """Write a row of the log for TensorBoard."""
     with writer.as_default(step=row["step"]):
         for name, value in row.items():
             if name != "step":
                 tf.summary.scalar(name.replace("_", "/", 1), value)
     writer.flush()
+
+
+def _restore_best(options: TrainingOptions, folder: RunFolder, learner: Learner) -> Row | None:
+    """Go back to the best checkpoint where the recipe keeps that; return its row."""
+    saved = run.load_checkpoint(folder.best) if options.recipe.keep == "best" else None
+    if saved is None:
+        return None
+    arrays, state = saved
+    run.restore(learner.variables(), arrays, folder.best)
+    row: Row = state["row"]
+    return row
+
+
+def _write_model(folder: RunFolder, learner: Learner, fields: dict[str, Any]) -> None:
+    """Write the model folder: a new graph, float32 throughout, without replicas."""
+    model = models.backbone(front_end=fields["front_end"], name=fields["kind"])
+    model.set_weights([np.asarray(value) for value in learner.model.get_weights()])
+    model_folder.write_folder(folder.path, model, fields)

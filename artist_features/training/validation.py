@@ -1,16 +1,19 @@
-"""Validation during training: loss, artist retrieval and likeness to the teacher.
+"""Validation during training: loss, artist retrieval and agreement with teachers.
 
 Bounded: at most 2,000 tracks of 8 crops, whatever the library.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
 from artist_features import metrics
-from artist_features.metrics.agreement import agreement
+from artist_features.training.data import TrainingSet
 from artist_features.training.losses import MARGIN
+from artist_features.training.recipes import Recipe
 from artist_features.training.sampling import Sampler
+from artist_features.training.targets import CropSet
 
 _BATCH = 128
 _MAX_CROPS = 8  # of a track
@@ -19,9 +22,11 @@ _N_PLANS = 20
 _N_ANCHORS = 64
 _SEED = 0  # the same draws at every check of every run
 
+Embed: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
 
 class Validation:
-    """The check of a run: the same crops and draws each time.
+    """Validation metrics of a run, on the same crops and draws each time.
 
     Tracks of held-out artists give the Siamese loss and the artist-retrieval MAP; kept
     tracks of trained artists give the classifier's loss. Of each track at most 8 crops, at
@@ -38,12 +43,20 @@ class Validation:
             stored crops, is not checked.
     """
 
-    def __init__(self, data, kind, recipe, n_samples, teacher=None, crops=None):
+    def __init__(
+        self,
+        data: TrainingSet,
+        kind: str,
+        recipe: Recipe,
+        n_samples: int,
+        teacher: Embed | None = None,
+        crops: CropSet | None = None,
+    ) -> None:
         self._cache, self._kind, self._recipe = data.cache, kind, recipe
         self._n_samples = n_samples
         self._crops = crops
         held = _some(data.held_out_labels)
-        known = _some(np.arange(len(data.known))) if crops is None else []
+        known = _some(np.arange(len(data.known)) if crops is None else np.zeros(0, int))
         self._held, self._held_labels = data.held_out[held], data.held_out_labels[held]
         self._known, self._known_labels = data.known[known], data.known_labels[known]
         self._targets = self._embed_all(teacher) if teacher else None
@@ -59,23 +72,23 @@ class Validation:
             )
 
     @property
-    def has_loss(self):
+    def has_loss(self) -> bool:
         """Whether a check gives a loss that a schedule can watch."""
         if self._crops:
             return True
         if self._recipe.label_weight[self._kind]:
-            found = len(self._known) if self._kind == "basic" else self._sampler
-        else:
-            found = self._targets is not None and len(self._held) + len(self._known)
-        return bool(found)
+            return bool(len(self._known)) if self._kind == "basic" else self._sampler is not None
+        return self._targets is not None and len(self._held) + len(self._known) > 0
 
-    def check(self, embed, logits, embed_crops=None):
+    def check(
+        self, embed: Embed, logits: Embed | None, embed_stored: Embed | None = None
+    ) -> dict[str, float]:
         """Measure a model.
 
         Args:
             embed: function from waveforms float32 `(n, n_samples, 1)` to embeddings.
             logits: function from embeddings to the classifier's logits.
-            embed_crops: function from log-mel float32 `(n, n_frames, n_mels)` to embeddings.
+            embed_stored: function from log-mel float32 `(n, n_frames, n_mels)` to embeddings.
 
         Returns:
             dict of floats: `map` (held-out artists), `label` (the kind's own loss),
@@ -86,21 +99,20 @@ class Validation:
         """
         by_track = self._embed_all(embed)
         n_held = len(self._held)
-        found = {}
+        found: dict[str, float] = {}
         if self._sampler:
             means = np.stack([rows.mean(0) for rows in by_track[:n_held]])
             found["map"] = metrics.retrieval(means, self._held_labels).mean_average_precision
         if self._targets:
-            found["cosine"] = float(
-                np.mean([_cosine(a, b) for a, b in zip(by_track, self._targets, strict=True)])
-            )
+            pairs = zip(by_track, self._targets, strict=True)
+            found["cosine"] = float(np.mean([metrics.mean_cosine(a, b) for a, b in pairs]))
         if self._recipe.label_weight[self._kind]:
-            if self._kind == "basic" and len(self._known):
+            if self._kind == "basic" and len(self._known) and logits:
                 found |= self._entropy(by_track[n_held:], logits)
             if self._kind == "siamese" and self._sampler:
-                found["label"] = self._hinge(by_track[:n_held])
-        if self._crops:
-            found |= self._agreement(embed_crops)
+                found["label"] = self._hinge(by_track[:n_held], self._sampler)
+        if self._crops and embed_stored:
+            found |= self._agreement(self._crops, embed_stored)
             found["loss"] = 1 - found["both"]
         elif "label" in found:
             found["loss"] = found["label"]
@@ -108,15 +120,15 @@ class Validation:
             found["loss"] = 1 - found["cosine"]
         return found
 
-    def _agreement(self, embed: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-        log_mel = self._crops.log_mel
-        starts = range(0, self._crops.n, _BATCH)
-        parts = [embed(log_mel[n : n + _BATCH].astype(np.float32)) for n in starts]
-        return agreement(np.concatenate(parts), self._crops.teachers)
+    def _agreement(self, crops: CropSet, embed: Embed) -> dict[str, float]:
+        starts = range(0, crops.n, _BATCH)
+        parts = [embed(crops.log_mel[n : n + _BATCH].astype(np.float32)) for n in starts]
+        return metrics.agreement(np.concatenate(parts), crops.teachers)
 
-    def _embed_all(self, embed):
+    def _embed_all(self, embed: Embed) -> list[np.ndarray]:
         """Return one array `(n_crops, dim)` for each track, held-out ones first."""
-        places, counts = [], []
+        places: list[tuple[int, float]] = []
+        counts = []
         for track in [*self._held, *self._known]:
             own = self._cache.places(track, self._n_samples, _MAX_CROPS)
             places += own
@@ -127,16 +139,15 @@ class Validation:
             out.append(np.asarray(embed(np.stack(crops).astype(np.float32)[..., None] / 32767)))
         return np.split(np.concatenate(out), np.cumsum(counts)[:-1]) if out else []
 
-    def _hinge(self, by_track):
-        """The paper's loss per anchor, one segment of each drawn track."""
+    def _hinge(self, by_track: list[np.ndarray], sampler: Sampler) -> float:
+        """Return the paper's loss per anchor, of one segment of each drawn track."""
         rng, total = np.random.default_rng(_SEED), 0.0
         for number in range(_N_PLANS):
-            plan = self._sampler.plan(number)
+            plan = sampler.plan(number)
 
-            def pick(tracks):
+            def pick(tracks: np.ndarray) -> np.ndarray:
                 rows = [by_track[t][rng.integers(len(by_track[t]))] for t in tracks.ravel()]
-                rows = np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
-                return rows.reshape(*tracks.shape, -1)
+                return metrics.unit_or_zero(np.stack(rows)).reshape(*tracks.shape, -1)
 
             anchors = pick(plan.anchors)
             positive = np.sum(anchors * pick(plan.positives), -1, keepdims=True)
@@ -144,7 +155,8 @@ class Validation:
             total += np.maximum(0.0, MARGIN - positive + negative).sum()
         return float(total / (_N_PLANS * _N_ANCHORS))
 
-    def _entropy(self, by_track, logits):
+    def _entropy(self, by_track: list[np.ndarray], logits: Embed) -> dict[str, float]:
+        """Return cross-entropy and accuracy of the classifier."""
         losses, right = [], []
         for rows, label in zip(by_track, self._known_labels, strict=True):
             scores = logits(rows)
@@ -155,14 +167,9 @@ class Validation:
         return {"label": float(np.mean(losses)), "accuracy": float(np.mean(right))}
 
 
-def _some(groups):
+def _some(groups: np.ndarray) -> np.ndarray:
     """Return the rows of as many whole groups, drawn once for all, as make 1,000 tracks."""
     names, sizes = np.unique(groups, return_counts=True)
     order = np.random.default_rng(_SEED).permutation(len(names))
     enough = order[np.cumsum(sizes[order]) <= _MAX_TRACKS]
     return np.flatnonzero(np.isin(groups, names[enough]))
-
-
-def _cosine(a, b):
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float(np.mean(np.sum(a * b, axis=1) / norms.clip(1e-12)))

@@ -1,4 +1,4 @@
-"""The authors' released Keras 2 weights (`.h5`) to a model folder.
+"""Convert the authors' released Keras 2 weights (`.h5`) to a model folder.
 
 Source: `jongpillee/ismir2018-artist` (MIT, Copyright (c) 2018 Jongpil Lee), `models/`.
 Only arrays are read, by name: the file's `model_config` is never parsed.
@@ -7,24 +7,29 @@ Only arrays are read, by name: the file's `model_config` is never parsed.
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import h5py
 
-from artist_features.config import Network
+from artist_features.config import ModelCard, Network
 from artist_features.errors import WeightsError
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo import tensors
 
 _MAX_BYTES = 1 << 30
-_RELEASED = {  # sha256 of a released file -> artists it was trained on (its name says so)
+_RELEASED = {  # sha256 of a released file -> number of artists it was trained on, by its name
     "3b3ad09c321786c8ea388269ee3c35ab540734ce5209f40a430f1c9b0a25f753": 10_000,  # siamese
 }
-_CONV = ("kernel:0", "bias:0")
-_NORM = ("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0")
+_ARRAYS = {  # kind of layer -> its arrays, in Keras' order
+    "conv1d": ("kernel:0", "bias:0"),
+    "batch_normalization": ("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0"),
+}
 _LAYER = re.compile(r"(conv1d|batch_normalization|dense)_(\d+)")
 
 
-def import_authors(weights_path, out, *, name=None):
+def import_authors(
+    weights_path: model_folder.Folder, out: model_folder.Folder, *, name: str | None = None
+) -> ModelCard:
     """Convert one of the authors' `.h5` files to a model folder.
 
     Both kinds are read: the Siamese model, and the basic one, whose Dense layer over
@@ -57,18 +62,17 @@ def import_authors(weights_path, out, *, name=None):
     kind = "siamese" if n_artists is None else "basic"
     name = name or re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem)[:100].lstrip("_.-") or "authors"
     fields = _card_fields(kind, name, n_artists, hashlib.sha256(data).hexdigest())
-    model = model_folder.build_from_fields(fields, weights)
+    model = model_folder.build(ModelCard(**fields, weights_sha256="0" * 64), weights)
     return model_folder.write_folder(out, model, fields)
 
 
-def _read_layers(data, path):
+def _read_layers(data: bytes, path: Path) -> tuple[model_folder.Weights, int | None]:
     """Return ({our layer name: arrays}, number of artists or None)."""
-    expected = model_folder.expected_weights(Network(), 128)
-    with tensors.opened(data, path) as file:
-        root = tensors.member(file, "model_weights", path)
+    with tensors.open_hdf5(data, path) as file:
+        root = tensors.get_member(file, "model_weights", path)
         root = file if root is None else tensors.check_group(root, path)
-        layers = _numbered(root)
-        for kind in ("conv1d", "batch_normalization"):
+        layers = _layers_by_kind(root)
+        for kind in _ARRAYS:
             if len(layers.get(kind, [])) != 5:
                 raise WeightsError(
                     "incompatible",
@@ -76,16 +80,11 @@ def _read_layers(data, path):
                     path,
                 )
         weights = {}
-        for ours, (_, shapes) in expected.items():
-            is_norm = ours.endswith("norm")
-            names = _NORM if is_norm else _CONV
-            theirs = layers["batch_normalization" if is_norm else "conv1d"][int(ours[5]) - 1]
-            arrays = [
-                tensors.read(_dataset(root, theirs, name, path), shape, path)
-                for name, shape in zip(names, shapes, strict=True)
-            ]
-            tensors.check_values(theirs, arrays, path)
-            weights[ours] = arrays
+        for name, (_, shapes) in model_folder.expected_weights(Network(), 128).items():
+            kind = "batch_normalization" if name.endswith("norm") else "conv1d"
+            layer = layers[kind][int(name[len("block") :][0]) - 1]
+            datasets = [_dataset(root, layer, array, path) for array in _ARRAYS[kind]]
+            weights[name] = tensors.read_layer(layer, datasets, shapes, path)
         if not (dense := layers.get("dense")):
             return weights, None
         shape = _dataset(root, dense[-1], "kernel:0", path).shape
@@ -96,20 +95,20 @@ def _read_layers(data, path):
         return weights, int(shape[1])
 
 
-def _numbered(root):
-    """Group layer names by kind, in the order of their numbers."""
-    layers = {}
+def _layers_by_kind(root: h5py.Group) -> dict[str, list[str]]:
+    """Return {kind: names of its layers}, in the order of their numbers."""
+    layers: dict[str, list[tuple[int, str]]] = {}
     for name in root:
         if match := _LAYER.fullmatch(name):
             layers.setdefault(match[1], []).append((int(match[2]), name))
     return {kind: [name for _, name in sorted(found)] for kind, found in layers.items()}
 
 
-def _dataset(root, layer, name, path):
+def _dataset(root: h5py.Group, layer: str, name: str, path: Path) -> h5py.Dataset:
     """Return the array that Keras 2 keeps at `layer/layer/name`."""
-    item = root
+    item: tensors.Item | None = root
     for part in (layer, layer, name):
-        item = tensors.member(item, part, path)
+        item = tensors.get_member(item, part, path)
         if item is None:
             raise WeightsError("incompatible", f"array {layer}/{name} is missing.", path)
     if not isinstance(item, h5py.Dataset):
@@ -117,7 +116,7 @@ def _dataset(root, layer, name, path):
     return item
 
 
-def _card_fields(kind, name, n_artists, digest):
+def _card_fields(kind: str, name: str, n_artists: int | None, digest: str) -> dict[str, Any]:
     known = _RELEASED.get(digest)
     origin = (
         "Its sha256 is that of a released file."
@@ -125,7 +124,7 @@ def _card_fields(kind, name, n_artists, digest):
         else "The file is in the layout of that release, but its sha256 is not one that this "
         "package knows: who made it is not verified."
     )
-    training = {
+    training: dict[str, Any] = {
         "data": "Million Song Dataset, 30 s previews, 15 training tracks an artist",
         "n_artists": known,
         "recipe": "the paper's; see arXiv 1710.06648",

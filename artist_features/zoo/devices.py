@@ -1,7 +1,8 @@
-"""The device a model runs on."""
+"""Set up TensorFlow's devices and threads, and check Keras' backend."""
 
 import contextlib
 import json
+import logging
 import os
 import sys
 
@@ -9,17 +10,20 @@ from artist_features.errors import ModelError
 
 _CALL_ROWS = 16  # segments in one of several calls at once (benchmarks/README.md)
 _MOST_CALLS = 4  # as many as a batch of 64 has; of more cores several share an operation
-_used_by = None  # process id of the process that has used a model
+_used_by: int | None = None  # process id of the process that has used a model
 _side_by_side = False  # whether `configure_devices` chose the threads of an operation
 
 
-def configure_devices(dedicated=False):
-    """Let GPUs take memory as they need it; return the device the model will run on.
+def configure_devices(dedicated: bool = False) -> str:
+    """Let GPUs take memory as they need it, and name the device the model will run on.
 
     Args:
         dedicated: TensorFlow does nothing but extract in this process. Where there is no
             GPU, and nobody has set its threads, an operation then gets one (more on more
             than four cores), and `calls_at_once` keep the other cores busy.
+
+    Raises:
+        RuntimeError: see `refuse_fork`.
     """
     global _side_by_side, _used_by
     refuse_fork()
@@ -45,31 +49,49 @@ def configure_devices(dedicated=False):
 
 
 def refuse_fork() -> None:
-    """Raise in a forked child of a process that has used a model: TensorFlow would hang there.
+    """Raise in a forked child of a process that has used TensorFlow, which would hang there.
 
     Raises:
         RuntimeError: with what to do.
     """
     if _used_by not in (None, os.getpid()):
         raise RuntimeError(
-            f"process {os.getpid()} was forked from {_used_by}, which has used a model; TensorFlow "
+            f"process {os.getpid()} was forked from {_used_by}, which has used TensorFlow; it "
             "hangs in such a child. Start processes by 'spawn': "
             "multiprocessing.get_context('spawn')."
         )
 
 
-def quieten_tensorflow() -> None:
-    """Hide TensorFlow's start-up lines unless the user has set its log level."""
-    if "tensorflow" not in sys.modules:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def _note_fork() -> None:
+    """Remember, in a forked child, that its parent's TensorFlow has run: its threads are gone."""
+    global _used_by
+    context = sys.modules.get("tensorflow.python.eager.context")
+    running = getattr(getattr(context, "_context", None), "_initialized", False)
+    if running and _used_by is None:
+        _used_by = os.getppid()
 
 
-def require_tensorflow_backend() -> None:
-    """Raise unless Keras' backend is TensorFlow, before Keras is imported.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def _no_word_of_its_cache(record: logging.LogRecord) -> bool:
+    """Filter out that Matplotlib, which Keras imports, finds no home for its cache."""
+    text = record.getMessage()
+    return "cache directory" not in text and "mkdir -p failed" not in text
+
+
+def prepare_keras() -> None:
+    """Check the backend, and hide TensorFlow's start-up lines, before Keras is imported.
+
+    Lines are not hidden where the user has set TensorFlow's log level.
 
     Raises:
-        ModelError: names the variable or file that says otherwise.
+        ModelError: the backend is not TensorFlow; names the variable or file that says so.
     """
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("matplotlib").addFilter(_no_word_of_its_cache)
     keras = sys.modules.get("keras")
     if keras is not None and hasattr(keras, "config"):
         backend, where = keras.config.backend(), "Keras, which is imported already"
@@ -82,7 +104,7 @@ def require_tensorflow_backend() -> None:
             with open(where, encoding="utf-8") as file:
                 backend = json.load(file).get("backend", "tensorflow")
         except (OSError, ValueError, AttributeError):
-            return  # Keras has its own word on a file that it cannot read
+            return  # Keras reports a file that it cannot read
     if backend and backend != "tensorflow":
         raise ModelError(
             f"{where} says backend {str(backend)[:40]!r}; these models need 'tensorflow'. Set "
@@ -90,8 +112,8 @@ def require_tensorflow_backend() -> None:
         )
 
 
-def calls_at_once(batch_size):
-    """Return how the model is called for a batch: (calls at once, segments in a call).
+def calls_at_once(batch_size: int) -> tuple[int, int]:
+    """Return how a batch is divided among calls of the model: (calls at once, segments in each).
 
     On two cores, two calls of one thread each take 0.8 of the time of one call whose
     operations are shared out among two threads (benchmarks/README.md).
@@ -108,7 +130,7 @@ def calls_at_once(batch_size):
     return (n_calls, _CALL_ROWS) if n_calls > 1 else (1, batch_size)
 
 
-def usable_cores():
+def usable_cores() -> int:
     """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""A model folder: write it, verify it, read numbers (and nothing else) from it.
+"""Read, verify and write model folders; nothing but numbers is read from them.
 
 The same five files are bundled in the wheel, lie in a local folder, and are published
 on the Hub. Reading trusts two of them: `artist_features.json`, which says how to build
@@ -6,44 +6,130 @@ the graph, and `model.weights.h5`, whose sha256 that file states. The bytes that
 hashed are the bytes that are parsed. No pickle, no code, no class name from a file.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from artist_features.config import SCHEMA_VERSION, ModelCard, shown
+import numpy as np
+import numpy.typing as npt
+
+from artist_features.config import SCHEMA_VERSION, ModelCard, Network, shown
 from artist_features.errors import OutputError, WeightsError
-from artist_features.files import partial_name
-from artist_features.zoo import card_text, overflow, tensors
+from artist_features.files import atomic_file, output_error
+from artist_features.zoo import devices, tensors
+from artist_features.zoo.card import model_card
+
+if TYPE_CHECKING:  # imported when a model is built
+    import keras
+
+Folder: TypeAlias = str | os.PathLike[str]
+Weights: TypeAlias = dict[str, list[npt.NDArray[np.float32]]]  # by layer, in Keras' order
 
 CARD_FILE = "artist_features.json"
 WEIGHTS_FILE = "model.weights.h5"
 KERAS_FILES = ("config.json", "metadata.json", WEIGHTS_FILE)
 FILES = (CARD_FILE, *KERAS_FILES, "README.md")
+NEEDED_FILES = (CARD_FILE, WEIGHTS_FILE)
 _MAX_BYTES = 1 << 20  # of a file that is not the weights
 _MAX_WEIGHTS_BYTES = 1 << 28
 
 
-def read_card(folder, *, root=None):
-    """Read and check `artist_features.json`.
-
-    Args:
-        folder: path of a model folder.
-        root: folder that the files may really lie in (the Hub cache links into its
-            blob store); None means the folder itself.
+def read_folder(folder: Folder) -> tuple[ModelCard, Weights]:
+    """Read and verify a model folder.
 
     Returns:
-        `ModelCard`.
+        (`ModelCard`, weights) for `build`.
 
     Raises:
         WeightsError: `unavailable`, `hash`, `damaged` or `incompatible`.
     """
-    path = Path(folder) / CARD_FILE
-    text = read_file(folder, CARD_FILE, root=root)
+    return parse_files(read_files(folder, NEEDED_FILES), folder)
+
+
+def read_card(folder: Folder) -> ModelCard:
+    """Read and check `artist_features.json`; errors as `read_folder`."""
+    return _parse_card(read_files(folder, [CARD_FILE])[CARD_FILE], Path(folder) / CARD_FILE)
+
+
+def read_files(
+    folder: Folder, names: Iterable[str], *, root: Folder | None = None
+) -> dict[str, bytes]:
+    """Read files of a model folder, each of limited size.
+
+    Args:
+        folder: path.
+        names: of `FILES`.
+        root: folder that the files must really lie in (the Hub cache links into its blob
+            store); None means the folder itself.
+
+    Raises:
+        WeightsError: `unavailable` or `damaged`.
+    """
+    hint = f"Needed are {', '.join(FILES)}."
+    return {
+        name: read_bytes(Path(folder) / name, max_bytes(name), root or folder, hint)
+        for name in names
+    }
+
+
+def max_bytes(name: str) -> int:
+    """Return the size limit of one of `FILES`."""
+    return _MAX_WEIGHTS_BYTES if name == WEIGHTS_FILE else _MAX_BYTES
+
+
+def read_bytes(path: Path, limit: int, root: Folder | None = None, hint: str = "") -> bytes:
+    """Read a regular file of limited size.
+
+    Args:
+        path: of the file; links are followed.
+        limit: of its size in bytes.
+        root: folder that it must really lie in, or None.
+        hint: added to the message where it cannot be read.
+
+    Raises:
+        WeightsError: `unavailable` or `damaged`.
+    """
+    real = Path(os.path.realpath(path))
+    if root is not None and not real.is_relative_to(os.path.realpath(root)):
+        raise WeightsError("damaged", f"is a link out of its folder, to {real}.", path)
     try:
-        record = json.loads(text)
+        size = real.stat().st_size
+        if not real.is_file():
+            raise WeightsError("damaged", "is not a regular file.", path)
+        if size > limit:
+            raise WeightsError(
+                "damaged", f"{size} bytes; allowed is up to {limit} bytes for this file.", path
+            )
+        with open(real, "rb") as file:
+            return file.read(min(size, limit) + 1)  # what is asked for is reserved at once
+    except OSError as error:
+        message = f"cannot be read ({error.strerror}). {hint}".rstrip()
+        raise WeightsError("unavailable", message, path) from None
+
+
+def parse_files(contents: Mapping[str, bytes], folder: Folder) -> tuple[ModelCard, Weights]:
+    """Verify and parse the card and the weights of a model folder.
+
+    Args:
+        contents: bytes of `NEEDED_FILES`, as `read_files` gives them.
+        folder: they were read from, for messages.
+
+    Raises:
+        WeightsError: `hash`, `damaged` or `incompatible`.
+    """
+    card = _parse_card(contents[CARD_FILE], Path(folder) / CARD_FILE)
+    return card, _parse_weights(contents[WEIGHTS_FILE], card, Path(folder) / WEIGHTS_FILE)
+
+
+def _parse_card(data: bytes, path: Path) -> ModelCard:
+    try:
+        record = json.loads(data)
         if not isinstance(record, dict):
             raise ValueError("not a JSON object")
     except (ValueError, RecursionError) as error:
@@ -85,22 +171,7 @@ def read_card(folder, *, root=None):
     return card
 
 
-def read_weights(folder, card, *, root=None):
-    """Verify and read `model.weights.h5`.
-
-    Args:
-        folder: path of a model folder.
-        card: its `ModelCard`.
-        root: see `read_card`.
-
-    Returns:
-        dict from layer name to its list of float32 arrays, in Keras' order.
-
-    Raises:
-        WeightsError: `unavailable`, `hash`, `damaged` or `incompatible`.
-    """
-    path = Path(folder) / WEIGHTS_FILE
-    data = read_file(folder, WEIGHTS_FILE, root=root)
+def _parse_weights(data: bytes, card: ModelCard, path: Path) -> Weights:
     expected = expected_weights(card.network, card.front_end.n_mels)
     least = 4 * sum(math.prod(shape) for _, shapes in expected.values() for shape in shapes)
     if len(data) < least:
@@ -118,82 +189,13 @@ def read_weights(folder, card, *, root=None):
             "The file is incomplete or changed; delete it and fetch it again.",
             path,
         )
-    weights = _parse_weights(data, expected, path)
-    overflow.check_no_overflow(weights, card.front_end, path)
-    return weights
+    return tensors.read_layers(data, expected, path)
 
 
-def build(card, weights):
-    """Build the backbone of a card and set its verified weights.
-
-    Returns:
-        `keras.Model`, trainable, named after the card.
-    """
-    from artist_features.zoo import devices, models
-
-    devices.configure_devices()
-    model = models.backbone(front_end=card.front_end, network=card.network, name=card.name)
-    for layer, arrays in weights.items():
-        model.get_layer(layer).set_weights(arrays)
-    return model
-
-
-def build_from_fields(card_fields, weights):
-    """Build a backbone that has no folder yet; arguments as `write_folder`, `build`."""
-    return build(ModelCard(**card_fields, weights_sha256="0" * 64), weights)
-
-
-def write_folder(folder, model, card_fields):
-    """Write a backbone as a model folder, files of plain Keras included.
-
-    Args:
-        folder: created if missing; existing files of these names are replaced.
-        model: `keras.Model` from `models.backbone()`, trained.
-        card_fields: keywords of `ModelCard`, without the hash.
-
-    Returns:
-        The `ModelCard` written.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    folder = Path(folder)
-    try:
-        return _write_folder(folder, model, card_fields)
-    except OSError as error:
-        text = f"cannot be written ({error.strerror or error}); choose another folder."
-        raise OutputError("not_writable", text, folder) from None
-
-
-def _write_folder(folder, model, card_fields):
-    folder.mkdir(parents=True, exist_ok=True)
-    archive = folder / "model.partial.keras"
-    try:
-        model.save(archive)
-        with zipfile.ZipFile(archive) as parts:
-            contents = {name: parts.read(name) for name in KERAS_FILES}
-    finally:
-        archive.unlink(missing_ok=True)
-    digest = hashlib.sha256(contents[WEIGHTS_FILE]).hexdigest()
-    card = ModelCard(**card_fields, weights_sha256=digest)
-    # a path in the training record may not be UTF-8: its bytes become JSON escapes
-    contents["README.md"] = card_text.model_card(card).encode()
-    contents[CARD_FILE] = card.to_json().encode("utf-8", "backslashreplace")
-    partial = {name: partial_name(folder / name) for name in contents}
-    try:
-        for name, data in contents.items():
-            partial[name].write_bytes(data)
-        for name in contents:  # a disk that is full has said so by now: the old model is whole
-            os.replace(partial[name], folder / name)
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
-    return card
-
-
-def expected_weights(network, n_mels):
+def expected_weights(network: Network, n_mels: int) -> tensors.Layout:
     """Return {layer name: (path in Keras' HDF5 file, shapes)} for a `Network`."""
-    expected, n_in = {}, n_mels
+    expected: tensors.Layout = {}
+    n_in = n_mels
     for index, (n_out, size) in enumerate(zip(network.filters, network.kernel_sizes, strict=True)):
         suffix = f"_{index}" if index else ""
         conv, norm = f"block{index + 1}_conv", f"block{index + 1}_norm"
@@ -203,59 +205,85 @@ def expected_weights(network, n_mels):
     return expected
 
 
-def read_file(folder, name, *, root=None):
-    """Return the bytes of one of a folder's `FILES`; arguments and errors as `read_card`."""
-    hint = f"Needed are {', '.join(FILES)}."
-    return read_bytes(Path(folder) / name, largest(name), root or folder, hint)
+def build(card: ModelCard, weights: Weights) -> "keras.Model":
+    """Build the backbone of a card and set its verified weights.
+
+    Returns:
+        `keras.Model`, trainable, named after the card.
+    """
+    from artist_features.zoo import models
+
+    devices.configure_devices()
+    model = models.backbone(front_end=card.front_end, network=card.network, name=card.name)
+    for layer, arrays in weights.items():
+        model.get_layer(layer).set_weights(arrays)
+    return model
 
 
-def largest(name):
-    """Return how many bytes one of `FILES` may have."""
-    return _MAX_WEIGHTS_BYTES if name == WEIGHTS_FILE else _MAX_BYTES
-
-
-def read_bytes(path, limit, root=None, hint=""):
-    """Read a regular file of limited size.
+def write_folder(folder: Folder, model: "keras.Model", card_fields: Mapping[str, Any]) -> ModelCard:
+    """Write a backbone as a model folder, files of plain Keras included.
 
     Args:
-        path: of the file; links are followed.
-        limit: of its size in bytes.
-        root: folder that it must really lie in, or None.
-        hint: added to the message where it cannot be read.
+        folder: created if missing; existing files of these names are replaced, all or none.
+        model: from `models.backbone()`, trained.
+        card_fields: keywords of `ModelCard`, without the hash.
+
+    Returns:
+        The `ModelCard` written.
 
     Raises:
-        WeightsError: `unavailable` or `damaged`.
+        OutputError: the folder cannot be written.
     """
-    real = Path(os.path.realpath(path))
-    if root is not None and not real.is_relative_to(os.path.realpath(root)):
-        raise WeightsError("damaged", f"is a link out of its folder, to {real}.", path)
+    folder = make_folder(folder)
+    contents = _keras_files(model, folder)
+    digest = hashlib.sha256(contents[WEIGHTS_FILE]).hexdigest()
+    card = ModelCard(**card_fields, weights_sha256=digest)
+    contents["config.json"] = keras_config(model, card)
+    contents["README.md"] = model_card(card, f"path/to/{card.name}").encode()
+    # a path in the training record may not be UTF-8: its bytes become JSON escapes
+    contents[CARD_FILE] = card.to_json().encode("utf-8", "backslashreplace")
+    with contextlib.ExitStack() as stack:
+        for name, data in contents.items():
+            file = stack.enter_context(atomic_file(folder / name, len(data)))
+            file.write(data)
+            file.flush()  # a full disk says so now, before any file is replaced
+    return card
+
+
+def make_folder(folder: Folder) -> Path:
+    """Make a folder that is to be written, unless it is there.
+
+    Raises:
+        OutputError: `not_writable`.
+    """
     try:
-        size = real.stat().st_size
-        if not real.is_file():
-            raise WeightsError("damaged", "is not a regular file.", path)
-        if size > limit:
-            raise WeightsError(
-                "damaged", f"{size} bytes; allowed is up to {limit} bytes for this file.", path
-            )
-        with open(real, "rb") as file:
-            return file.read(min(size, limit) + 1)  # what is asked for is reserved at once
+        Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        message = f"cannot be read ({error.strerror}). {hint}".rstrip()
-        raise WeightsError("unavailable", message, path) from None
+        text = f"cannot be written ({error.strerror or error}); choose another folder."
+        raise OutputError("not_writable", text, folder) from None
+    return Path(folder)
 
 
-def _parse_weights(data, expected, path):
-    wanted = {f"{group}/{n}" for group, shapes in expected.values() for n in range(len(shapes))}
-    with tensors.opened(data, path) as file:
-        found = tensors.collect(file, path)
-        if odd := sorted(set(found) ^ wanted):
-            state = "missing" if odd[0] in wanted else "not expected"
-            raise WeightsError("incompatible", f"tensor {odd[0]!r} is {state}.", path)
-        weights = {}
-        for layer, (group, shapes) in expected.items():
-            arrays = [
-                tensors.read(found[f"{group}/{n}"], shape, path) for n, shape in enumerate(shapes)
-            ]
-            tensors.check_values(layer, arrays, path)
-            weights[layer] = arrays
-        return weights
+def _keras_files(model: "keras.Model", folder: Path) -> dict[str, bytes]:
+    """Return the bytes of `KERAS_FILES`, by way of a temporary file in a folder."""
+    archive = folder / "model.partial.keras"
+    try:
+        model.save(archive)
+        with zipfile.ZipFile(archive) as parts:
+            return {name: parts.read(name) for name in KERAS_FILES}
+    except OSError as error:
+        raise output_error(error, folder) from None
+    finally:
+        with contextlib.suppress(OSError):
+            archive.unlink(missing_ok=True)
+
+
+def keras_config(model: "keras.Model", card: ModelCard) -> bytes:
+    """Return the `config.json` by which plain Keras builds the model of a card.
+
+    That of `model.save` is another one in each process: it numbers what layers share by
+    addresses in memory.
+    """
+    record = json.loads(model.to_json())
+    record["config"]["name"] = card.name
+    return json.dumps(record).encode()

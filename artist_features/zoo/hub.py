@@ -1,4 +1,4 @@
-"""The Hugging Face Hub through its own client: pinned, cached, verified.
+"""Fetch models from the Hugging Face Hub through its own client: pinned, cached, verified.
 
 The client compares sizes, not content, so every load checks the sha256 of the weights
 against the card (`zoo.folder`) and fetches once more if it does not match. For a
@@ -6,28 +6,38 @@ repository of somebody else that hash travels with the file: it proves that the 
 whole, not who made it.
 """
 
+import importlib
+import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from artist_features.config import ModelCard
 from artist_features.errors import OutputError, WeightsError
 from artist_features.files import write_atomically
 from artist_features.zoo import folder as model_folder
-from artist_features.zoo.hub_client import cause, client_errors, offline, one_line
 
 _HANDLE = re.compile(r"hf://([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 _TIMEOUT_S = 10
+# the client trusts what it parses: a document that is not the Hub's ends in one of these
+_FOREIGN_ANSWER = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
+_MAX_TEXT = 200  # characters of foreign text in a message
+_AUTHORIZATION = re.compile("Bearer.*", re.DOTALL)
+_TOKEN = re.compile(r"\bhf_\w{8,}")
+_QUERY = re.compile(r"\?[^\s')]+")  # signatures of signed URLs
+WRONG_TOKEN = (
+    "HF_TOKEN holds a character that no token has; set it anew (`hf auth login` keeps one)."
+)
 
 
-def parse_handle(handle):
+def parse_handle(handle: str) -> tuple[str, str | None]:
     """Split "hf://owner/name[@revision]" into ("owner/name", revision or None).
 
     Raises:
         ValueError: not of that form, or a name that the Hub does not have.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     match, reason = _HANDLE.fullmatch(handle), "not a Hub id"
     try:
@@ -35,14 +45,14 @@ def parse_handle(handle):
             validate_repo_id(match[1])
             return match[1], match[2]
     except HFValidationError as error:
-        reason = f"no name of a repository ({one_line(error).rstrip('.')})"
+        reason = f"no name of a repository ({first_line(error).rstrip('.')})"
     raise ValueError(
         f"model {handle!r}: {reason}; allowed is hf://owner/name or hf://owner/name@revision "
         "(a branch, a tag or a full commit hash)."
     )
 
 
-def load_verified(handle):
+def load_verified(handle: str) -> tuple[ModelCard, model_folder.Weights]:
     """Fetch a model folder if it is not cached, verify it, read it.
 
     A cached copy is used without any network call; `HF_ENDPOINT`, `HF_TOKEN`,
@@ -54,10 +64,12 @@ def load_verified(handle):
     Raises:
         WeightsError: `unavailable`, or what `zoo.folder` raises after a second fetch.
     """
-    return _verified(*parse_handle(handle))[1:]
+    repo_id, revision = parse_handle(handle)
+    _, card, weights = _verified_files(repo_id, revision, model_folder.NEEDED_FILES)
+    return card, weights
 
 
-def pull(handle, out, *, force=False):
+def pull(handle: str, out: model_folder.Folder, *, force: bool = False) -> ModelCard:
     """Fetch the newest files of a model folder, verify them, and copy them to `out`.
 
     Unlike `load_verified` this asks the Hub even if a copy is cached, and so refreshes
@@ -78,72 +90,64 @@ def pull(handle, out, *, force=False):
     repo_id, revision = parse_handle(handle)
     out = Path(out)
     if not force:
-        _check_nothing_else(out)
-    if not offline():
-        _download(repo_id, revision, force=False, pulled=True)
-    folder, card, _ = _verified(repo_id, revision, pulled=True)
-    files = {
-        name: model_folder.read_file(folder, name, root=_root(folder))
-        for name in model_folder.FILES
-        if (folder / name).is_file()
-    }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        text = f"cannot be written ({error.strerror}); choose another folder."
-        raise OutputError("not_writable", text, out) from None
-    for name, data in files.items():
+        _check_no_other_files(out)
+    if not is_offline():
+        _download(repo_id, revision, pulling=True)
+    contents, card, _ = _verified_files(repo_id, revision, model_folder.FILES, pulling=True)
+    model_folder.make_folder(out)
+    for name, data in contents.items():
         write_atomically(out / name, data)
     return card
 
 
-def _check_nothing_else(out):
+def _check_no_other_files(out: Path) -> None:
     """Refuse a folder in which files of these names belong to something else."""
-    there = [name for name in model_folder.FILES if (out / name).exists()]
-    if there and model_folder.CARD_FILE not in there:
-        text = f"holds {there[0]!r} but no model; choose another folder (--force replaces it)."
+    found = [name for name in model_folder.FILES if (out / name).exists()]
+    if found and model_folder.CARD_FILE not in found:
+        text = f"holds {found[0]!r} but no model; choose another folder (--force replaces it)."
         raise OutputError("not_writable", text, out)
 
 
-def _verified(
-    repo_id: str, revision: str | None, pulled: bool = False
-) -> tuple[Path, ModelCard, dict[str, Any]]:
-    """Return (snapshot folder, card, weights); see `load_verified`."""
+def _verified_files(
+    repo_id: str, revision: str | None, names: Iterable[str], pulling: bool = False
+) -> tuple[dict[str, bytes], ModelCard, model_folder.Weights]:
+    """Return ({file name: bytes}, card, weights); a damaged cache is fetched once more."""
     folder = _cached(repo_id, revision)
     fetched = folder is None
-    if fetched:
-        folder = _download(repo_id, revision, force=False, pulled=pulled)
+    if folder is None:
+        folder = _download(repo_id, revision, pulling=pulling)
     try:
-        return folder, *_read(folder)
+        return _read(folder, names)
     except WeightsError as error:
-        if offline() or (fetched and error.code == "incompatible"):
+        if is_offline() or (fetched and error.code == "incompatible"):
             raise
         flaw = error
     try:
-        folder = _download(repo_id, revision, force=True, pulled=pulled)  # a damaged cache heals
+        folder = _download(repo_id, revision, force=True, pulling=pulling)
     except WeightsError as error:
         message = f"{flaw.message} Fetching it again failed: {error.message}"
         raise WeightsError(flaw.code, message, flaw.path) from None
-    return folder, *_read(folder)
+    return _read(folder, names)
 
 
-def _root(folder):
+def _read(
+    folder: Path, names: Iterable[str]
+) -> tuple[dict[str, bytes], ModelCard, model_folder.Weights]:
+    """Read files of a snapshot, if they are there or needed, and verify the model."""
+    needed = model_folder.NEEDED_FILES
+    names = [name for name in names if name in needed or (folder / name).is_file()]
     # snapshots/<commit>/ links to blobs/ of its repository, which may link to the blobs/
     # that all repositories of the cache share
-    return folder.parents[2]
+    contents = model_folder.read_files(folder, names, root=folder.parents[2])
+    return contents, *model_folder.parse_files(contents, folder)
 
 
-def _read(folder):
-    root = _root(folder)
-    card = model_folder.read_card(folder, root=root)
-    return card, model_folder.read_weights(folder, card, root=root)
-
-
-def _cached(repo_id, revision):
+def _cached(repo_id: str, revision: str | None) -> Path | None:
+    """Return the snapshot folder in the cache, or None if a needed file is not there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    needed = [model_folder.CARD_FILE, model_folder.WEIGHTS_FILE]
+    needed = list(model_folder.NEEDED_FILES)
     try:
         # without the patterns a repository's other files would count as missing
         found = snapshot_download(
@@ -155,20 +159,17 @@ def _cached(repo_id, revision):
     return folder if all((folder / name).is_file() for name in needed) else None
 
 
-def _check_listed(sizes, repo_id):
-    """Refuse before anything is fetched what no model folder holds, by the Hub's own list."""
-    if model_folder.CARD_FILE not in sizes:
-        needed = ", ".join(model_folder.FILES)
-        text = f"no such file in the repository: no model of this package. Needed are {needed}."
-        raise WeightsError("unavailable", text, f"hf://{repo_id}/{model_folder.CARD_FILE}")
-    for name in model_folder.FILES:
-        limit = model_folder.largest(name)
-        if (sizes.get(name) or 0) > limit:
-            text = f"{name} has {sizes[name]} bytes; allowed is up to {limit}. Nothing was fetched."
-            raise WeightsError("damaged", text, f"hf://{repo_id}")
+def _download(
+    repo_id: str, revision: str | None, *, force: bool = False, pulling: bool = False
+) -> Path:
+    """Fetch a model folder into the cache and return its snapshot folder.
 
-
-def _download(repo_id: str, revision: str | None, force: bool, pulled: bool = False) -> Path:
+    Args:
+        repo_id: "owner/name".
+        revision: or None for `main`.
+        force: also what is cached.
+        pulling: `pull` asks, which must not be advised in an error.
+    """
     from huggingface_hub import HfApi, constants, snapshot_download
 
     try:
@@ -176,7 +177,7 @@ def _download(repo_id: str, revision: str | None, force: bool, pulled: bool = Fa
         info = HfApi().model_info(
             repo_id, revision=revision, timeout=_TIMEOUT_S, files_metadata=True
         )
-        _check_listed({file.rfilename: file.size for file in info.siblings}, repo_id)
+        _check_listing({file.rfilename: file.size for file in info.siblings or []}, repo_id)
         folder = snapshot_download(
             repo_id,
             revision=revision,
@@ -187,14 +188,101 @@ def _download(repo_id: str, revision: str | None, force: bool, pulled: bool = Fa
     except client_errors() as error:
         name = repo_id + (f"@{revision}" if revision else "")
         remedy = f"Fetch it once with network: artist-features pull {name} DIR, then load DIR"
-        if pulled:  # the command must not advise itself
+        if pulling:
             remedy = "Run it again with network"
         if isinstance(error, OSError) and error.filename:
             remedy = "Set HF_HOME to a folder that can be written"
         raise WeightsError(
             "unavailable",
-            f"{cause(error, constants.ENDPOINT)} Cache folder: {constants.HF_HUB_CACHE}. "
-            f"{remedy}; the bundled models need no network.",
+            f"{explain(error)} Cache folder: {constants.HF_HUB_CACHE}. {remedy}; the bundled "
+            "models need no network.",
             f"hf://{name}",
         ) from None
     return Path(folder)
+
+
+def _check_listing(sizes: dict[str, int | None], repo_id: str) -> None:
+    """Refuse by the Hub's list, before anything is fetched, what no model folder holds."""
+    if model_folder.CARD_FILE not in sizes:
+        needed = ", ".join(model_folder.FILES)
+        text = f"no such file in the repository: no model of this package. Needed are {needed}."
+        raise WeightsError("unavailable", text, f"hf://{repo_id}/{model_folder.CARD_FILE}")
+    for name in model_folder.FILES:
+        limit = model_folder.max_bytes(name)
+        if (sizes.get(name) or 0) > limit:
+            text = f"{name} has {sizes[name]} bytes; allowed is up to {limit}. Nothing was fetched."
+            raise WeightsError("damaged", text, f"hf://{repo_id}")
+
+
+def is_offline() -> bool:
+    """Return whether `HF_HUB_OFFLINE` is set."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def client_errors() -> tuple[type[Exception], ...]:
+    """Return what the client raises when the network, the cache or the answer is at fault."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # its HTTP library (httpx in 1.x, httpx2 in 2.x) is known by the base of its errors
+    http_error = next(c for c in HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
+    http = importlib.import_module(http_error.__module__.partition(".")[0])
+    return (http_error, http.InvalidURL, OSError, RuntimeError, *_FOREIGN_ANSWER)
+
+
+def explain(error: BaseException) -> str:
+    """Explain one of `client_errors` in one line, without the client's headers or tokens."""
+    from huggingface_hub import constants
+
+    while isinstance(error, (FileNotFoundError, ValueError)) and error.__cause__:
+        error = error.__cause__  # "not in the cache" hides why it could not be fetched
+    endpoint = re.sub(r"//[^/@]*@", "//", constants.ENDPOINT)  # a mirror's user and password
+    status = status_code(error)
+    if is_bad_token(error):
+        return WRONG_TOKEN
+    if status in (401, 403):
+        return (
+            f"{endpoint} answered {status}: the repository is private, gated or does not exist; "
+            "set HF_TOKEN to a token that may read it."
+        )
+    if status == 404:
+        return f"{endpoint} answered 404: no such repository, revision or file."
+    if status is not None:
+        return f"{endpoint} answered {status}; try again later."
+    if is_offline():
+        return "not in the cache, and HF_HUB_OFFLINE is set."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}."
+    if isinstance(error, (json.JSONDecodeError, *_FOREIGN_ANSWER[1:])):
+        return f"{endpoint} does not answer like a Hub; is it a login page, or a wrong HF_ENDPOINT?"
+    return f"{endpoint}: {type(error).__name__}: {first_line(error) or 'no details'}."
+
+
+def status_code(error: BaseException) -> int | None:
+    """Return the HTTP status of the answer that an error is about, or None."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def is_bad_token(error: BaseException) -> bool:
+    """Return whether the client could not send the header that holds the token."""
+    unsent = error.object if isinstance(error, UnicodeEncodeError) else str(error)
+    return status_code(error) is None and "Bearer" in unsent
+
+
+def first_line(text: str | BaseException) -> str:
+    """Return the first line of a foreign text, up to 200 characters, without secrets."""
+    lines = scrub_tokens(str(text)).strip().splitlines()
+    return lines[0][:_MAX_TEXT] if lines else ""
+
+
+def scrub_tokens(text: str) -> str:
+    """Return a text without tokens and without the signatures of URLs.
+
+    Example:
+        >>> scrub_tokens("Invalid header b'Bearer hf_secret'")
+        "Invalid header b'Bearer ***"
+        >>> scrub_tokens("hf_0123456789: PUT https://host/blob?Signature=1f failed")
+        'hf_***: PUT https://host/blob failed'
+    """
+    return _QUERY.sub("", _TOKEN.sub("hf_***", _AUTHORIZATION.sub("Bearer ***", text)))

@@ -1,9 +1,9 @@
-"""Names to models: the bundled ones, local folders and Hub ids."""
+"""Load models by name, folder or Hub id."""
 
 import difflib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from artist_features.config import ModelCard, shown
 from artist_features.errors import WeightsError
@@ -41,7 +41,7 @@ def list_models() -> dict[str, ModelCard]:
     return {name: model_folder.read_card(bundled_folder() / name) for name in bundled_names()}
 
 
-def read_model(spec: ModelSpec) -> tuple[ModelCard, dict[str, Any]]:
+def read_model(spec: ModelSpec) -> tuple[ModelCard, model_folder.Weights]:
     """Find, verify and read a model without building it; no TensorFlow is imported.
 
     Args:
@@ -54,24 +54,10 @@ def read_model(spec: ModelSpec) -> tuple[ModelCard, dict[str, Any]]:
         ValueError: neither a name nor a path nor a Hub id.
         WeightsError: the model cannot be fetched, verified or read.
     """
-    devices.require_tensorflow_backend()
-    devices.quieten_tensorflow()
+    devices.prepare_keras()
     if isinstance(spec, str) and spec.startswith("hf://"):
         return hub.load_verified(spec)
-    path = _folder_of(spec)
-    if not os.path.isdir(path):  # unlike Path.is_dir, no error for a name too long
-        hint = "a folder as `artist-features import-authors` writes is needed"
-        if path.suffix in (".keras", ".h5"):
-            hint = (
-                "a single Keras file is not read (it can carry code; of your own, pass what "
-                f"keras.saving.load_model gives); {hint}"
-            )
-        exists = os.path.exists(path)
-        state = "is not a folder" if exists else "no such folder"
-        code = "incompatible" if exists else "unavailable"
-        raise WeightsError(code, f"{state}; {hint}.", path)
-    card = model_folder.read_card(path)
-    return card, model_folder.read_weights(path, card)
+    return model_folder.read_folder(_find_folder(spec))
 
 
 def load_model(spec: ModelSpec = "siamese") -> "keras.Model":
@@ -92,22 +78,41 @@ def load_model(spec: ModelSpec = "siamese") -> "keras.Model":
     return model_folder.build(*read_model(spec))
 
 
-def _folder_of(spec: ModelSpec) -> Path:
-    if isinstance(spec, os.PathLike):
-        return Path(spec)
-    if not isinstance(spec, str):
+def _find_folder(spec: ModelSpec) -> Path:
+    """Return the folder of a bundled name or a path."""
+    if not isinstance(spec, (str, os.PathLike)):
         raise TypeError(
             f"model is {type(spec).__name__}; allowed are a name, a path, a Hub id or a Keras "
             "model."
         )
-    names = bundled_names()
+    names = bundled_names() if isinstance(spec, str) else []
     if spec in names:
         return bundled_folder() / spec
-    if os.sep in spec or "/" in spec or os.path.exists(spec):
-        return Path(spec)
-    close = difflib.get_close_matches(spec, names, n=1)
+    path = Path(spec)
+    if os.path.isdir(spec):  # unlike Path.is_dir, no error for a name too long
+        return path
+    if (
+        isinstance(spec, str)
+        and os.sep not in spec
+        and "/" not in spec
+        and not os.path.exists(spec)
+    ):
+        raise _unknown_name(spec, names)
+    hint = "a folder as `artist-features import-authors` writes is needed"
+    if path.suffix in (".keras", ".h5"):
+        hint = (
+            "a single Keras file is not read (it can carry code; of your own, pass what "
+            f"keras.saving.load_model gives); {hint}"
+        )
+    if os.path.exists(path):
+        raise WeightsError("incompatible", f"is not a folder; {hint}.", path)
+    raise WeightsError("unavailable", f"no such folder; {hint}.", path)
+
+
+def _unknown_name(name: str, names: list[str]) -> ValueError:
+    close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(
-        f"unknown model {shown(spec)}. Available: {', '.join(names)}; "
+    return ValueError(
+        f"unknown model {shown(name)}. Available: {', '.join(names)}; "
         f"or a path of a model folder, or hf://owner/name.{hint}"
     )

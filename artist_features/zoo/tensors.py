@@ -1,4 +1,4 @@
-"""Arrays by name from an HDF5 file that nobody vouches for.
+"""Strict reader for untrusted HDF5 weights.
 
 Every group and array is reached by hard links only; an array is plain (in this file,
 contiguous, uncompressed, complete) and has the type and shape asked for, and all of that
@@ -7,15 +7,24 @@ is known before a byte of it is read. Attributes are never read.
 
 import contextlib
 import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.errors import WeightsError
 
+Shape: TypeAlias = tuple[int, ...]
+Layout: TypeAlias = dict[str, tuple[str, list[Shape]]]  # layer -> (its group, shapes of 0, 1, ...)
+Item: TypeAlias = h5py.Group | h5py.Dataset
+Arrays: TypeAlias = list[npt.NDArray[np.float32]]
+
 _LINKS = {h5py.h5l.TYPE_SOFT: "soft", h5py.h5l.TYPE_EXTERNAL: "external"}
-# h5py passes on what its own Python trips over, too
-_TRIPS = (
+# what h5py raises, and lets through from its own Python code, on a damaged file
+_H5PY_ERRORS = (
     OSError,
     LookupError,
     RuntimeError,
@@ -30,7 +39,7 @@ _MAX_NAME = 1000  # characters of a whole path
 
 
 @contextlib.contextmanager
-def opened(data, path):
+def open_hdf5(data: bytes, path: Path) -> Iterator[h5py.File]:
     """Open the bytes of an HDF5 file for reading.
 
     Raises:
@@ -39,19 +48,59 @@ def opened(data, path):
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             yield file
-    except _TRIPS as error:
+    except _H5PY_ERRORS as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise WeightsError("damaged", f"not a readable HDF5 file ({reason}).", path) from None
 
 
-def check_group(item, path):
-    """Return the item if it is a group; `damaged` otherwise."""
-    if not isinstance(item, h5py.Group):
-        raise WeightsError("damaged", f"{item.name!r} is not a group.", path)
-    return item
+def read_layers(data: bytes, layout: Layout, path: Path) -> dict[str, Arrays]:
+    """Read the weights of all layers from the bytes of an HDF5 file that holds nothing else.
+
+    Args:
+        data: of the file.
+        layout: where the arrays of each layer are, and their shapes.
+        path: of the file, for messages.
+
+    Returns:
+        {layer: arrays}.
+
+    Raises:
+        WeightsError: `damaged` or `incompatible`.
+    """
+    wanted = {f"{group}/{n}" for group, shapes in layout.values() for n in range(len(shapes))}
+    with open_hdf5(data, path) as file:
+        found = _all_arrays(file, path)
+        if odd := sorted(set(found) ^ wanted):
+            state = "missing" if odd[0] in wanted else "not expected"
+            raise WeightsError("incompatible", f"tensor {odd[0]!r} is {state}.", path)
+        return {
+            layer: read_layer(
+                layer, [found[f"{group}/{n}"] for n in range(len(shapes))], shapes, path
+            )
+            for layer, (group, shapes) in layout.items()
+        }
 
 
-def member(group, name, path):
+def _all_arrays(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+    """Return {path inside the file: array} of all its arrays, none of them read."""
+    found, groups, n_seen = {}, [("", file)], 0
+    while groups:
+        prefix, group = groups.pop()
+        for name in group:
+            n_seen += 1
+            where = prefix + name
+            # hard links may form circles, or share groups so that names multiply
+            if n_seen > _MAX_MEMBERS or len(where) > _MAX_NAME:
+                raise WeightsError("damaged", "holds more members than any model of ours.", path)
+            item = get_member(group, name, path)
+            if isinstance(item, h5py.Group):
+                groups.append((f"{where}/", item))
+            else:
+                found[where] = item
+    return found
+
+
+def get_member(group: Item, name: str, path: Path) -> Item | None:
     """Return a group or array of `group` by name, or None if it has no such member.
 
     Raises:
@@ -74,31 +123,45 @@ def member(group, name, path):
     return item
 
 
-def collect(file, path):
-    """Return {path inside the file: `h5py.Dataset`} of all its arrays, none of them read."""
-    found, groups, n_seen = {}, [("", file)], 0
-    while groups:
-        prefix, group = groups.pop()
-        for name in group:
-            n_seen += 1
-            where = prefix + name
-            # hard links may form circles, or share groups so that names multiply
-            if n_seen > _MAX_MEMBERS or len(where) > _MAX_NAME:
-                raise WeightsError("damaged", "holds more members than any model of ours.", path)
-            item = member(group, name, path)
-            if isinstance(item, h5py.Group):
-                groups.append((f"{where}/", item))
-            else:
-                found[where] = item
-    return found
+def check_group(item: Item, path: Path) -> h5py.Group:
+    """Return the item if it is a group; `damaged` otherwise."""
+    if not isinstance(item, h5py.Group):
+        raise WeightsError("damaged", f"{item.name!r} is not a group.", path)
+    return item
 
 
-def read(dataset, shape, path):
-    """Read a float32 array of a known shape.
+def read_layer(
+    layer: str, datasets: Sequence[h5py.Dataset], shapes: Sequence[Shape], path: Path
+) -> Arrays:
+    """Read the arrays of a layer, and refuse values that no training leaves behind.
+
+    Args:
+        layer: name for messages.
+        datasets: in Keras' order: kernel, bias; or gamma, beta, mean, variance.
+        shapes: they must have.
+        path: file, for messages.
 
     Raises:
-        WeightsError: `incompatible` (type or shape) or `damaged` (not plain, not whole).
+        WeightsError: `incompatible` (type, shape, values) or `damaged` (not plain, not whole).
     """
+    arrays = [_read(dataset, shape, path) for dataset, shape in zip(datasets, shapes, strict=True)]
+    norm = ("gamma", "beta", "moving mean", "moving variance")
+    names = norm if len(arrays) == len(norm) else ("kernel", "bias")
+    for name, array in zip(names, arrays, strict=True):
+        problem = None
+        if not np.isfinite(array).all():
+            problem = f"has {np.sum(~np.isfinite(array))} NaN or infinite values; needed is none"
+        elif name in ("kernel", "gamma", "moving variance") and not array.any():
+            problem = "is all zeros; needed are trained values"
+        elif name == "moving variance" and (array < 0).any():
+            problem = f"has a negative value {array.min():g}; needed is 0 or more"
+        if problem:
+            raise WeightsError("incompatible", f"{layer} {name} {problem}.", path)
+    return arrays
+
+
+def _read(dataset: h5py.Dataset, shape: Shape, path: Path) -> npt.NDArray[np.float32]:
+    """Read a plain float32 array of a known shape."""
     if dataset.is_virtual or dataset.external:
         raise WeightsError("damaged", f"{dataset.name} points to another file.", path)
     # a chunk may be far larger than its array, and inflate to gigabytes
@@ -118,25 +181,3 @@ def read(dataset, shape, path):
             path,
         )
     return dataset[()]
-
-
-def check_values(layer, arrays, path):
-    """Refuse weights with values that no training leaves behind (`incompatible`).
-
-    Args:
-        layer: name for messages.
-        arrays: in Keras' order: kernel, bias; or gamma, beta, mean, variance.
-        path: file, for messages.
-    """
-    norm = ("gamma", "beta", "moving mean", "moving variance")
-    names = norm if len(arrays) == len(norm) else ("kernel", "bias")
-    for name, array in zip(names, arrays, strict=True):
-        problem = None
-        if not np.isfinite(array).all():
-            problem = f"has {np.sum(~np.isfinite(array))} NaN or infinite values; needed is none"
-        elif name in ("kernel", "gamma", "moving variance") and not array.any():
-            problem = "is all zeros; needed are trained values"
-        elif name == "moving variance" and (array < 0).any():
-            problem = f"has a negative value {array.min():g}; needed is 0 or more"
-        if problem:
-            raise WeightsError("incompatible", f"{layer} {name} {problem}.", path)

@@ -12,7 +12,6 @@ only what is new: the vectors stay in OUT.npz, which is not for publishing.
 
 import argparse
 import base64
-import contextlib
 import hashlib
 import io
 import json
@@ -34,10 +33,10 @@ from artist_features.export.exporter import export_model
 from artist_features.extraction.remote import identity
 from artist_features.files import write_atomically
 from artist_features.optional import require
-from artist_features.search import layout, page
+from artist_features.search import layout, page, ranking
 from artist_features.search.sources import join_manifest, read_embeddings
-from artist_features.signal.audio import Clip, read_file
 from artist_features.signal.decoders import Span
+from artist_features.signal.stream import open_file
 from artist_features.training.manifest import read_manifest, require_files
 from artist_features.zoo import registry
 
@@ -224,8 +223,8 @@ def excerpt(track, seconds=PREVIEW_S):
         AudioError: it cannot be read.
     """
     span = Span(max(0.0, ((track.duration_s or 0) - seconds) / 2), seconds)
-    with contextlib.closing(read_file(track.path, Clip(), target_rate=RATE, span=span)) as blocks:
-        samples = np.concatenate(list(blocks))
+    with open_file(track.path, target_rate=RATE, span=span) as stream:
+        samples = stream.read()
     n = min(len(samples) // 2, round(_FADE_S * RATE))
     fade = np.linspace(0, 1, n, dtype=np.float32)
     samples[:n] *= fade
@@ -237,7 +236,7 @@ def excerpt(track, seconds=PREVIEW_S):
 def map_data(tracks, rows, links, root):
     """Return what the page knows of its tracks, for `page.fill_page`."""
     n = len(tracks)
-    indices, similarities = layout.nearest(rows, layout.tsne_neighbours(n))
+    indices, similarities = ranking.neighbours(rows, layout.tsne_neighbours(n))
     places, _ = layout.place(rows, indices, similarities)
     shown = layout.N_NEIGHBOURS
     columns = {
@@ -263,7 +262,8 @@ def write_page(out, data, title, card):
     scripts = [f'<script src="{name}" defer></script>' for name in page.SCRIPTS]
     html = page.fill_page(
         data,
-        {"title": title, "about": about},
+        title,
+        about,
         head=f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="color-scheme" content="light dark">\n'
         '<link rel="icon" href="data:,">\n'

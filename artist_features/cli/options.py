@@ -1,9 +1,0 @@
-"""Options that several commands have."""
-
-import argparse
-
-
-def add_root_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--root` to a command that reads a manifest."""
-    text = "folder from which a manifest's relative paths are taken (default: its own)"
-    parser.add_argument("--root", metavar="DIR", help=text)

@@ -1,0 +1,333 @@
+"""`artist-features index`, `similar` and `who`: make a search index, and ask it."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artist_features.cli import Commands, add_root_option
+from artist_features.cli.progress import write_line
+from artist_features.errors import display_path
+from artist_features.files import check_new_file, write_atomically
+
+if TYPE_CHECKING:  # NumPy is imported when a command runs
+    from artist_features.search import ArtistMatch, Index, IndexedTrack
+    from artist_features.search.lookup import Query
+    from artist_features.search.sources import Embeddings
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    _add_index(commands)
+    _add_similar(commands)
+    _add_who(commands)
+
+
+def _add_index(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "index",
+        help="make a search index of embeddings, or say what is in one",
+        description="Make a search index of embeddings, or say what is in one.",
+    )
+    parts = parser.add_subparsers(title="parts", required=True, metavar="PART")
+    build = parts.add_parser(
+        "build",
+        help="embeddings to an index",
+        description="Put what `artist-features extract` wrote into one file for `similar` and "
+        "`who`. Artist and title come from the manifest, or else from the files' tags (extra "
+        "[tags]). Recordings that failed are left out and counted.",
+    )
+    build.add_argument(
+        "embeddings",
+        nargs="+",
+        metavar="EMBEDDINGS",
+        help=".npz, .parquet or a folder of shards; several, if one model made them",
+    )
+    build.add_argument("-o", "--output", required=True, metavar="INDEX", help="file to write")
+    names = build.add_mutually_exclusive_group()
+    names.add_argument(
+        "--manifest", metavar="CSV", help="file, artist, title, ...: joined by the files' paths"
+    )
+    add_root_option(build)
+    names.add_argument("--no-tags", action="store_true", help="do not read the files' tags")
+    build.add_argument("--force", action="store_true", help="replace an existing INDEX")
+    build.set_defaults(command=run_build)
+    info = parts.add_parser("info", help="what is in an index")
+    info.add_argument("index", metavar="INDEX")
+    info.add_argument("--json", action="store_true", help="as JSON")
+    info.set_defaults(command=run_info)
+
+
+def _add_similar(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "similar",
+        help="recordings of an index that sound like one",
+        description="Print the K recordings of an index whose embeddings are nearest to that of "
+        "TRACK, by cosine: rank, similarity, artist and title, path, parted by tabs. A file that "
+        "is not in the index is extracted first. TRACK itself is never among them.",
+    )
+    _add_query_arguments(parser)
+    parser.add_argument(
+        "--by",
+        default="track",
+        choices=("track", "artist"),
+        help="artist: artists whose mean is nearest to that of TRACK's artist, or to TRACK itself "
+        "if the index does not have that artist",
+    )
+    parser.add_argument(
+        "--exclude-artist",
+        action="store_true",
+        help="no other recordings of TRACK's artist, which the index or the file's tags must name",
+    )
+    parser.add_argument("--m3u", metavar="OUT.m3u8", help="write a playlist of them, in UTF-8")
+    parser.add_argument("--force", action="store_true", help="replace an existing OUT.m3u8")
+    parser.set_defaults(command=run_similar)
+
+
+def _add_who(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "who",
+        help="the artists of an index that a recording is most likely by",
+        description="Print the K artists of an index whose mean embedding is nearest to that of "
+        "TRACK, by cosine. TRACK itself does not count for its artist; an artist with no other "
+        "recording is no candidate.",
+    )
+    _add_query_arguments(parser)
+    parser.set_defaults(command=run_who)
+
+
+def _add_query_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that `similar` and `who` share."""
+    parser.add_argument("track", metavar="TRACK", help="file or URI, in the index or not")
+    parser.add_argument("--index", required=True, help="file of `artist-features index build`")
+    parser.add_argument("-k", type=int, default=10, metavar="K", help="how many (default: 10)")
+    parser.add_argument(
+        "--model",
+        help="the index's model as a folder or hf://owner/name, if it is not a bundled one",
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run_build(args: argparse.Namespace) -> int:
+    """Read, join, build, write, and return the exit code."""
+    from artist_features.search import Index
+    from artist_features.search.sources import read_embeddings
+
+    check_new_file(args.output, args.force)
+    found = read_embeddings(args.embeddings)
+    _report_left_out(found)
+    index = Index.build(found.vectors, _named(found.tracks, args), found.made_with)
+    index.save(args.output)
+    write_line(
+        f"{len(index)} recordings of {len(index.artists)} artists ({index.n_unlabelled} without "
+        f"artist); written to {display_path(args.output)}"
+    )
+    return 0
+
+
+def _report_left_out(found: "Embeddings") -> None:
+    if found.n_failed:
+        write_line(f"{found.n_failed} recordings that failed are left out")
+    if found.n_repeated:
+        write_line(f"{found.n_repeated} further rows of a path are left out: the first one stays")
+    for path in found.no_direction:
+        write_line(f"{display_path(path)}: left out, its vector is all zeros or not finite")
+    for folder in found.unfinished:
+        text = "a job is not at its end here; its last rows are missing until it has run through"
+        write_line(f"{display_path(folder)}: {text}")
+
+
+def _named(tracks: list["IndexedTrack"], args: argparse.Namespace) -> list["IndexedTrack"]:
+    """Return the tracks with artist and title, as far as they are known."""
+    from artist_features.search.sources import join_manifest, read_tags
+
+    if args.no_tags:
+        return tracks
+    if args.manifest:
+        tracks, n_listed = join_manifest(tracks, args.manifest, args.root)
+        write_line(f"the manifest lists {n_listed} of {len(tracks)} recordings")
+        return tracks
+    try:
+        tracks, problems = read_tags(tracks, progress=True)
+    except ImportError as error:
+        write_line(f"no artists and titles: {error}")
+        return tracks
+    if problems:
+        write_line(f"tags of {len(problems)} files cannot be read; the first: {problems[0]}")
+    return tracks
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Print the contents of an index, and return the exit code."""
+    from artist_features.search import Index
+
+    index = Index.load(args.index)
+    extraction = dict(index.made_with)
+    record = {
+        "recordings": len(index),
+        "artists": len(index.artists),
+        "without artist": index.n_unlabelled,
+        "dimension": index.dim,
+        "model": extraction.pop("model"),
+        "weights sha256": extraction.pop("weights_sha256"),
+        "extraction": extraction,
+        "columns": index.columns,
+        "package version": index.package_version,
+        "created": index.created,
+        "bytes": os.path.getsize(args.index),
+    }
+    if args.json:
+        print(json.dumps(record, indent=2))
+        return 0
+    for name, value in record.items():
+        value = json.dumps(value) if isinstance(value, (dict, list)) else value
+        print(f"{name:16s} {display_path(str(value))}")
+    return 0
+
+
+def run_similar(args: argparse.Namespace) -> int:
+    """Search, print, write the playlist, and return the exit code."""
+    _check_options(args)
+    index, query = _open_query(args)
+    if args.by == "artist":
+        return _run_by_artist(args, index, query)
+    artists = [query.track.artist] if args.exclude_artist else []
+    if artists == [""]:
+        raise ValueError(
+            f"artist of {display_path(args.track)} is not known to the index or the file's tags; "
+            "--exclude-artist needs it."
+        )
+    matches = index.query(
+        query.vector, args.k, exclude_rows=query.own_rows, exclude_artists=artists
+    )
+    if args.m3u:
+        _write_playlist(args.m3u, [match.track for match in matches])
+    records = [
+        {
+            "similarity": match.similarity,
+            "artist": match.track.artist,
+            "title": match.track.title,
+            "path": _valid(match.track.path),
+            "duration_s": match.track.duration_s,
+            **({"columns": match.track.extra} if match.track.extra else {}),
+        }
+        for match in matches
+    ]
+    lines = [(f"{m.similarity:.4f}", m.track.label, m.track.path) for m in matches]
+    _print_results(args, index, query, records, lines)
+    return 0
+
+
+def _run_by_artist(args: argparse.Namespace, index: "Index", query: "Query") -> int:
+    artist = query.track.artist
+    known = bool(len(index.rows_of_artist(artist)))
+    vector = index.artist_vector(artist) if known else query.vector
+    if known and not vector.any():
+        text = f"the tracks of {artist!r} cancel out, so that their mean has no direction"
+        raise ValueError(f"{text}; search by track.")
+    matches = index.query_artists(vector, args.k, exclude_artists=[artist])
+    _print_artists(args, index, query, matches)
+    return 0
+
+
+def run_who(args: argparse.Namespace) -> int:
+    """Search, print, and return the exit code."""
+    index, query = _open_query(args)
+    matches = index.query_artists(query.vector, args.k, exclude_rows=query.own_rows)
+    _print_artists(args, index, query, matches)
+    return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse conflicting options and unwritable outputs before anything is read."""
+    from artist_features.search.playlist import ENDINGS
+
+    for name, value in (("--m3u", args.m3u), ("--exclude-artist", args.exclude_artist)):
+        if args.by == "artist" and value:
+            text = "goes with recordings; leave it out or leave out --by artist."
+            raise ValueError(f"{name} {text}")
+    if args.m3u and Path(args.m3u).suffix.lower() not in ENDINGS:
+        text = f"allowed endings are {' and '.join(ENDINGS)}."
+        raise ValueError(f"--m3u {display_path(args.m3u)}; {text}")
+    if args.m3u:
+        check_new_file(args.m3u, args.force)
+
+
+def _open_query(args: argparse.Namespace) -> tuple["Index", "Query"]:
+    """Return the index and the query of the command line; report the recording's flaws."""
+    from artist_features.search import Index
+    from artist_features.search.lookup import find_query
+
+    if args.k < 1:
+        raise ValueError(f"-k is {args.k}; allowed is 1 or more.")
+    index = Index.load(args.index)
+
+    def report(device: str) -> None:
+        write_line(f"not in the index; extracted with {index.made_with['model']} on {device}")
+
+    query = find_query(index, args.track, model=args.model, on_loaded=report)
+    for code, text in query.flaws:
+        write_line(f"{display_path(args.track)}: {code}: {text}")
+    return index, query
+
+
+def _print_artists(
+    args: argparse.Namespace, index: "Index", query: "Query", matches: Sequence["ArtistMatch"]
+) -> None:
+    records = [
+        {"similarity": m.similarity, "artist": m.artist, "n_tracks": m.n_tracks} for m in matches
+    ]
+    lines = [(f"{m.similarity:.4f}", m.artist, f"{m.n_tracks} tracks") for m in matches]
+    _print_results(args, index, query, records, lines)
+
+
+def _print_results(
+    args: argparse.Namespace,
+    index: "Index",
+    query: "Query",
+    records: Sequence[dict[str, Any]],
+    lines: Sequence[tuple[str, ...]],
+) -> None:
+    """Print results to standard output with their ranks: JSON, or a line for each."""
+    if 0 < len(records) < args.k:
+        write_line(f"-k is {args.k}; the index has no more than {len(records)} to compare with")
+    if args.json:
+        record = {
+            "query": {
+                "path": _valid(query.track.path),
+                "artist": query.track.artist,
+                "title": query.track.title,
+                "in_index": query.row is not None,
+            },
+            "index": _valid(os.path.abspath(args.index)),
+            "model": index.made_with["model"],
+            "weights_sha256": index.made_with["weights_sha256"],
+            "results": [{"rank": rank, **found} for rank, found in enumerate(records, start=1)],
+        }
+        print(json.dumps(record, indent=2))
+        return
+    for rank, fields in enumerate(lines, start=1):
+        print(rank, *map(display_path, fields), sep="\t")
+    if not lines:
+        text = "nothing else in the index to compare with"
+        if index.n_unlabelled == len(index):
+            text += "; no recording of it has an artist: build it with --manifest, or from tagged"
+            text += " files"
+        write_line(text)
+
+
+def _write_playlist(path: str, tracks: list["IndexedTrack"]) -> None:
+    from artist_features.search.playlist import to_m3u
+
+    text, left_out = to_m3u(tracks, os.path.dirname(os.path.abspath(path)))
+    for track in left_out:
+        write_line(f"{display_path(track.path)}: no playlist can name this path; left out")
+    write_atomically(Path(path), text.encode())
+    write_line(f"playlist written to {display_path(path)}")
+
+
+def _valid(path: str) -> str:
+    """Return a path as valid UTF-8: a byte of a file name that is none is shown as an escape."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,218 @@
+"""Decode many sources at once, in threads or in processes that may die.
+
+One supervising thread holds one source at a time, and in isolated mode one process.
+Segments go into one bounded queue, so that a slow model slows the decoding
+and memory stays flat. A process that crashes or hangs costs the file it was reading:
+the file gets one more try in a fresh process, then an `AudioError`.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from artist_features.config import FrontEnd
+from artist_features.errors import AnyPath, AudioError
+from artist_features.extraction.decode import Facts, Source, decode_segments
+from artist_features.extraction.decode_process import ATTEMPTS, DecodeProcess
+from artist_features.extraction.remote import fetched
+
+_AGAIN = ("crashed", "timeout", "out_of_memory")  # in a fresh process it may go well
+_QUEUE_SEGMENTS = 96  # blocks between the decoders and the batches
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress of source number `index`: some of its segments, its end, or its failure.
+
+    Attributes:
+        index: position of the source in the input.
+        attempt: counted from 0; segments of an earlier attempt no longer count.
+        segments: rows of float32 `(segment_samples,)`, valid until the next event is asked
+            for, or None.
+        facts: `Facts` if the source is finished, else None.
+        error: `AudioError` of the path as the caller named it, if the source has failed.
+        path: of the source, as the caller named it.
+        release: called once the segments are not needed any more.
+    """
+
+    index: int
+    attempt: int = 0
+    segments: Any = None
+    facts: Facts | None = None
+    error: AudioError | None = None
+    path: AnyPath | None = None
+    release: Callable[[], None] | None = None
+
+
+class DecodePool:
+    """Iterate over the `Event`s of all sources; a context manager that cleans up.
+
+    Args:
+        sources: iterable of `Source`, taken one by one as decoders become free.
+        front_end: `FrontEnd`.
+        n_workers: decoders at once, >= 1.
+        isolated: decode files in processes; arrays are always handled in the thread.
+        idle_s: None in place of an event is yielded whenever none came for so long, so that
+            the reader can do something else; None means never.
+
+    Attributes:
+        fetch_s: seconds that the decoders together waited for recordings behind URIs.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        front_end: FrontEnd,
+        n_workers: int,
+        isolated: bool,
+        idle_s: float | None = None,
+    ) -> None:
+        self._sources = enumerate(sources)
+        self._front_end = front_end
+        self._isolated = isolated
+        self._idle_s = idle_s
+        self.fetch_s = 0.0
+        self._counting = threading.Lock()
+        self._fetching: set[threading.Thread] = set()  # they wait for a network, and may do so long
+        # an exception ends the reading; None: a supervising thread has ended
+        self._events: queue.Queue[Event | Exception | None] = queue.Queue(_QUEUE_SEGMENTS)
+        self._next_source = threading.Lock()
+        self._stopping = threading.Event()
+        self._processes: list[DecodeProcess] = []
+        self._running = n_workers
+        self._threads = [
+            threading.Thread(target=self._supervise, name=f"decode-{n}", daemon=True)
+            for n in range(n_workers)
+        ]
+        if isolated:
+            watch = threading.Thread(target=self._watch, name="decode-watch", daemon=True)
+            self._threads.append(watch)
+
+    def __enter__(self) -> "DecodePool":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        alive = True
+        while alive:
+            time.sleep(0.002)
+            alive = any(t.is_alive() for t in self._threads if t not in self._fetching)
+            for process in self._processes:  # each time: one may only now have been started
+                process.kill()
+            with contextlib.suppress(queue.Empty):
+                while True:  # make room for a thread that waits to put its last event
+                    self._events.get_nowait()
+        self._events.put(None)  # wakes a reader that still waits
+
+    def __iter__(self) -> Iterator[Event | None]:
+        while self._running and not self._stopping.is_set():
+            try:
+                event = self._events.get(timeout=self._idle_s)
+            except queue.Empty:
+                yield None
+                continue
+            if event is None:
+                self._running -= 1
+            elif isinstance(event, Exception):
+                raise event
+            else:
+                yield event
+                if event.release:
+                    event.release()
+
+    def _put(self, event: Event | Exception | None) -> None:
+        while not self._stopping.is_set():
+            with contextlib.suppress(queue.Full):
+                return self._events.put(event, timeout=0.1)
+
+    def _supervise(self) -> None:
+        process = None
+        try:
+            if self._isolated:
+                process = DecodeProcess(self._front_end)
+                self._processes.append(process)
+            while not self._stopping.is_set():
+                with self._next_source:
+                    index, source = next(self._sources, (0, None))
+                if source is None:
+                    break
+                self._decode(index, source, process)
+        except Exception as error:  # noqa: BLE001 - raised again where the events are read
+            self._put(error)
+        finally:
+            if process:
+                process.close()
+            self._put(None)
+
+    def _decode(self, index: int, source: Source, process: DecodeProcess | None) -> None:
+        try:
+            with self._fetched(source) as local:
+                if process is None or local.path is None:
+                    self._decode_here(index, source, local)
+                else:
+                    self._decode_in_process(index, source, local, process)
+        except AudioError as error:
+            self._fail(index, 0, source, error)
+
+    @contextlib.contextmanager
+    def _fetched(self, source: Source) -> Iterator[Source]:
+        thread, started = threading.current_thread(), time.perf_counter()
+        self._fetching.add(thread)
+        try:
+            with fetched(source, self._stopping.is_set) as copy:
+                self._end_fetching(thread, started)
+                yield copy
+        finally:
+            if thread in self._fetching:  # it failed
+                self._end_fetching(thread, started)
+
+    def _end_fetching(self, thread: threading.Thread, started: float) -> None:
+        self._fetching.discard(thread)
+        with self._counting:
+            self.fetch_s += time.perf_counter() - started
+
+    def _decode_here(self, index: int, source: Source, local: Source) -> None:
+        stream = decode_segments(local, self._front_end)
+        for segments in stream:
+            if self._stopping.is_set():
+                return
+            self._put(Event(index, segments=segments))
+        self._put(Event(index, facts=stream.facts, path=source.path))
+
+    def _decode_in_process(
+        self, index: int, source: Source, local: Source, process: DecodeProcess
+    ) -> None:
+        for attempt in range(ATTEMPTS):
+            try:
+                for segments in process.decode(local):
+                    release = process.release_of(segments)
+                    self._put(Event(index, attempt, segments, release=release))
+                self._put(Event(index, attempt, facts=process.facts, path=source.path))
+                return
+            except AudioError as error:
+                if error.code == "out_of_memory":
+                    process.close()  # another file may have left it little
+                if self._stopping.is_set():
+                    return
+                if attempt + 1 == ATTEMPTS or error.code not in _AGAIN:
+                    self._fail(index, attempt, source, error)
+                    return
+
+    def _fail(self, index: int, attempt: int, source: Source, error: AudioError) -> None:
+        # without the decoder's frames, which a caller that keeps the error would keep in memory
+        error = error.renamed(source.path)
+        self._put(Event(index, attempt, error=error, path=source.path))
+
+    def _watch(self) -> None:
+        """Kill processes that were waited for too long."""
+        while not self._stopping.wait(0.25):
+            if not any(thread.is_alive() for thread in self._threads[:-1]):
+                return
+            for process in self._processes:
+                process.kill_if_late()

@@ -1,0 +1,308 @@
+"""Decoders that may die, hang or be stopped: a fault costs the file, nothing is left."""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+from conftest import music, write_audio
+
+from artist_features.config import FrontEnd
+from artist_features.errors import AudioError, DecoderError
+from artist_features.extraction import decode_pool, decode_process
+from artist_features.extraction.decode import Facts, Source
+from artist_features.extraction.decode_pool import DecodePool
+from artist_features.extraction.extractor import Extractor
+from artist_features.signal.decoders import Span
+from artist_features.zoo.registry import load_model
+
+RATE = 22050
+VICTIM_RATE = 8000  # the mark of the one file that a sabotaged process trips over
+SABOTAGE = """
+import os, pathlib, signal, time
+import soundfile
+read, reads, flag = soundfile.SoundFile.read, [], pathlib.Path({flag!r})
+def sabotaged(self, *args, **kwargs):
+    reads.append(self.samplerate == {rate})
+    if reads.count(True) == 3 and reads[-1]:
+        {action}
+    return read(self, *args, **kwargs)
+soundfile.SoundFile.read = sabotaged
+"""
+DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+DIE_ONCE = f"flag.exists() or (flag.touch(), {DIE})"
+HANG = "time.sleep(600)"
+# facts of 16 EiB are announced
+LIE = r"""import gc, io
+        for f in gc.get_objects():
+            type(f) is io.FileIO and f.mode == "wb" and f.write(b"D" + bytes([255] * 8))"""
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    return load_model(tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audio")
+    return [
+        Source(str(write_audio(folder / f"{n}.wav", music(seconds, RATE, 1, seed=n), RATE)))
+        for n, seconds in enumerate((3.5, 13.0, 7.2, 3.1, 22.0))
+    ]
+
+
+@pytest.fixture
+def victim(tmp_path):
+    return Source(str(write_audio(tmp_path / "v.wav", music(31, VICTIM_RATE, 1), VICTIM_RATE)))
+
+
+@pytest.fixture
+def sabotage(tmp_path, monkeypatch):
+    """Make each decode process take an action at the third read of the victim."""
+
+    def install(action):
+        flag = tmp_path / "flag"
+        flag.unlink(missing_ok=True)
+        text = SABOTAGE.format(flag=str(flag), rate=VICTIM_RATE, action=action)
+        (tmp_path / "sitecustomize.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return install
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """Collect every process that is started."""
+    started, popen = [], subprocess.Popen
+
+    def recording(*args, **kwargs):
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", recording)
+    return started
+
+
+def test_records_hold_every_field_and_any_file_name():
+    source = Source(os.fsdecode(b"\xff.wav"), None, Span(1.5, 2.0), "av", True, 3)
+    facts = Facts(2, 6.0, 8000, "av", (("short", "a"), ("silent", "b")), "ogg", 0.1, 0.2, "ff")
+    for given in (source, facts):
+        record = given.to_record()
+        assert set(record) == {field.name for field in dataclasses.fields(given)}
+        assert type(given).from_record(json.loads(json.dumps(record))) == given
+    error = AudioError("damaged", "bad", "a.wav")
+    again = AudioError.from_record(error.to_record(), "b.wav")
+    assert (again.code, again.message, again.path) == ("damaged", "bad", "b.wav")
+    with pytest.raises(TypeError, match="only a source with a path"):
+        Source(np.zeros(9), 8000).to_record()
+
+
+def decode_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decode-")]
+
+
+def extracted(sources, model, **settings):
+    """Return the `Result` of each source, in order."""
+    results = Extractor(model, **settings).results(sources)
+    return sorted(results, key=lambda result: result.index)
+
+
+def test_a_file_whose_process_dies_once_is_read_again(model, sources, victim, sabotage, processes):
+    expected = [r.embedding for r in extracted([*sources, victim], model, isolated=False)]
+    sabotage(DIE_ONCE)
+    with DecodePool([victim], FrontEnd(), 1, isolated=True) as pool:
+        events = list(pool)
+    counts = [sum(len(e.segments or ()) for e in events if e.attempt == n) for n in (0, 1)]
+    assert 0 < counts[0] < counts[1] == 10  # some were sent before it died
+    assert len(processes) == 2
+    sabotage(DIE_ONCE)  # once more
+    found = extracted([*sources, victim], model, isolated=True, n_workers=2, batch_size=3)
+    assert [r.status for r in found] == ["ok"] * 6
+    np.testing.assert_allclose([r.embedding for r in found], expected, atol=1e-6)
+
+
+def test_a_file_whose_process_always_dies_costs_only_itself(model, sources, victim, sabotage):
+    sabotage(DIE)
+    found = extracted([victim, *sources], model, isolated=True, n_workers=1)
+    assert [r.status for r in found] == ["crashed"] + ["ok"] * 5
+    text = r"v\.wav: the decoder process died of signal 9 \(SIGKILL\)"
+    with pytest.raises(AudioError, match=text):
+        raise found[0].error
+
+
+@pytest.mark.slow
+def test_a_file_whose_process_hangs_costs_only_itself(
+    model, sources, victim, sabotage, processes, monkeypatch
+):
+    sabotage(HANG)
+    monkeypatch.setattr(decode_process, "_PATIENCE_S", 3.0)
+    found = extracted([victim, *sources], model, isolated=True, n_workers=1)
+    assert [r.status for r in found] == ["timeout"] + ["ok"] * 5
+    text = "v.wav: the decoder sent 12 s of audio and no more in 6 s, and was stopped."
+    assert str(found[0].error).endswith(text)
+    assert len(processes) == 3
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_a_process_that_announces_nonsense_costs_the_file(model, sources, victim, sabotage):
+    sabotage(LIE)
+    found = extracted([victim, *sources], model, isolated=True, n_workers=1)
+    assert [r.status for r in found] == ["crashed"] + ["ok"] * 5
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_silence_is_not_allowed_for_ever_however_much_was_decoded(
+    model, victim, sabotage, monkeypatch
+):
+    sabotage(HANG)
+    monkeypatch.setattr(decode_process, "_PATIENCE_PER_AUDIO_S", 100.0)
+    monkeypatch.setattr(
+        decode_process, "_SILENCE_LIMIT_S", 4.0
+    )  # more than a process needs to start
+    (found,) = extracted([victim], model, isolated=True, n_workers=1)
+    assert found.status == "timeout"
+    assert "nothing for 4 s" in str(found.error)
+
+
+@pytest.mark.parametrize("has_ring", [True, False])
+def test_a_slow_reader_is_not_held_against_the_decoder(
+    model, monkeypatch, tmp_path, processes, has_ring
+):
+    """The process waits for its reader longer than it is itself waited for."""
+    if not has_ring:
+        monkeypatch.setattr(decode_process, "open_ring", lambda _: (None, ()))
+        monkeypatch.setattr(decode_pool, "_QUEUE_SEGMENTS", 4)
+    long = Source(str(write_audio(tmp_path / "l.wav", music(150, VICTIM_RATE, 1), VICTIM_RATE)))
+    monkeypatch.setattr(decode_process, "_PATIENCE_S", 2.0)
+    monkeypatch.setattr(decode_process, "_PATIENCE_PER_AUDIO_S", 0.0)
+    expected = [np.array(e.segments) for e in _events(long, False) if e.segments is not None]
+    rows = []
+    with DecodePool([long], FrontEnd(), 1, isolated=True) as pool:
+        for event in pool:
+            if event.segments is None:
+                assert event.error is None
+                continue
+            rows.append(np.array(event.segments))
+            if len(rows) == 2:
+                time.sleep(4)
+    assert len(processes) == 1
+    np.testing.assert_array_equal(np.concatenate(rows), np.concatenate(expected))
+
+
+def _events(source, isolated):
+    with DecodePool([source], FrontEnd(), 1, isolated=isolated) as pool:
+        yield from pool
+
+
+def test_a_process_that_dies_while_its_segments_are_read_leaves_no_one_waiting(
+    model, sources, victim, sabotage
+):
+    sabotage(DIE)
+    with DecodePool([victim, *sources], FrontEnd(), 1, isolated=True) as pool:
+        outcomes = []
+        for event in pool:
+            time.sleep(0.05)  # the process is dead before its segments are given back
+            if event.segments is None:
+                outcomes.append(event.error and event.error.code)
+    assert outcomes == ["crashed"] + [None] * 5
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_row_61_a_fault_of_the_source_iterator_keeps_its_type(model, sources, isolated, processes):
+    def faulty():
+        yield from sources
+        raise KeyError("the playlist broke")
+
+    with pytest.raises(KeyError, match="the playlist broke"):
+        list(Extractor(model, isolated=isolated, n_workers=2).results(faulty()))
+    assert not decode_threads()
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_a_process_that_cannot_start_is_told(model, sources, monkeypatch):
+    def no_process(*_, **__):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    with pytest.raises(DecoderError, match="no more processes"):
+        list(Extractor(model, isolated=True, n_workers=2).results(sources))
+
+
+def test_processes_that_end_before_they_are_ready_are_no_fault_of_the_files(
+    model, sources, tmp_path, monkeypatch, processes
+):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['soxr'] = None")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(DecoderError, match="end with status 1 before they are ready"):
+        list(Extractor(model, isolated=True, n_workers=1).results(sources))
+    assert len(processes) == 2
+
+
+def test_a_pool_does_not_wait_for_a_network(monkeypatch):
+    """A thread that is fetching cannot be woken; it is left alone."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def stalled(source, is_stopped):
+        asked.set()
+        go_on.wait(60)
+        yield source
+
+    monkeypatch.setattr(decode_pool, "fetched", stalled)
+    with DecodePool([Source("s3://bucket/a.mp3")], FrontEnd(), 1, isolated=False):
+        assert asked.wait(10)
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    go_on.set()
+
+
+def test_a_reader_that_asks_for_it_is_told_when_nothing_comes(model, victim, sabotage):
+    sabotage(HANG)
+    with DecodePool([victim], FrontEnd(), 1, isolated=True, idle_s=0.1) as pool:
+        assert any(event is None for event in itertools.islice(pool, 1000))
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_closing_early_leaves_nothing_behind(model, sources, isolated, processes):
+    results = Extractor(model, isolated=isolated, batch_size=2, n_workers=2).results(
+        itertools.cycle(sources)
+    )
+    assert next(results).error is None
+    results.close()
+    assert not decode_threads()
+    assert all(process.poll() is not None for process in processes)
+    assert len(processes) == (2 if isolated else 0)
+
+
+def test_closing_early_does_not_wait_for_a_process_that_hangs(
+    model, sources, victim, sabotage, processes
+):
+    sabotage(HANG)
+    results = Extractor(model, isolated=True, batch_size=1, n_workers=1).results(
+        [sources[0], victim]
+    )
+    next(results)
+    time.sleep(1)
+    started = time.monotonic()
+    results.close()
+    assert time.monotonic() - started < 5
+    assert not decode_threads()
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_a_reader_of_a_closed_pool_comes_to_an_end(victim, sabotage):
+    sabotage(HANG)
+    with DecodePool([victim], FrontEnd(), 1, isolated=True) as pool:
+        reader = threading.Thread(target=list, args=(pool,), daemon=True)
+        reader.start()
+        time.sleep(1)
+    reader.join(5)
+    assert not reader.is_alive()
