@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from artist_features import devices as _devices  # noqa: F401  from now on forks are noted
 from artist_features.errors import (
     ArtistFeaturesError,
     AudioError,
@@ -27,11 +28,10 @@ from artist_features.errors import (
     WeightsError,
 )
 from artist_features.version import VERSION
-from artist_features.zoo import devices as _devices  # noqa: F401  from now on forks are noted
 
 if TYPE_CHECKING:  # what `_LAZY` imports at run time
     from artist_features.extraction.extractor import Extractor, extract
-    from artist_features.zoo import models
+    from artist_features.zoo import networks as models
     from artist_features.zoo.registry import list_models, load_model
 
 __version__ = VERSION
@@ -41,7 +41,7 @@ _LAZY = {  # public name -> (module, attribute or None for the module itself)
     "Extractor": ("artist_features.extraction.extractor", "Extractor"),
     "load_model": ("artist_features.zoo.registry", "load_model"),
     "list_models": ("artist_features.zoo.registry", "list_models"),
-    "models": ("artist_features.zoo.models", None),
+    "models": ("artist_features.zoo.networks", None),
 }
 
 __all__ = [
@@ -66,7 +66,7 @@ __all__ = [
 @wrapt.when_imported("keras")
 def _register_layers(keras: Any) -> None:
     if keras.config.backend() == "tensorflow":  # with another one Kapre cannot be imported
-        importlib.import_module("artist_features.signal.frontend")
+        importlib.import_module("artist_features.zoo.frontend")
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours

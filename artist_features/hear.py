@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from artist_features.audio.segments import Segmenter
+from artist_features.audio.stream import open_array
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
 from artist_features.extraction.batching import NOT_FINITE, inference_function
-from artist_features.signal.frontend import Standardisation, front_end_of
-from artist_features.signal.segments import Segmenter
-from artist_features.signal.stream import open_array
 from artist_features.zoo import registry
+from artist_features.zoo.frontend import Standardisation, front_end_of
 
 MAX_HOP_MS = 50.0  # of timestamps. Source: HEAR API, tolerance of music transcription
 _BATCH = 64  # segments in one call of the network

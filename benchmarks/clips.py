@@ -86,7 +86,7 @@ def long_mp3(path, seconds):
     Encoding hours would take minutes. The first frame of the clip, which states its
     length, is left out.
     """
-    from artist_features.signal.mp3 import parse_frame
+    from artist_features.audio.mp3 import parse_frame
 
     source = synthetic_files(1, ["mp3 CBR"])["mp3 CBR"][0]
     data = source.read_bytes()

@@ -14,6 +14,7 @@ import numpy as np
 from measure import device, interleaved, progress
 from recordings import Library
 
+from artist_features.audio.decoders import Span
 from artist_features.export import FORMATS, export_model
 from artist_features.export.check import compare
 from artist_features.export.exporter import run_saved_model
@@ -21,7 +22,6 @@ from artist_features.export.onnx import run_onnx
 from artist_features.export.tflite import run_tflite
 from artist_features.extraction.batching import inference_function
 from artist_features.extraction.decode import Source, decode_segments
-from artist_features.signal.decoders import Span
 from artist_features.zoo.registry import load_model, read_model
 
 _BATCHES = (1, 64)

@@ -14,10 +14,10 @@ from measure import seconds
 from throughput import decode_only, decode_pool
 from turns import answer, helper
 
-from artist_features.extraction import job
 from artist_features.extraction.decode import Source
-from artist_features.extraction.inputs import NamedPaths
-from artist_features.extraction.outputs import open_output
+from artist_features.library import job
+from artist_features.library.inputs import NamedPaths
+from artist_features.library.outputs import open_output
 
 
 def run_job(paths, extractor, *, n_segments=None, on_row=None):

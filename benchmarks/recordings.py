@@ -17,8 +17,8 @@ import soxr
 from clips import CLIP_S, ENCODINGS, SAMPLE_RATE, encode, mp3_cbr
 from measure import n_cores, progress
 
-from artist_features.extraction.inputs import find_audio
-from artist_features.training.manifest import read_manifest, require_files
+from artist_features.datasets.manifest import read_manifest, require_files
+from artist_features.library.inputs import find_audio
 
 MIXTURE = {
     "mp3 128k": mp3_cbr(128),

@@ -8,8 +8,8 @@ import soxr
 from measure import Figure, interleaved
 from segment_sampling import cosines
 
+from artist_features.audio.stream import open_file
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.stream import open_file
 
 QUALITIES = ("QQ", "LQ", "MQ", "HQ", "VHQ")  # the package takes HQ
 _BEST = "VHQ"

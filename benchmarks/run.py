@@ -23,7 +23,7 @@ from clips import synthetic_files
 from measure import progress
 from report import print_figures
 
-from artist_features.extraction.inputs import find_audio
+from artist_features.library.inputs import find_audio
 from artist_features.zoo.registry import bundled_names
 
 

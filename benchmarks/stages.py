@@ -63,10 +63,10 @@ def _measure(groups, model, repeats):
 
 
 def _variants(paths, extractor, embed):
+    from artist_features.audio.containers import identify
+    from artist_features.audio.decoders import WHOLE, SoundFileDecoder
+    from artist_features.audio.stream import open_file
     from artist_features.extraction.decode import Source, decode_segments
-    from artist_features.signal.containers import identify
-    from artist_features.signal.decoders import WHOLE, SoundFileDecoder
-    from artist_features.signal.stream import open_file
 
     front_end = extractor.front_end
     rates, segments = {}, {}

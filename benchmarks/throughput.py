@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import numpy as np
 from measure import at_least, at_most, interleaved, n_cores
 
+from artist_features.audio.stream import open_file
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.stream import open_file
 
 _LIMIT_OVER_DECODING = 1.6
 _LIMIT_FASTER_THAN_BY_HAND = 4.0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from selenium import webdriver
 
-from artist_features.search.map import write_map
+from artist_features.maps.map import write_map
 
 SIZE = (1280, 640)  # pixels
 OUT = Path(__file__).with_name("map.png")

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from artist_features import Extractor
-from artist_features.extraction.inputs import find_audio
+from artist_features.library.inputs import find_audio
 from artist_features.search import Index, IndexedTrack
 
 

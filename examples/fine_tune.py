@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from artist_features import load_model
 from artist_features.extraction.decode import Source, decode_segments
-from artist_features.signal.frontend import front_end_of
+from artist_features.zoo.frontend import front_end_of
 
 N_QUADRANTS = 4
 

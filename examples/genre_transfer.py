@@ -13,8 +13,8 @@ import argparse
 import numpy as np
 
 from artist_features import extract
+from artist_features.datasets.manifest import read_labelled
 from artist_features.evaluation.crossvalidation import cross_validate
-from artist_features.training.manifest import read_labelled
 
 
 def main(argv=None):

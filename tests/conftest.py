@@ -54,7 +54,7 @@ def tiny_folder(tmp_path_factory):
     import keras
 
     from artist_features.config import Network
-    from artist_features.zoo import folder, models
+    from artist_features.zoo import folder, networks
 
     keras.utils.set_random_seed(0)
     network = Network(filters=(16, 16, 8), kernel_sizes=(4, 2, 1), pool_sizes=(4, 4, 1))
@@ -67,13 +67,13 @@ def tiny_folder(tmp_path_factory):
         "credit": "Nobody.",
         "network": network,
     }
-    folder.write_folder(path, models.backbone(network=network), fields)
+    folder.write_folder(path, networks.backbone(network=network), fields)
     return path
 
 
 def read_audio(path, target_rate=22050, **options):
     """Read a file; return (mono samples, `AudioStream`)."""
-    from artist_features.signal.stream import open_file
+    from artist_features.audio.stream import open_file
 
     with open_file(path, target_rate=target_rate, **options) as stream:
         return stream.read(), stream

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from artist_features.extraction import tables
+from artist_features.library import tables
 
 MADE_WITH = json.dumps({"model": "toy", "weights_sha256": "ab" * 32})
 

@@ -125,9 +125,9 @@ def test_band_limit_silences_mel_bands_outside():
 
 def test_mel_centres_are_where_a_tone_lands():
     """A sine at a band's centre is loudest in that band, in the real front end."""
-    from artist_features.zoo import models
+    from artist_features.zoo import networks
 
-    model = models.backbone()
+    model = networks.backbone()
     front = tf.keras.Model(model.input, model.get_layer("drop_channel").output)
     centres = _mel_centres(FrontEnd())
     for band in (40, 80, 120):

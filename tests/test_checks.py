@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from artist_features.datasets import checks
+from artist_features.datasets.checks import check_manifest, report_lines
+from artist_features.datasets.manifest import Track, read_manifest
 from artist_features.errors import ManifestError
-from artist_features.training import checks
-from artist_features.training.checks import check_manifest, report_lines
-from artist_features.training.manifest import Track, read_manifest
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from conftest import music, write_audio
 
+from artist_features.audio.decoders import Span
 from artist_features.cli.main import main
 from artist_features.errors import AudioError, ClusterError
-from artist_features.extraction import cluster, cluster_worker
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.decoders import Span
+from artist_features.library import cluster, cluster_worker
 
 pa = pytest.importorskip("pyarrow", reason="the extra [parquet] is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra [parquet] is not installed")

@@ -12,14 +12,14 @@ from fault_bytes import encode, encode_av, good_files, id3_tag, noise, put, wav
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artist_features.errors import AudioError
-from artist_features.signal.containers import (
+from artist_features.audio.containers import (
     _ogg_crc,
     check_format,
     describe_head,
     find_damage,
     identify,
 )
+from artist_features.errors import AudioError
 
 KINDS = {
     "wav": "wav",

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
+from artist_features.datasets import gtzan
+from artist_features.datasets.fma import find_fma
+from artist_features.datasets.gtzan import find_gtzan, read_gtzan_split
+from artist_features.datasets.manifest import read_labelled
 from artist_features.errors import ManifestError
-from artist_features.evaluation import gtzan
-from artist_features.evaluation.fma import find_fma
-from artist_features.evaluation.gtzan import find_gtzan, read_gtzan_split
-from artist_features.training.manifest import read_labelled
 
 # sha256 of the published lists, their lines sorted and joined by line feeds
 LISTS = {

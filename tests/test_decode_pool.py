@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from conftest import music, write_audio
 
+from artist_features.audio.decoders import Span
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError, DecoderError
 from artist_features.extraction import decode_pool, decode_process
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.decoders import Span
 from artist_features.zoo.registry import load_model
 
 RATE = 22050

@@ -12,11 +12,11 @@ from fault_bytes import encode, encode_av, flac_total, good_files, id3_tag, nois
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from artist_features.audio import mp3
+from artist_features.audio.decoders import WHOLE, Span
+from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal import mp3
-from artist_features.signal.decoders import WHOLE, Span
-from artist_features.signal.stream import open_file
 
 SECONDS = 8.0  # of the good files
 

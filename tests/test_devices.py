@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from conftest import music, write_audio
 
-from artist_features.zoo import devices
-from artist_features.zoo.devices import usable_cores
+from artist_features import devices
+from artist_features.devices import usable_cores
 
 # prints the threads of an operation after what is put in
 THREADS = """
@@ -20,7 +20,7 @@ print(tf.config.threading.get_intra_op_parallelism_threads())
 EXTRACTOR = """
 import sys
 from artist_features.extraction.extractor import Extractor
-from artist_features.zoo.devices import calls_at_once
+from artist_features.devices import calls_at_once
 Extractor(sys.argv[1], dedicated={}).model
 print(calls_at_once(64)[0])
 """

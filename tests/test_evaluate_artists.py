@@ -10,12 +10,12 @@ import pytest
 from conftest import music, write_audio
 
 from artist_features.cli.main import main
+from artist_features.datasets.manifest import Track, read_manifest
 from artist_features.errors import AudioError
 from artist_features.evaluation import artists, baselines
 from artist_features.evaluation.artists import evaluate_artists, select_tracks
 from artist_features.evaluation.report import artists_table
 from artist_features.metrics import mean, retrieval
-from artist_features.training.manifest import Track, read_manifest
 
 
 def toy(n_artists=6, n_tracks=5, noise=0.3, seed=0):
@@ -91,7 +91,7 @@ def test_tracks_are_labelled_and_have_company(tmp_path):
 
 
 def test_split_is_that_of_training(tmp_path):
-    from artist_features.training.splits import split_by_artist
+    from artist_features.datasets.splits import split_by_artist
 
     tracks = tracks_of(tmp_path, {f"artist {chr(97 + i) * 8}": 2 for i in range(20)})
     for seed in (0, 7):

@@ -10,7 +10,8 @@ from conftest import write_audio
 from test_datasets import write_tables
 
 from artist_features.cli.main import main
-from artist_features.evaluation import crossvalidation, gtzan, softmax, vectors
+from artist_features.datasets import gtzan
+from artist_features.evaluation import crossvalidation, softmax, vectors
 
 SPLITS = ("train", "valid", "test")
 GENRES = ("blues", "jazz", "rock")

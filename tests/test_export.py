@@ -28,7 +28,7 @@ LARGEST_DIFFERENCE = 1e-3  # float32, of embeddings up to about 15
 
 def segments_of(waveform):
     """Cut mono samples as `extract` does."""
-    from artist_features.signal.segments import Segmenter
+    from artist_features.audio.segments import Segmenter
 
     segmenter = Segmenter(FrontEnd())
     return np.concatenate([segmenter.push(waveform), segmenter.finish()])
@@ -115,7 +115,7 @@ def test_log_mel_is_that_of_kapre(front_end):
     import keras
     import tensorflow as tf
 
-    from artist_features.signal.frontend import log_mel
+    from artist_features.zoo.frontend import log_mel
 
     given = keras.Input((front_end.segment_samples, 1))
     with warnings.catch_warnings():

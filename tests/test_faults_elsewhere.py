@@ -14,11 +14,11 @@ import soundfile
 from conftest import music, read_audio, write_audio
 
 from artist_features import AudioError
+from artist_features.audio.decoders import Span
 from artist_features.cli.main import main
 from artist_features.search import Index
 from artist_features.search.lookup import find_query
 from artist_features.search.sources import read_embeddings
-from artist_features.signal.decoders import Span
 
 NO_CACHE = """
 import numba.core.caching as caching

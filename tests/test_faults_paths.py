@@ -15,9 +15,9 @@ from conftest import music, read_audio
 from fault_bytes import encode, good_files
 from fault_drivers import as_list, by_command, single, statuses_by_command
 
+from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError, AudioWarning, shortened
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.stream import open_file
 
 
 def _socket(path):

@@ -8,16 +8,16 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from artist_features.audio.segments import Segmenter
 from artist_features.config import FrontEnd
-from artist_features.signal.frontend import (
+from artist_features.zoo import networks
+from artist_features.zoo.frontend import (
     LevelNormalisation,
     LogCompression,
     Standardisation,
     front_end_of,
     log_mel,
 )
-from artist_features.signal.segments import Segmenter
-from artist_features.zoo import models
 
 FRONT_END = FrontEnd()
 OTHER = FrontEnd(
@@ -206,7 +206,7 @@ def test_a_levelled_model_does_not_hear_gain(levelled, gain_db, seed):
 
 @pytest.fixture(scope="module")
 def levelled():
-    return models.backbone(front_end=FrontEnd(level_db=-17.0))
+    return networks.backbone(front_end=FrontEnd(level_db=-17.0))
 
 
 def test_layers_by_hand():
@@ -221,9 +221,9 @@ def test_layers_by_hand():
     ids=["authors", "other", "levelled"],
 )
 def test_front_end_is_read_back_from_a_model(front_end):
-    tower = models.backbone(front_end=front_end)
+    tower = networks.backbone(front_end=front_end)
     head = keras.layers.Dense(3)(tower(tower.input))  # the backbone as one nested layer
-    for model in (tower, models.basic(2, tower=tower), keras.Model(tower.input, head)):
+    for model in (tower, networks.basic(2, tower=tower), keras.Model(tower.input, head)):
         assert front_end_of(model) == front_end
 
 
@@ -234,7 +234,7 @@ def test_a_foreign_model_is_refused():
 
 
 def test_a_model_whose_output_is_no_row_of_numbers_is_refused():
-    backbone = models.backbone()
+    backbone = networks.backbone()
     twice = keras.Model(backbone.input, {"a": backbone.output, "b": backbone.output}, name="two")
     with pytest.raises(ValueError, match=r"model 'two': .* shapes \(None, 256\), \(None, 256\)"):
         front_end_of(twice)
@@ -246,4 +246,4 @@ def test_a_model_whose_output_is_no_row_of_numbers_is_refused():
 def test_a_model_with_several_inputs_is_refused():
     text = r"model 'siamese': it has 3 inputs.*get_layer\('backbone'\)"
     with pytest.raises(ValueError, match=text):
-        front_end_of(models.siamese())
+        front_end_of(networks.siamese())

@@ -12,11 +12,11 @@ import pytest
 from conftest import music
 from fault_bytes import encode, encode_av
 
+from artist_features.audio.decoders import Span
 from artist_features.config import FrontEnd
 from artist_features.errors import AUDIO_CODES, AudioError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.decode_pool import DecodePool
-from artist_features.signal.decoders import Span
 
 MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "12000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))

@@ -12,7 +12,7 @@ from artist_features.config import Network
 from artist_features.extraction.batching import inference_function
 from artist_features.extraction.extractor import configure_devices
 from artist_features.training.losses import SiameseHinge
-from artist_features.zoo import models
+from artist_features.zoo import networks
 
 ON_GPU = {"GPU", "DEFAULT"}  # DEFAULT: one kernel for every kind of device
 IN_XLA = {"XLA_GPU_JIT"}
@@ -66,27 +66,27 @@ def without_kernel(nodes, devices, *, but=frozenset()):
 
 
 def test_every_op_of_inference_has_a_gpu_kernel(policy):
-    nodes = nodes_of(inference_function(models.backbone()).get_concrete_function())
+    nodes = nodes_of(inference_function(networks.backbone()).get_concrete_function())
     ops = {node.op for node in nodes}
     assert {"RFFT", "ComplexAbs", "MatMul", "Log1p", "Conv2D", "MaxPool"} <= ops
     assert not without_kernel(nodes, ON_GPU)
 
 
 def test_every_op_of_inference_compiles_for_a_gpu(policy):
-    nodes = nodes_of(inference_function(models.backbone(), 64).get_concrete_function())
+    nodes = nodes_of(inference_function(networks.backbone(), 64).get_concrete_function())
     assert not without_kernel(nodes, IN_XLA, but=ARGUMENTS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["basic", "siamese"])
 def test_every_op_of_a_training_step_has_a_gpu_kernel(policy, head):
-    tower = models.backbone(network=SMALL)
+    tower = networks.backbone(network=SMALL)
     segments = np.zeros((2, *tower.input_shape[1:]), np.float32)
     if head == "basic":
-        model, loss = models.basic(3, tower=tower), "categorical_crossentropy"
+        model, loss = networks.basic(3, tower=tower), "categorical_crossentropy"
         data = segments, np.eye(3, dtype=np.float32)[:2]
     else:
-        model, loss = models.siamese(2, tower=tower), SiameseHinge()
+        model, loss = networks.siamese(2, tower=tower), SiameseHinge()
         inputs = {"anchor": segments, "positive": segments}
         data = {**inputs, "negatives": segments[:, None].repeat(2, 1)}, np.zeros((2, 1), "float32")
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True), loss, jit_compile=False)

@@ -7,14 +7,14 @@ import shutil
 import pytest
 
 from artist_features.errors import AudioError, ManifestError, OutputError
-from artist_features.extraction.inputs import (
+from artist_features.library.inputs import (
     NO_FILE,
     NamedPaths,
     find_audio,
     part_of,
     stamp_of,
 )
-from artist_features.extraction.tables import Row
+from artist_features.library.tables import Row
 
 
 def names(folder, *arguments):

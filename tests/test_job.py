@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from test_outputs import opened
 
+from artist_features.audio.decoders import Span
 from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.errors import AudioError
-from artist_features.extraction import job
 from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Facts, Source
-from artist_features.extraction.inputs import stamp_of
-from artist_features.signal.decoders import Span
+from artist_features.library import job
+from artist_features.library.inputs import stamp_of
 
 
 class Listener:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artist_features.errors import OutputError
-from artist_features.extraction import journal as journals
-from artist_features.extraction.journal import Journal
-from artist_features.extraction.tables import Row
+from artist_features.library import journal as journals
+from artist_features.library.journal import Journal
+from artist_features.library.tables import Row
 
 
 def row(path, seed=0, shape=(4,)):

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from map_data import clusters
 
-from artist_features.search import layout, ranking
+from artist_features.maps import layout
+from artist_features.search import ranking
 
 
 def test_neighbours_by_hand():

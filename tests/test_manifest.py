@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from artist_features.datasets.manifest import Track, read_manifest, require_files, write_manifest
 from artist_features.errors import ManifestError, OutputError
-from artist_features.training.manifest import Track, read_manifest, require_files, write_manifest
 
 MANIFESTS = (
     ("bom-crlf-blank", "\ufefffile,artist,title\r\n\r\na.mp3,A,T\r\n , ,\r\n", None, None),

@@ -10,9 +10,10 @@ import pytest
 from map_data import clusters, write_embeddings
 
 from artist_features.cli.main import main
-from artist_features.search import IndexedTrack, texts
-from artist_features.search.map import write_map
-from artist_features.search.page import PALETTE, PALETTE_DARK, build_page
+from artist_features.maps import texts
+from artist_features.maps.map import write_map
+from artist_features.maps.page import PALETTE, PALETTE_DARK, build_page
+from artist_features.search import IndexedTrack
 from artist_features.search.sources import join_manifest
 
 HOSTILE = [
@@ -99,7 +100,7 @@ def test_few_tracks(tmp_path, n, capsys):
 def test_no_track_at_all(tmp_path, capsys):
     write_embeddings(tmp_path / "e.npz", ["a", "b"], [None, clusters(1)[0]])
     assert draw(tmp_path) == 0
-    from artist_features.extraction import tables
+    from artist_features.library import tables
 
     rows, made_with = tables.from_npz(tmp_path / "e.npz")
     (tmp_path / "e.npz").write_bytes(tables.to_npz(rows[:1], 8, made_with))

@@ -9,8 +9,8 @@ from conftest import music, write_audio
 from map_data import clusters, open_browser, wait_for, write_embeddings
 from test_map import HOSTILE
 
-from artist_features.search.map import write_map
-from artist_features.search.page import build_page
+from artist_features.maps.map import write_map
+from artist_features.maps.page import build_page
 from artist_features.search.ranking import neighbours
 
 pytestmark = pytest.mark.slow

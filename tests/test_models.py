@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd, Network
 from artist_features.training.losses import MARGIN, SiameseHinge
-from artist_features.zoo import models
+from artist_features.zoo import networks
 
 FRONT_END = FrontEnd(segment_frames=32)
 SMALL = Network(filters=(16, 8), kernel_sizes=(4, 1), pool_sizes=(4, 1))
@@ -17,7 +17,7 @@ CONVOLUTIONS = [(128, 128, 4), (128, 128, 4), (128, 128, 4), (128, 128, 2), (128
 
 def small():
     keras.utils.set_random_seed(0)
-    return models.backbone(front_end=FRONT_END, network=SMALL)
+    return networks.backbone(front_end=FRONT_END, network=SMALL)
 
 
 def waveforms(*shape, seed=0):
@@ -35,7 +35,7 @@ def siamese_inputs(batch, n_negatives):
 
 @pytest.fixture(scope="module")
 def full():
-    return models.backbone()
+    return networks.backbone()
 
 
 @pytest.fixture(params=["float32", "mixed_float16"])
@@ -82,7 +82,7 @@ def test_convolutions(full, block, sizes):
 
 
 def test_embedding_is_the_mean_over_time_of_the_last_block():
-    tower = models.backbone(
+    tower = networks.backbone(
         front_end=FRONT_END, network=Network(filters=(4,), kernel_sizes=(3,), pool_sizes=(4,))
     )
     last = keras.Model(tower.input, tower.get_layer("block1_pool").output)
@@ -93,7 +93,7 @@ def test_embedding_is_the_mean_over_time_of_the_last_block():
 
 def test_basic():
     tower = small()
-    model = models.basic(5, tower=tower)
+    model = networks.basic(5, tower=tower)
     assert model.output_shape == (None, 5)
     assert model.get_layer("artist").activation is keras.activations.softmax
     assert model.count_params() == tower.count_params() + (8 + 1) * 5
@@ -101,14 +101,14 @@ def test_basic():
 
 
 def test_basic_and_siamese_build_their_own_backbone():
-    assert models.basic(2).count_params() == 265_984 + 257 * 2
-    assert models.siamese().count_params() == 265_984
+    assert networks.basic(2).count_params() == 265_984 + 257 * 2
+    assert networks.siamese().count_params() == 265_984
 
 
 @pytest.mark.parametrize("n_negatives", [1, 4])
 def test_siamese_gives_cosine_similarities(n_negatives):
     tower = small()
-    model = models.siamese(n_negatives, tower=tower)
+    model = networks.siamese(n_negatives, tower=tower)
     inputs = siamese_inputs(3, n_negatives)
     found = model(inputs).numpy()
     assert found.shape == (3, 1 + n_negatives)
@@ -121,7 +121,7 @@ def test_siamese_gives_cosine_similarities(n_negatives):
 
 def test_siamese_shares_one_tower():
     tower = small()
-    model = models.siamese(4, tower=tower)
+    model = networks.siamese(4, tower=tower)
     assert len(model.weights) == len(tower.weights)
     assert {id(w) for w in model.weights} == {id(w) for w in tower.weights}
     inputs = siamese_inputs(2, 4)
@@ -136,7 +136,7 @@ def test_siamese_shares_one_tower():
 
 @pytest.mark.parametrize(
     ("head", "count", "least"),
-    [*((models.basic, n, 2) for n in (1, -3, 2.0, "4", True, None)), (models.siamese, 0, 1)],
+    [*((networks.basic, n, 2) for n in (1, -3, 2.0, "4", True, None)), (networks.siamese, 0, 1)],
 )
 def test_heads_refuse_a_bad_count(head, count, least):
     with pytest.raises(ValueError, match=f"is .*; allowed is an integer of {least} or more"):
@@ -164,10 +164,10 @@ def fit(model, inputs, targets, loss, jit_compile):
 def test_fit_on_waveforms_reaches_the_first_convolution(policy, head, jit_compile):
     tower = small()
     if head == "basic":
-        model, loss = models.basic(4, tower=tower), "categorical_crossentropy"
+        model, loss = networks.basic(4, tower=tower), "categorical_crossentropy"
         inputs, targets = waveforms(4), np.eye(4, dtype=np.float32)
     else:
-        model, loss = models.siamese(2, tower=tower), SiameseHinge()
+        model, loss = networks.siamese(2, tower=tower), SiameseHinge()
         inputs, targets = siamese_inputs(4, 2), np.zeros((4, 1), np.float32)
     history, moved = fit(model, inputs, targets, loss, jit_compile)
     assert np.isfinite(history).all()
@@ -213,8 +213,8 @@ def test_save_and_reload_in_safe_mode(kind, tmp_path):
     tower = small()
     build = {
         "backbone": lambda: tower,
-        "basic": lambda: models.basic(3, tower=tower),
-        "siamese": lambda: models.siamese(3, tower=tower),
+        "basic": lambda: networks.basic(3, tower=tower),
+        "siamese": lambda: networks.siamese(3, tower=tower),
     }
     model = build[kind]()
     for weight in model.weights:  # nothing may be left at its initial value
@@ -227,7 +227,7 @@ def test_save_and_reload_in_safe_mode(kind, tmp_path):
 
 
 def test_a_compiled_siamese_goes_on_training_after_reload(tmp_path):
-    model = models.siamese(2, tower=small())
+    model = networks.siamese(2, tower=small())
     inputs, targets = siamese_inputs(4, 2), np.zeros((4, 1), np.float32)
     fit(model, inputs, targets, SiameseHinge(0.3), jit_compile=False)
     model.save(tmp_path / "model.keras")

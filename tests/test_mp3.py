@@ -13,7 +13,7 @@ from fault_bytes import encode, encode_av, good_files, noise, put, xing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artist_features.signal import mp3
+from artist_features.audio import mp3
 
 RATES = {44100: 1152, 48000: 1152, 32000: 1152, 22050: 576, 24000: 576, 16000: 576, 8000: 576}
 RATES |= {11025: 576, 12000: 576}

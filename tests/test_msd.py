@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from artist_features.datasets import msd
+from artist_features.datasets.msd import MsdEntry, msd_tracks, read_msd_split, read_strings
 from artist_features.errors import ManifestError
-from artist_features.training import msd
-from artist_features.training.msd import MsdEntry, msd_tracks, read_msd_split, read_strings
 
 LINES = [f"{1000 + i}/{i // 20 + 1}/{i % 20 + 1}" for i in range(40)]
 

@@ -13,8 +13,8 @@ import pytest
 from conftest import music
 
 import artist_features as af
+from artist_features import mteb as ours
 from artist_features.errors import AudioError
-from artist_features.evaluation import mteb as ours
 
 has_mteb = importlib.util.find_spec("mteb") is not None
 needs_mteb = [

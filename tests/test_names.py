@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artist_features.training import names as names_module
-from artist_features.training.manifest import Track
-from artist_features.training.names import (
+from artist_features.datasets import names as names_module
+from artist_features.datasets.manifest import Track
+from artist_features.datasets.names import (
     artist_groups,
     close_names,
     contained_names,

@@ -12,7 +12,7 @@ from conftest import music, write_audio
 
 from artist_features import errors, extract
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.tables import ForeignTableError
+from artist_features.library.tables import ForeignTableError
 
 EXAMPLES = [
     errors.AudioError("damaged", "is no audio.", "a b.mp3"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from artist_features.training.manifest import read_manifest
+from artist_features.datasets.manifest import read_manifest
 
 SCRIPTS = Path(__file__).parents[1] / "examples" / "open_corpus"
 CONTROL = "Package: tiny-music\nVersion: 1\nArchitecture: all\nMaintainer: N\nDescription: d\n"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from artist_features.errors import OutputError
-from artist_features.extraction import tables
-from artist_features.extraction.inputs import NamedPaths
-from artist_features.extraction.outputs import open_output
-from artist_features.extraction.tables import Row
 from artist_features.files import write_atomically
+from artist_features.library import tables
+from artist_features.library.inputs import NamedPaths
+from artist_features.library.outputs import open_output
+from artist_features.library.tables import Row
 
 MADE_WITH = {"weights_sha256": "ab" * 32, "offset_s": 0.0, "duration_s": None}
 NASTY = ["a.mp3", "new\nline.mp3", "tab\t'q\".mp3", os.fsdecode(b"caf\xe9.mp3"), "é.mp3", "é.mp3"]

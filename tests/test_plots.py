@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 import artist_features as af
 from artist_features.cli.main import main
 from artist_features.config import FrontEnd
-from artist_features.search import plots
+from artist_features.maps import plots
 
 SEGMENT = 129 * 512  # samples from segment to segment
 RATE = 22050

@@ -102,7 +102,7 @@ def test_workflows_and_forms_were_found():
 
 PUBLIC = ("artist_features", "artist_features.errors", "artist_features.config")
 PUBLIC += ("artist_features.files", "artist_features.metrics", "artist_features.search")
-PUBLIC += ("artist_features.hear", "artist_features.zoo.models")
+PUBLIC += ("artist_features.hear", "artist_features.zoo.networks")
 
 
 def public_callables():
@@ -148,8 +148,8 @@ def test_a_right_wheel_passes():
     files = wheel_files()
     assert {
         "artist_features/py.typed",
-        "artist_features/evaluation/gtzan_split.json",
-        "artist_features/search/page_files/page.html",
+        "artist_features/datasets/gtzan_split.json",
+        "artist_features/maps/page_files/page.html",
         "artist_features/weights/siamese/model.weights.h5",
     } <= set(files)
     check_dist.check_package(files, check_dist.package_files())

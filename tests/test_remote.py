@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from artist_features import extract
 from artist_features.cli.main import main
 from artist_features.errors import AudioError, OutputError, display_path, without_secrets
-from artist_features.extraction import inputs, remote
+from artist_features.extraction import remote
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.inputs import find_audio
+from artist_features.library import inputs
+from artist_features.library.inputs import find_audio
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")

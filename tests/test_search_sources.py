@@ -8,7 +8,7 @@ from conftest import music, write_audio
 from test_outputs import opened, row
 
 from artist_features.errors import ManifestError, OutputError
-from artist_features.extraction import tables
+from artist_features.library import tables
 from artist_features.search import IndexedTrack
 from artist_features.search.playlist import to_m3u
 from artist_features.search.sources import join_manifest, read_embeddings, read_tags

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from artist_features.audio.segments import Segmenter
 from artist_features.config import FrontEnd
-from artist_features.signal.segments import Segmenter
 
 front_ends = st.integers(16, 40).flatmap(
     lambda n_fft: st.builds(

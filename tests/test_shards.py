@@ -15,8 +15,8 @@ from test_outputs import MADE_WITH, NASTY, row
 from test_outputs import opened as opened_output
 
 from artist_features.errors import OutputError
-from artist_features.extraction import shards, tables
-from artist_features.extraction.inputs import NamedPaths
+from artist_features.library import shards, tables
+from artist_features.library.inputs import NamedPaths
 
 pytest.importorskip("pyarrow")
 
@@ -258,8 +258,8 @@ def test_a_second_writer_is_told_who_is_there(tmp_path):
     writer = write(tmp_path / "s", [row("a")], close=False)
     code = (
         "from artist_features.errors import OutputError\n"
-        "from artist_features.extraction.inputs import NamedPaths\n"
-        "from artist_features.extraction.outputs import open_output\n"
+        "from artist_features.library.inputs import NamedPaths\n"
+        "from artist_features.library.outputs import open_output\n"
         f"place, options = {str(tmp_path / 's')!r}, dict(dim=4, made_with={MADE_WITH!r})\n"
         "try: open_output(place, NamedPaths(), **options)\n"
         "except OutputError as error: print(error.code, error)"

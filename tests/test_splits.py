@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artist_features.errors import ManifestError
-from artist_features.training.manifest import Track
-from artist_features.training.splits import (
+from artist_features.datasets.manifest import Track
+from artist_features.datasets.splits import (
     SPLITS,
     column_of_splits,
     split_by_artist,
     split_by_track,
     splits_of,
 )
+from artist_features.errors import ManifestError
 
 ARTISTS = st.sampled_from(
     ["", "Ann", "ann", "The Änn", "Bob", "Bob & Co", "Bob and Co", "Żaba", "!"]

@@ -10,9 +10,9 @@ from fault_bytes import encode, good_files, wav
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from artist_features.audio.decoders import Span
+from artist_features.audio.stream import check_array, open_array, open_file
 from artist_features.errors import AudioError
-from artist_features.signal.decoders import Span
-from artist_features.signal.stream import check_array, open_array, open_file
 
 RATES = (4000, 8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192_000, 384_000)
 

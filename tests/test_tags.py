@@ -12,8 +12,8 @@ from fault_bytes import encode_av
 from mutagen.asf import ASF
 from mutagen.id3 import ID3, TALB, TIT2, TPE1, TXXX
 
-from artist_features.training import tags
-from artist_features.training.tags import scan_folder
+from artist_features.datasets import tags
+from artist_features.datasets.tags import scan_folder
 
 ID = "83b9cbe7-9857-49e2-ab8e-b57b01038103"
 EASY = ("mp3", "flac", "ogg", "opus", "m4a")

@@ -18,7 +18,7 @@ from artist_features.training import data
 from artist_features.training import whiten as whitening
 from artist_features.training.whiten import SHRINKAGE, whiten, whitening_matrix
 from artist_features.zoo import folder as model_folder
-from artist_features.zoo import models
+from artist_features.zoo import networks
 from artist_features.zoo.registry import load_model, read_model
 
 NETWORK = Network(filters=(8, 8, 16), kernel_sizes=(4, 2, 1), pool_sizes=(4, 4, 1))
@@ -35,7 +35,7 @@ def before(tmp_path_factory):
     fields = {"name": "before", "kind": "basic", "description": "Random.", "license": "MIT"}
     fields |= {"credit": "Nobody.", "network": NETWORK, "scores": {"map": 0.5}}
     path = tmp_path_factory.mktemp("models") / "before"
-    model_folder.write_folder(path, models.backbone(network=NETWORK), fields)
+    model_folder.write_folder(path, networks.backbone(network=NETWORK), fields)
     return path
 
 
@@ -152,7 +152,7 @@ def test_segments_that_sound_alike_are_refused(tmp_path):
 
 
 def test_a_number_that_never_varies_makes_no_negative_variance():
-    model = models.backbone(network=NETWORK)
+    model = networks.backbone(network=NETWORK)
     covariance = np.diag([1.0] * 7 + [-1e-40])  # as rounding leaves it
     whitening._replace(model, model.get_layer("block3_conv"), np.ones(8), covariance)
     variance = np.asarray(model.get_layer("block3_norm").moving_variance)

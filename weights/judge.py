@@ -32,13 +32,12 @@ import numpy as np
 from agreement import embed, measure
 from make_crops import select
 
-from artist_features import Extractor, metrics
+from artist_features import Extractor, devices, metrics
+from artist_features.audio.stream import open_file
 from artist_features.config import FrontEnd
 from artist_features.evaluation.artists import evaluate_artists
 from artist_features.evaluation.baselines import mfcc_statistics, standardise
-from artist_features.signal.stream import open_file
 from artist_features.training.targets import CropSet
-from artist_features.zoo import devices
 
 LEVELS_DB = (-20, -12, -6, 6)
 TOLERANCE = {"agreement": 0.005, "level": 0.002, "length": 0.02}

@@ -24,9 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 from artist_features.config import LEVEL_DB, FrontEnd
+from artist_features.datasets.names import artist_groups
 from artist_features.training import data
 from artist_features.training.cache import AudioCache
-from artist_features.training.names import artist_groups
 from artist_features.training.targets import CropSet, StressCrops
 
 HERE = Path(__file__).resolve().parent

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from artist_features.training.manifest import read_manifest, write_manifest
+from artist_features.datasets.manifest import read_manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("siamese", "basic")

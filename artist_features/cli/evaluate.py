@@ -14,9 +14,9 @@ from artist_features.errors import ManifestError, display_path
 from artist_features.files import check_new_file, write_atomically
 
 if TYPE_CHECKING:
+    from artist_features.datasets.manifest import Collection, Track
     from artist_features.evaluation.vectors import TrackVectors
     from artist_features.extraction.extractor import Extractor
-    from artist_features.training.manifest import Collection, Track
 
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
     Extractors: TypeAlias = dict[str, Extractor]
@@ -175,8 +175,8 @@ def _add_softmax_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_artists(args: argparse.Namespace) -> int:
+    from artist_features.datasets.manifest import parse_manifest, read_bytes
     from artist_features.evaluation import artists, report
-    from artist_features.training.manifest import parse_manifest, read_bytes
 
     _check_usage(args)
     data = read_bytes(args.manifest)
@@ -222,8 +222,8 @@ def _run_artists(args: argparse.Namespace) -> int:
 
 
 def _run_genre(args: argparse.Namespace) -> int:
+    from artist_features.datasets.manifest import read_labelled
     from artist_features.evaluation import crossvalidation, report
-    from artist_features.training.manifest import read_labelled
 
     _check_usage(args)
     if args.folds < 3 or args.seed < 0:
@@ -270,14 +270,14 @@ def _run_genre(args: argparse.Namespace) -> int:
 
 
 def _run_gtzan(args: argparse.Namespace) -> int:
-    from artist_features.evaluation import gtzan
+    from artist_features.datasets import gtzan
 
     _check_usage(args, trials=1, seed=0)
     return _run_softmax(args, "gtzan", "GTZAN, fault-filtered", gtzan.find_gtzan(args.folder))
 
 
 def _run_fma(args: argparse.Namespace) -> int:
-    from artist_features.evaluation import fma
+    from artist_features.datasets import fma
 
     _check_usage(args, trials=1, seed=0)
     collection = fma.find_fma(args.folder, args.metadata)

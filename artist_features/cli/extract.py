@@ -15,13 +15,13 @@ from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.errors import ManifestError, ModelError, OutputError, display_path
 
 if TYPE_CHECKING:  # NumPy and TensorFlow are imported when a job begins
+    from artist_features.audio.decoders import Span
     from artist_features.config import ModelCard
-    from artist_features.extraction.cluster import ClusterExtractor
     from artist_features.extraction.extractor import Extractor
-    from artist_features.extraction.inputs import NamedPaths
-    from artist_features.extraction.job import Tally
-    from artist_features.extraction.outputs import Output
-    from artist_features.signal.decoders import Span
+    from artist_features.library.cluster import ClusterExtractor
+    from artist_features.library.inputs import NamedPaths
+    from artist_features.library.job import Tally
+    from artist_features.library.outputs import Output
 
 T = TypeVar("T")
 
@@ -146,9 +146,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
-    from artist_features.extraction import job
-    from artist_features.extraction.inputs import NamedPaths, find_audio, part_of
-    from artist_features.extraction.outputs import open_output
+    from artist_features.library import job
+    from artist_features.library.inputs import NamedPaths, find_audio, part_of
+    from artist_features.library.outputs import open_output
 
     extractor, passed = _make_extractor(args), Counter[str]()
     found = _begun(find_audio(args.paths, passed))
@@ -217,7 +217,7 @@ def _make_extractor(args: argparse.Namespace) -> "Extractor | ClusterExtractor":
         "on_loaded": _device_line(args),
     }
     if args.ray is not None:
-        from artist_features.extraction.cluster import ClusterExtractor
+        from artist_features.library.cluster import ClusterExtractor
 
         return ClusterExtractor(args.model, address=args.ray, **options)
     from artist_features.extraction.extractor import Extractor
@@ -253,7 +253,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _span(args: argparse.Namespace) -> "Span":
-    from artist_features.signal.decoders import Span
+    from artist_features.audio.decoders import Span
 
     return Span(args.offset, args.duration)
 
@@ -286,8 +286,8 @@ def _make_rows(
     stop: OrderlyStop,
 ) -> None:
     """Make the rows that are missing, with a progress bar."""
-    from artist_features.extraction import job
     from artist_features.extraction.decode import Source
+    from artist_features.library import job
 
     span = _span(args)
 

@@ -11,7 +11,7 @@ from artist_features.cli import add_root_option
 from artist_features.errors import OutputError, display_path
 
 if TYPE_CHECKING:
-    from artist_features.training.manifest import Track
+    from artist_features.datasets.manifest import Track
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace) -> int:
-    from artist_features.training.manifest import write_manifest
-    from artist_features.training.splits import splits_of
+    from artist_features.datasets.manifest import write_manifest
+    from artist_features.datasets.splits import splits_of
 
     output = _checked_output(args)
     tracks, problems = _found(args)
@@ -99,13 +99,13 @@ def _write(args: argparse.Namespace) -> int:
 def _found(args: argparse.Namespace) -> "tuple[list[Track], list[str]]":
     """Return the tracks, and why others are left out."""
     if args.msd is None:
-        from artist_features.training.tags import scan_folder
+        from artist_features.datasets.tags import scan_folder
 
         found, problems = scan_folder(args.path)
         return found, [str(problem) for problem in problems]
     if args.split:
         raise ValueError("--msd brings the paper's own split; leave --split out.")
-    from artist_features.training.msd import msd_tracks, read_msd_split
+    from artist_features.datasets.msd import msd_tracks, read_msd_split
 
     tracks, missing = msd_tracks(read_msd_split(args.msd), args.path, args.pattern)
     return tracks, [f"{display_path(path)}: no such file" for path in missing]
@@ -123,8 +123,8 @@ def _checked_output(args: argparse.Namespace) -> Path:
 
 
 def _check(path: str | Path, root: str | None) -> int:
-    from artist_features.training.checks import check_manifest, report_lines
-    from artist_features.training.manifest import read_manifest
+    from artist_features.datasets.checks import check_manifest, report_lines
+    from artist_features.datasets.manifest import read_manifest
 
     report = check_manifest(read_manifest(path, root), path, strict=False)
     for line in report_lines(report, path):

@@ -75,7 +75,7 @@ def _add_plot(commands: Commands) -> None:
 
 def run_map(args: argparse.Namespace) -> int:
     """Draw the map and return the exit code."""
-    from artist_features.search.map import write_map
+    from artist_features.maps.map import write_map
 
     n_failed = write_map(
         args.embeddings,
@@ -97,7 +97,7 @@ def run_map(args: argparse.Namespace) -> int:
 
 def run_plot(args: argparse.Namespace) -> int:
     """Draw the recording, report its flaws, and return the exit code."""
-    from artist_features.search.plots import Listener, write_picture
+    from artist_features.maps.plots import Listener, write_picture
 
     if not args.output.lower().endswith(".png"):
         text = "pictures are PNG files; let its name end in .png."

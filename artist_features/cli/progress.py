@@ -14,8 +14,8 @@ from artist_features.errors import OutputError, display_path
 from artist_features.files import write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a job begins
-    from artist_features.extraction.job import Tally
-    from artist_features.extraction.tables import Row
+    from artist_features.library.job import Tally
+    from artist_features.library.tables import Row
 
 LINE_EVERY_S = 30.0  # where standard error is no terminal
 _TABLE_FROM = 20  # files
@@ -157,7 +157,7 @@ def write_report(
 
 
 def _write_lines(tally: "Tally", output: str | None, verbose: bool) -> None:
-    from artist_features.extraction.tables import WITH_VECTOR
+    from artist_features.library.tables import WITH_VECTOR
 
     failed = sum(n for status, n in tally.made.items() if status not in WITH_VECTOR)
     line = f"{tally.made.total() - failed} embedded, {failed} failed"

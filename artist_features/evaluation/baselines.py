@@ -6,9 +6,9 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError
 from artist_features.optional import require
-from artist_features.signal.stream import open_file
 
 BASELINES = ("mfcc", "mfcc-raw", "chance")
 MFCC_SAMPLE_RATE = 22050  # Hz, librosa's default

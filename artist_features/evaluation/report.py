@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy.typing as npt
 
+from artist_features.devices import usable_cores
 from artist_features.errors import display_path
 from artist_features.metrics import Interval, bootstrap_interval, paired_bootstrap
 from artist_features.version import VERSION
-from artist_features.zoo.devices import usable_cores
 
 if TYPE_CHECKING:
     from artist_features.evaluation.artists import ArtistScores

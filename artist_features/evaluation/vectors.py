@@ -9,13 +9,13 @@ from typing import TypeAlias
 import numpy as np
 from tqdm import tqdm
 
+from artist_features.audio.stream import opened
+from artist_features.datasets.manifest import Track
 from artist_features.errors import AudioError
 from artist_features.evaluation import baselines
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.remote import is_uri
-from artist_features.signal.stream import opened
-from artist_features.training.manifest import Track
 
 _Vectors: TypeAlias = Iterator[tuple[Track, np.ndarray | None, str]]  # the text says why none
 

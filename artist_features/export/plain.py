@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from artist_features.config import FrontEnd
-from artist_features.signal.frontend import Standardisation
+from artist_features.zoo.frontend import Standardisation
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 TensorFunction: TypeAlias = Callable[[tf.Tensor], tf.Tensor]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.audio.decoders import WHOLE, Samples, Span
+from artist_features.audio.segments import Segmenter, sampled_segments
+from artist_features.audio.stream import AudioStream, OpenDecoder, open_array, open_file
 from artist_features.config import FrontEnd
 from artist_features.errors import AnyPath, AudioError
 from artist_features.files import file_sha256
-from artist_features.signal.decoders import WHOLE, Samples, Span
-from artist_features.signal.segments import Segmenter, sampled_segments
-from artist_features.signal.stream import AudioStream, OpenDecoder, open_array, open_file
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from artist_features.audio.decoders import Samples
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source, decode_segments
-from artist_features.signal.decoders import Samples
 
 HEADER = struct.Struct("<cQ")
 N_SLOTS = 32  # of 0.27 MB; as many as a parent that computes a batch leaves waiting

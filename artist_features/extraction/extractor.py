@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.audio.decoders import Span, av_installed
+from artist_features.audio.stream import DECODERS
 from artist_features.config import FrontEnd, ModelCard
+from artist_features.devices import (
+    calls_at_once,
+    configure_devices,
+    refuse_fork,
+    usable_cores,
+)
 from artist_features.errors import (
     AnyPath,
     AudioError,
@@ -36,14 +44,6 @@ from artist_features.extraction.recordings import (
     recordings_in,
     require_readable,
     to_source,
-)
-from artist_features.signal.decoders import Span, av_installed
-from artist_features.signal.stream import DECODERS
-from artist_features.zoo.devices import (
-    calls_at_once,
-    configure_devices,
-    refuse_fork,
-    usable_cores,
 )
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
@@ -511,7 +511,7 @@ def _remade(model: Model, options: dict[str, Any]) -> Extractor:
 def _prepare(model: Model) -> tuple[ModelCard | None, FrontEnd, Callable[[], "keras.Model"]]:
     """Return (card or None, front end, function that gives the Keras model)."""
     if hasattr(model, "input_shape"):
-        from artist_features.signal.frontend import front_end_of
+        from artist_features.zoo.frontend import front_end_of
 
         return None, front_end_of(model), lambda: model
     from artist_features.zoo import registry
@@ -522,8 +522,8 @@ def _prepare(model: Model) -> tuple[ModelCard | None, FrontEnd, Callable[[], "ke
 
 def _built(card: ModelCard, weights: dict[str, Any]) -> "keras.Model":
     """Build a verified model, or take the equal one that was built before."""
-    from artist_features.signal.frontend import float32_defaults
     from artist_features.zoo import folder
+    from artist_features.zoo.frontend import float32_defaults
 
     key = card.weights_sha256, card.graph_sha256
     if key not in _BUILT:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.audio.folders import search_folder
+from artist_features.audio.stream import check_array, opened
 from artist_features.errors import AudioError, display_path, shortened
 from artist_features.extraction.decode import EncodedAudio, Source
 from artist_features.extraction.remote import is_uri, require_fsspec
-from artist_features.signal.folders import search_folder
-from artist_features.signal.stream import check_array, opened
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras

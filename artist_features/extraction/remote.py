@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
+from artist_features.audio.folders import AUDIO_ENDINGS
 from artist_features.errors import AnyPath, AudioError, OutputError, without_secrets
 from artist_features.extraction.decode import EncodedAudio, Source
 from artist_features.optional import require
-from artist_features.signal.folders import AUDIO_ENDINGS
 
 BLOCK_BYTES = 1 << 20  # of one read
 MAX_BYTES = 8 << 30  # of one recording: a stream without an end must not fill the disk

@@ -14,9 +14,8 @@ from typing import Any
 
 import soundfile
 
-from artist_features.errors import AnyPath, AudioError
-from artist_features.signal.containers import Container, check_format
-from artist_features.signal.decoders import (
+from artist_features.audio.containers import Container, check_format
+from artist_features.audio.decoders import (
     BLOCK_FRAMES,
     Samples,
     Span,
@@ -24,6 +23,7 @@ from artist_features.signal.decoders import (
     past_end,
     to_float,
 )
+from artist_features.errors import AnyPath, AudioError
 
 _SAMPLE_TYPES = {  # (container, libsndfile's subtype) -> type of the graph's samples
     ("wav", "PCM_U8"): "uint8",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from artist_features.audio.decoders import Span
 from artist_features.config import ModelCard
 from artist_features.errors import AudioError, SearchIndexError
 from artist_features.extraction.extractor import Extractor
@@ -15,7 +16,6 @@ from artist_features.search.index import Index
 from artist_features.search.ranking import Floats
 from artist_features.search.sources import known_duration_s, read_tags
 from artist_features.search.storage import IndexedTrack
-from artist_features.signal.decoders import Span
 from artist_features.zoo.registry import ModelSpec, bundled_names
 
 

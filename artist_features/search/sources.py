@@ -10,9 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from artist_features.errors import AudioError, ManifestError, OutputError
-from artist_features.extraction import tables
 from artist_features.extraction.remote import identity, is_uri
-from artist_features.extraction.shards import JOURNAL_FILE
+from artist_features.library import tables
+from artist_features.library.shards import JOURNAL_FILE
 from artist_features.optional import require
 from artist_features.search.ranking import Floats
 from artist_features.search.storage import IndexedTrack
@@ -143,7 +143,7 @@ def join_manifest(
     Raises:
         ManifestError: it cannot be used, or lists none of the tracks.
     """
-    from artist_features.training.manifest import read_manifest
+    from artist_features.datasets.manifest import read_manifest
 
     known = {identity(track.path): track for track in read_manifest(manifest, root)}
     joined, n_listed = [], 0
@@ -177,7 +177,7 @@ def read_tags(
     Raises:
         ImportError: mutagen, the extra `[tags]`, is not installed.
     """
-    from artist_features.training.tags import read_tags
+    from artist_features.datasets.tags import read_tags
 
     mutagen = require("mutagen", "reading tags", "tags")
     tagged, problems = [], []

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from artist_features.audio.stream import open_file
 from artist_features.errors import AUDIO_CODES, AudioError
-from artist_features.signal.stream import open_file
 
 _Key: TypeAlias = tuple[str, int, int]  # absolute path, size in bytes, time of change
 

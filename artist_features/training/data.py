@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from artist_features.config import FrontEnd
+from artist_features.datasets.manifest import Track, parse_manifest, read_bytes, require_files
+from artist_features.datasets.names import artist_groups
+from artist_features.datasets.splits import split_by_track, splits_of
 from artist_features.errors import ManifestError
 from artist_features.training.cache import AudioCache
-from artist_features.training.manifest import Track, parse_manifest, read_bytes, require_files
-from artist_features.training.names import artist_groups
-from artist_features.training.splits import split_by_track, splits_of
 
 # of each trained artist's tracks, 3 in 20 check the classifier; source: P section 4.1,
 # whose other 2 in 20 are the test tracks. Ours are whole artists.

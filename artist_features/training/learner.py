@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from artist_features.config import FrontEnd
-from artist_features.signal.frontend import front_end_of
 from artist_features.training import augment
 from artist_features.training.losses import (
     SiameseHinge,
@@ -19,7 +18,8 @@ from artist_features.training.losses import (
 )
 from artist_features.training.recipes import Recipe
 from artist_features.training.strategy import precision
-from artist_features.zoo import models
+from artist_features.zoo import networks
+from artist_features.zoo.frontend import front_end_of
 
 _MEL = "drop_channel"  # the layer whose output is the mel spectrogram, before compression
 _LOG_MEL = "log_mel"  # the layer whose output is stored in a distillation set
@@ -74,7 +74,7 @@ class Learner:
         self._n_replicas = strategy.num_replicas_in_sync
         with strategy.scope():
             with precision(dtype):
-                self.model = models.backbone(front_end=front_end, name=kind)
+                self.model = networks.backbone(front_end=front_end, name=kind)
             if weights is not None:
                 self.model.set_weights(weights)
             for layer in self.model.layers:

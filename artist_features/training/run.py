@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from artist_features import devices
 from artist_features.config import ModelCard
 from artist_features.errors import OutputError
 from artist_features.files import acquire_lock, atomic_file, output_error, write_atomically
@@ -29,7 +30,6 @@ from artist_features.training.options import TrainingOptions, model_name
 from artist_features.training.recipes import RECIPES
 from artist_features.training.targets import CropSet
 from artist_features.version import VERSION
-from artist_features.zoo import devices
 
 if TYPE_CHECKING:
     import keras

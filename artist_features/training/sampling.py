@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from artist_features.devices import usable_cores
 from artist_features.training import augment
 from artist_features.training.cache import AudioCache
 from artist_features.training.recipes import Augmentation
-from artist_features.zoo.devices import usable_cores
 
 if TYPE_CHECKING:
     import tensorflow as tf

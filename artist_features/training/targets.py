@@ -23,10 +23,10 @@ import scipy.fft
 import soxr
 
 from artist_features.config import LEVEL_DB
+from artist_features.datasets.names import name_key
 from artist_features.errors import ManifestError, OutputError
 from artist_features.files import write_atomically
 from artist_features.training.cache import AudioCache
-from artist_features.training.names import name_key
 from artist_features.training.sampling import Sampler, steps_dataset
 
 if TYPE_CHECKING:

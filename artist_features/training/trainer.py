@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from artist_features import devices
 from artist_features.errors import ManifestError
 from artist_features.training import data, run, strategy
 from artist_features.training.inputs import TrainingInputs, read_inputs
@@ -21,8 +22,8 @@ from artist_features.training.run import Row, RunFolder
 from artist_features.training.sampling import AudioBatches, Sampler
 from artist_features.training.targets import CropBatches
 from artist_features.training.validation import Validation
-from artist_features.zoo import devices, models
 from artist_features.zoo import folder as model_folder
+from artist_features.zoo import networks as networks
 
 logger = logging.getLogger(__name__)
 
@@ -321,6 +322,6 @@ def _restore_best(options: TrainingOptions, folder: RunFolder, learner: Learner)
 
 def _write_model(folder: RunFolder, learner: Learner, fields: dict[str, Any]) -> None:
     """Write the model folder: a new graph, float32 throughout, without replicas."""
-    model = models.backbone(front_end=fields["front_end"], name=fields["kind"])
+    model = networks.backbone(front_end=fields["front_end"], name=fields["kind"])
     model.set_weights([np.asarray(value) for value in learner.model.get_weights()])
     model_folder.write_folder(folder.path, model, fields)

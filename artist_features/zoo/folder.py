@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from artist_features import devices
 from artist_features.config import SCHEMA_VERSION, ModelCard, Network, shown
 from artist_features.errors import OutputError, WeightsError
 from artist_features.files import atomic_file, output_error
-from artist_features.zoo import devices, tensors
+from artist_features.zoo import tensors
 from artist_features.zoo.card import model_card
 
 if TYPE_CHECKING:  # imported when a model is built
@@ -211,10 +212,10 @@ def build(card: ModelCard, weights: Weights) -> "keras.Model":
     Returns:
         `keras.Model`, trainable, named after the card.
     """
-    from artist_features.zoo import models
+    from artist_features.zoo import networks
 
     devices.configure_devices()
-    model = models.backbone(front_end=card.front_end, network=card.network, name=card.name)
+    model = networks.backbone(front_end=card.front_end, network=card.network, name=card.name)
     for layer, arrays in weights.items():
         model.get_layer(layer).set_weights(arrays)
     return model
@@ -225,7 +226,7 @@ def write_folder(folder: Folder, model: "keras.Model", card_fields: Mapping[str,
 
     Args:
         folder: created if missing; existing files of these names are replaced, all or none.
-        model: from `models.backbone()`, trained.
+        model: from `networks.backbone()`, trained.
         card_fields: keywords of `ModelCard`, without the hash.
 
     Returns:

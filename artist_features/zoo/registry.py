@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from artist_features import devices
 from artist_features.config import ModelCard, shown
 from artist_features.errors import WeightsError
-from artist_features.zoo import devices, hub
 from artist_features.zoo import folder as model_folder
+from artist_features.zoo import hub
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras

@@ -27,17 +27,18 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from artist_features.audio.decoders import Span
+from artist_features.audio.stream import open_file
 from artist_features.cli.main import main as artist_features
+from artist_features.datasets.manifest import read_manifest, require_files
 from artist_features.errors import ArtistFeaturesError, AudioError, OutputError, display_path
 from artist_features.export.exporter import export_model
 from artist_features.extraction.remote import identity
 from artist_features.files import write_atomically
+from artist_features.maps import layout, page
 from artist_features.optional import require
-from artist_features.search import layout, page, ranking
+from artist_features.search import ranking
 from artist_features.search.sources import join_manifest, read_embeddings
-from artist_features.signal.decoders import Span
-from artist_features.signal.stream import open_file
-from artist_features.training.manifest import read_manifest, require_files
 from artist_features.zoo import registry
 
 HERE = Path(__file__).resolve().parent

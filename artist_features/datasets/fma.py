@@ -12,8 +12,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from artist_features.datasets.manifest import Collection, Track
 from artist_features.errors import ManifestError
-from artist_features.training.manifest import Collection, Track
 
 _SPLITS = {"training": "train", "validation": "valid", "test": "test"}
 _COLUMNS = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from artist_features.training.manifest import Track
+    from artist_features.datasets.manifest import Track
 
 CLOSE_RATIO = 0.88  # own choice: one wrong letter in nine
 _MIN_CLOSE_LETTERS = 5  # "Muse" and "Mute" are two artists

@@ -19,7 +19,7 @@ from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.recordings import Pool
 from artist_features.extraction.remote import is_uri
-from artist_features.extraction.tables import require_pyarrow
+from artist_features.library.tables import require_pyarrow
 from artist_features.version import VERSION
 
 

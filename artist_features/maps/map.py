@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 import numpy as np
 from tqdm import tqdm
 
+from artist_features.devices import usable_cores
 from artist_features.errors import display_path
 from artist_features.extraction.remote import is_uri
 from artist_features.files import check_new_file, write_atomically
+from artist_features.maps import layout, texts
+from artist_features.maps.page import build_page
 from artist_features.optional import require
-from artist_features.search import layout, texts
-from artist_features.search.page import build_page
 from artist_features.search.ranking import Floats, Rows, neighbours
 from artist_features.search.sources import join_manifest, read_embeddings
-from artist_features.zoo.devices import usable_cores
 
 _logger = logging.getLogger(__name__)
 

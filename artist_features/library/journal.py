@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from artist_features.errors import OutputError
-from artist_features.extraction.tables import Row, check_same
 from artist_features.files import output_error
+from artist_features.library.tables import Row, check_same
 
 _HEAD = struct.Struct("<4sIII")  # mark, bytes of JSON, bytes of numbers, checksum
 _HEAD_MARK, _MARK = b"AFj1", b"AFr1"

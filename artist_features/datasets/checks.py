@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from artist_features.errors import ManifestError, display_path
-from artist_features.files import file_sha256
-from artist_features.training.manifest import Track, file_name
-from artist_features.training.names import (
+from artist_features.datasets.manifest import Track, file_name
+from artist_features.datasets.names import (
     artist_groups,
     close_names,
     contained_names,
     spelling_variants,
 )
-from artist_features.training.splits import column_of_splits
+from artist_features.datasets.splits import column_of_splits
+from artist_features.errors import ManifestError, display_path
+from artist_features.files import file_sha256
 
 
 @dataclass

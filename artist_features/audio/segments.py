@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import soxr
 
+from artist_features.audio.decoders import Samples
+from artist_features.audio.stream import AudioStream
 from artist_features.config import FrontEnd
-from artist_features.signal.decoders import Samples
-from artist_features.signal.stream import AudioStream
 
 # the resampler hears as much on both sides of a segment; soxr HQ reaches some 3 ms far
 _MARGIN_S = 0.05

@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
+from artist_features.audio.containers import identify
+from artist_features.audio.folders import search_folder
+from artist_features.datasets.manifest import Track
 from artist_features.errors import AudioError
 from artist_features.optional import require
-from artist_features.signal.containers import identify
-from artist_features.signal.folders import search_folder
-from artist_features.training.manifest import Track
 
 # field: its names in Vorbis comments, APE and MP4 (as mutagen spells them), ID3, and ASF
 _TAGS = {

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from artist_features.audio.folders import search_folder
+from artist_features.datasets.names import artist_groups
 from artist_features.errors import AudioError, ManifestError, display_path
 from artist_features.files import write_atomically
-from artist_features.signal.folders import search_folder
-from artist_features.training.names import artist_groups
 
 _REQUIRED = ("file", "artist", "title")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from artist_features.datasets.manifest import Track
+from artist_features.datasets.names import artist_groups
 from artist_features.errors import ManifestError
-from artist_features.training.manifest import Track
-from artist_features.training.names import artist_groups
 
 SPLITS = ("train", "valid", "test")
 TRACK_COUNTS = (15, 3, 2)  # Source: Park et al., ISMIR 2018: 20 tracks an artist

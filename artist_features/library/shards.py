@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from artist_features.errors import OutputError, display_path
-from artist_features.extraction import tables
-from artist_features.extraction.inputs import NamedPaths
-from artist_features.extraction.journal import Journal
-from artist_features.extraction.tables import Row
 from artist_features.files import acquire_lock, output_error, write_atomically
+from artist_features.library import tables
+from artist_features.library.inputs import NamedPaths
+from artist_features.library.journal import Journal
+from artist_features.library.tables import Row
 
 SHARD_ROWS = 2000  # recordings
 SHARD_LINES = 8000  # of the table, where the segments of a recording have a line each

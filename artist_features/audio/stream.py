@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from artist_features.errors import AnyPath, AudioError, shortened
-from artist_features.signal import containers
-from artist_features.signal.containers import Container
-from artist_features.signal.decoders import (
+from artist_features.audio import containers
+from artist_features.audio.containers import Container
+from artist_features.audio.decoders import (
     AV_FORMATS,
     WHOLE,
     AvDecoder,
@@ -32,6 +31,7 @@ from artist_features.signal.decoders import (
     past_end,
     to_float,
 )
+from artist_features.errors import AnyPath, AudioError, shortened
 
 DECODERS = ("auto", "soundfile", "av")
 OpenDecoder = Callable[[int, Container, AnyPath], Decoder]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Facts, Source
-from artist_features.extraction.inputs import Found, NamedPath, NamedPaths, stamp_of
-from artist_features.extraction.outputs import Output
-from artist_features.extraction.tables import WITH_VECTOR, Row
+from artist_features.library.inputs import Found, NamedPath, NamedPaths, stamp_of
+from artist_features.library.outputs import Output
+from artist_features.library.tables import WITH_VECTOR, Row
 
 if TYPE_CHECKING:
-    from artist_features.extraction.cluster import ClusterExtractor
     from artist_features.extraction.extractor import Extractor
+    from artist_features.library.cluster import ClusterExtractor
 
 
 def _sums() -> dict[str, float]:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from artist_features.datasets.manifest import Track
+from artist_features.datasets.splits import SPLITS, TRACK_COUNTS
 from artist_features.errors import AnyPath, ManifestError, display_path
-from artist_features.training.manifest import Track
-from artist_features.training.splits import SPLITS, TRACK_COUNTS
 
 MAX_BYTES = 64 << 20  # own choice: the list of all 351 820 tracks has about 10 MB
 MAX_STEPS = 4_000_000  # own choice: that list takes about three for each track

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from artist_features.audio.folders import search_folder
 from artist_features.errors import AnyPath, AudioError, ManifestError, OutputError
 from artist_features.extraction.remote import (
     identity,
@@ -21,8 +22,7 @@ from artist_features.extraction.remote import (
     require_fsspec,
     search_uri,
 )
-from artist_features.extraction.tables import Row
-from artist_features.signal.folders import search_folder
+from artist_features.library.tables import Row
 
 Found: TypeAlias = str | AudioError  # a file, or a folder that cannot be searched
 Stamp: TypeAlias = tuple[int, int]  # size in bytes, last change in ns

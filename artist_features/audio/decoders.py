@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from artist_features.audio.containers import HEADER_BYTES, Container, check_format, describe_head
+from artist_features.audio.mp3 import CorrectedFile
 from artist_features.errors import AnyPath, AudioError, shortened
-from artist_features.signal.containers import HEADER_BYTES, Container, check_format, describe_head
-from artist_features.signal.mp3 import CorrectedFile
 
 Samples = npt.NDArray[np.float32]
 BLOCK_FRAMES = 65536

@@ -7,7 +7,7 @@ import keras
 
 from artist_features.config import FrontEnd, Network
 from artist_features.errors import checked_int
-from artist_features.signal.frontend import log_mel
+from artist_features.zoo.frontend import log_mel
 
 
 def backbone(

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from artist_features.audio.folders import AUDIO_ENDINGS
 from artist_features.errors import AnyPath, OutputError, display_path
-from artist_features.extraction import tables
-from artist_features.extraction.inputs import NamedPaths
-from artist_features.extraction.shards import ShardFolder
-from artist_features.extraction.tables import Row
 from artist_features.files import acquire_lock, output_error, write_atomically
-from artist_features.signal.folders import AUDIO_ENDINGS
+from artist_features.library import tables
+from artist_features.library.inputs import NamedPaths
+from artist_features.library.shards import ShardFolder
+from artist_features.library.tables import Row
 
 
 class Output(Protocol):

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from artist_features.audio import mp3
 from artist_features.errors import AnyPath, AudioError
-from artist_features.signal import mp3
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
 _MOST_TAGS, _MOST_PADDING = 64, 16 << 20  # bytes of zeros after a tag

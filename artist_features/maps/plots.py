@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.audio.decoders import Span
 from artist_features.config import FrontEnd, ModelCard
 from artist_features.extraction.decode import Source
 from artist_features.extraction.decode_pool import DecodePool
@@ -24,7 +25,6 @@ from artist_features.extraction.recordings import Model
 from artist_features.files import write_atomically
 from artist_features.optional import require
 from artist_features.search.ranking import Floats, directions
-from artist_features.signal.decoders import Span
 
 if TYPE_CHECKING:  # Keras is imported when a model is built, Matplotlib when something is drawn
     import keras
@@ -152,7 +152,7 @@ def _two_outputs(model: "keras.Model") -> Callable[[Floats], tuple[Any, Any]]:
     import keras
     import tensorflow as tf
 
-    from artist_features.signal.frontend import Standardisation
+    from artist_features.zoo.frontend import Standardisation
 
     (layer,) = [layer for layer in model.layers if isinstance(layer, Standardisation)]
     both = keras.Model(model.input, [layer.output, model.output])

@@ -4,8 +4,8 @@ import json
 from importlib import resources
 from pathlib import Path
 
+from artist_features.datasets.manifest import Collection, Track
 from artist_features.errors import ManifestError
-from artist_features.training.manifest import Collection, Track
 
 GTZAN_SPLIT = "gtzan_split.json"  # beside this module; it names its source
 _GTZAN_ENDINGS = (".wav", ".au")  # repackaged, and as Tzanetakis published it

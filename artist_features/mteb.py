@@ -1,7 +1,7 @@
 """The models as encoders of MTEB's audio tasks, MAEB (extra `[mteb]`).
 
     import mteb
-    from artist_features.evaluation.mteb import MtebEncoder
+    from artist_features.mteb import MtebEncoder
 
     results = mteb.evaluate(MtebEncoder("siamese"), mteb.get_tasks(tasks=["GTZANGenre"]))
 
@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features import optional
+from artist_features.audio.stream import check_array
 from artist_features.config import ModelCard
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.signal.stream import check_array
 from artist_features.zoo import registry
 from artist_features.zoo.folder import expected_weights
 from artist_features.zoo.registry import ModelSpec

@@ -1,0 +1,1 @@
+"""Labelled recordings: manifests, tags, artist names, splits, published collections."""
