@@ -35,7 +35,7 @@ BLOCKS = {
     "README.md": (5, 0),
     "docs/bulk.md": (4, 1),
     "docs/clusters.md": (3, 2),
-    "docs/elsewhere.md": (0, 2),
+    "docs/elsewhere.md": (0, 3),
     "docs/evaluation.md": (3, 3),
     "docs/faq.md": (1, 0),
     "docs/how_it_works.md": (1, 0),
@@ -111,6 +111,8 @@ def check(words, where):
         named = re.findall(r"\[(.+?)\]", " ".join(arguments))
         extras = metadata("artist-features").get_all("Provides-Extra")
         assert {name for group in named for name in group.split(",")} <= set(extras), where
+    elif program == "python":
+        assert arguments[0] == "-m" or (ROOT / arguments[0]).is_file(), where
     elif program == "hear-validator":
         assert arguments == ["artist_features.hear"], where
     else:

@@ -12,7 +12,7 @@ from map_data import clusters, write_embeddings
 from artist_features.cli.main import main
 from artist_features.maps import texts
 from artist_features.maps.map import write_map
-from artist_features.maps.page import GREY, PALETTE, build_page
+from artist_features.maps.page import PALETTE, PALETTE_DARK, build_page
 from artist_features.search import IndexedTrack
 from artist_features.search.sources import join_manifest
 
@@ -76,7 +76,7 @@ def test_page_refers_to_nothing_else_and_titles_are_no_markup(library):
     assert not re.search(r"\b(src|href|srcset|action|data)\s*=", markup)
     styles = re.search(r"(?s)<style>(.*?)</style>", page)[1]
     assert not re.search(r"url\(|@import|https?:", styles)
-    assert len(re.findall("<script", page)) == len(re.findall("</script>", page)) == 5
+    assert len(re.findall("<script", page)) == len(re.findall("</script>", page)) == 9
     assert "@@" not in page.replace("@@DATA@@", "", 1)
     assert "default-src 'none'" in page
     assert "document.title='gone'</script>" not in page
@@ -171,14 +171,16 @@ def test_more_groups_than_colours_are_grey():
     data = page_data(page)
     assert len(data["groups"]) == n
     assert data["palette"] == list(PALETTE)
-    assert data["grey"] == GREY
+    assert data["palette_dark"] == list(PALETTE_DARK)
     assert len(data["label_at"]) == len(PALETTE)
     assert "<title>&lt;t&gt;</title>" in page
 
 
 def test_write_map_from_python(library):
-    assert write_map(library / "e.npz", library / "map.html", color="folder") == 1
-    assert page_data((library / "map.html").read_text())["groups"] == [library.name]
+    out = library / "map.html"
+    assert write_map(library / "e.npz", out, color="folder", title="Mine & <yours>") == 1
+    assert page_data(out.read_text())["groups"] == [library.name]
+    assert "<title>Mine &amp; &lt;yours&gt;</title>" in out.read_text()
 
 
 def test_help_and_drawing_load_no_tensorflow(library):

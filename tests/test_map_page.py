@@ -237,7 +237,7 @@ def test_neighbours_by_keyboard_and_focus_is_seen(page):
 
     page.search("song 20")
     page.press(Keys.ARROW_DOWN)
-    page.run("document.querySelector('#neighbours button').focus()")
+    page.run("document.querySelector('#neighbours .go').focus()")
     page.press(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
     assert page.run("return document.querySelector('.badge.now').textContent") == "3"
     outline = "return getComputedStyle(document.activeElement).outlineStyle"
@@ -252,6 +252,77 @@ def test_neighbours_by_keyboard_and_focus_is_seen(page):
         stops.append(page.run("return document.activeElement.id || document.activeElement.tagName"))
         assert page.run(outline) == "solid" or stops[-1] == "audio"
     assert "clear" in stops
+
+
+def test_address_names_the_track_and_a_link_opens_it(browser, library, page):
+    from selenium.webdriver.common.keys import Keys
+
+    page.search("song 20")
+    page.press(Keys.ARROW_DOWN)
+    address = page.run("return location.href")
+    assert address.endswith("#track=20.wav")
+    page.press(Keys.ESCAPE)
+    assert "#" not in page.run("return location.href")
+    browser.get("about:blank")
+    browser.get(address)
+    wait_for(lambda: page.text("track-title") == "song 20", "the track")
+    page.press(Keys.ESCAPE)
+
+
+def test_dark_colours_by_the_button(page):
+    shade = "return getComputedStyle(document.body).backgroundColor"
+    light = page.run(shade)
+    page.find("#theme").click()
+    assert page.find("#theme").get_attribute("aria-pressed") == "true"
+    assert page.run(shade) != light
+    wait_for(lambda: page.run(COUNT_COLOURS).get("4a9ee0", 0) > 50, "the palette for the dark")
+    page.find("#theme").click()
+    assert page.run(shade) == light
+
+
+def test_a_long_legend_is_cut_and_a_grey_group_takes_the_accent_colour(browser, tmp_path):
+    n = 40
+    places = np.float32(np.random.default_rng(0).uniform(-0.9, 0.9, (n, 2)))
+    names = [f"group {number // 2:02d}" for number in range(n)]
+    columns = {name: names for name in ("path", "title", "artist", "group", "link")}
+    none = np.zeros((n, 0))
+    head = {"title": "many", "about": [], "color": "artist"}
+    path = tmp_path / "map.html"
+    path.write_text(build_page(places, none, none, columns, **head), encoding="utf-8")
+    page = Page(browser, path)
+    rows = "return document.querySelectorAll('#groups li').length"
+    assert page.run(rows) == 12
+    assert page.text("more-groups") == "8 more"
+    page.find("#more-groups").click()
+    assert page.run(rows) == 20
+    page.run("document.querySelectorAll('#groups button')[15].click()")
+    wait_for(lambda: page.run(COUNT_COLOURS).get("6733e0", 0) > 50, "two points in violet")
+    assert not {"0072b2", "d55e00"} & set(page.run(COUNT_COLOURS))
+    shown = "return [...document.querySelectorAll('.label')].filter(e => e.style.opacity === '1')"
+    assert page.run(f"{shown}.map(e => e.textContent)") == ["group 15"]
+
+
+def test_numbers_of_neighbours_do_not_cover_each_other(browser, tmp_path):
+    n = 12  # all at one place
+    places = np.zeros((n, 2), np.float32)
+    indices = np.array([[other for other in range(n) if other != row][:10] for row in range(n)])
+    columns = {name: [f"t{i}" for i in range(n)] for name in ("path", "title", "artist", "link")}
+    head = {"title": "heap", "about": [], "color": ""}
+    path = tmp_path / "map.html"
+    html = build_page(places, indices, np.ones((n, 10)), {**columns, "group": [""] * n}, **head)
+    path.write_text(html, encoding="utf-8")
+    page = Page(browser, path)
+    page.run("panel.choose(0)")
+    wait_for(lambda: page.run("return document.querySelectorAll('.badge').length"), "numbers")
+    time.sleep(0.2)
+    middles = np.array(
+        page.run(
+            "return [...document.querySelectorAll('.badge')].map(e => e.getBoundingClientRect())"
+            ".map(({x, y, width, height}) => [x + width / 2, y + height / 2])"
+        )
+    )
+    gaps = np.linalg.norm(middles[:, None] - middles[None], axis=2) + 100 * np.eye(10)
+    assert gaps.min() > 19
 
 
 @pytest.mark.parametrize("n", [1, 2])

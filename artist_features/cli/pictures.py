@@ -47,6 +47,7 @@ def _add_map(commands: Commands) -> None:
         help="http:, https:, file: or relative URL of the folder that holds the tracks: the "
         "manifest's, else the deepest that holds all (default: the files, seen from the page)",
     )
+    parser.add_argument("--title", metavar="TEXT", help="of the page (default: how many tracks)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--force", action="store_true", help="replace an existing page")
     parser.set_defaults(command=run_map)
@@ -83,6 +84,7 @@ def run_map(args: argparse.Namespace) -> int:
         root=args.root,
         color=args.color,
         audio_base=args.audio_base,
+        title=args.title,
         seed=args.seed,
         force=args.force,
         progress=True,

@@ -31,6 +31,7 @@ def write_map(
     root: str | Path | None = None,
     color: str | None = None,
     audio_base: str | None = None,
+    title: str | None = None,
     seed: int = 0,
     force: bool = False,
     progress: bool = False,
@@ -50,6 +51,7 @@ def write_map(
             file. None: "artist" with a manifest, else no colours.
         audio_base: URL of the folder that holds the tracks (the manifest's, if there is
             one); None: links lead from the page to the files.
+        title: of the page; None: how many tracks there are.
         seed: the same seed gives the same map.
         force: replace an existing page.
         progress: show bars on standard error, if that is a terminal.
@@ -100,7 +102,7 @@ def write_map(
         indices[:, : layout.N_NEIGHBOURS],
         similarities[:, : layout.N_NEIGHBOURS],
         columns,
-        title=f"{n:,} tracks by sound" if n != 1 else "1 track",
+        title=title or (f"{n:,} tracks by sound" if n != 1 else "1 track"),
         about=[display_path(f"model {model}"), f"laid out by {method}"][0 if model else 1 :],
         color=color or "",
     )

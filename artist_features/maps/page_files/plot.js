@@ -1,103 +1,217 @@
 "use strict";
-// The points, and what lies over them: names of groups, numbers of neighbours, the tip.
+// The map: moving and zooming, and what lies over the points: names, numbers, the tip.
 const plot = (() => {
   const stage = byId("map"), canvas = byId("canvas"), overlay = byId("overlay"), tip = byId("tip");
-  const nColors = tracks.palette.length;
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const handlers = { choose() {}, clear() {} };
-  let scatterplot = null, renderer = null, marks = [], labels = [], shown = -1;
-
-  const beside = new Map([["ring", [0, 0]], ["badge", [11, -11]]]); // px from the point
-
-  const pointSize = tracks.n > 20000 ? 3 : tracks.n > 3000 ? 4.5 : 8;
-  const colors = [...tracks.palette, tracks.grey];
+  const view = { x: 0, y: 0, zoom: 1, unit: 1, width: 1, height: 1 };
+  const state = { chosen: null, only: -1 };
+  const MOVE_MS = 350, NEAR_PX = 9, FINGER_PX = 22, MAX_ZOOM = 200;
+  let marks = [], labels = [], shown = -1, asked = 0, moving = 0;
 
   function start() {
-    try {
-      // of our own, since the library's is no larger than the screen, and a window may be
-      renderer = createRenderer();
-      renderer.resize(stage.clientWidth, stage.clientHeight);
-      scatterplot = createScatterplot({
-        canvas, renderer, ...size(),
-        backgroundColor: "#f6f7f8",
-        colorBy: "valueA", pointColor: colors, pointColorActive: colors, pointColorHover: "#0b57d0",
-        pointSize, pointSizeSelected: 4, pointOutlineWidth: 2,
-        opacity: 0.85, opacityBy: tracks.n > 3000 ? "density" : null,
-        opacityInactiveScale: 0.4, opacityInactiveMax: 0.4,
-        cameraDistance: farther(), actionKeyMap: {}, deselectOnEscape: false, showReticle: false,
-      });
-    } catch (error) {
-      noMap(error);
-      return;
-    }
-    scatterplot.subscribe("pointOver", (track) => { canvas.classList.add("over"); showTip(track); });
-    scatterplot.subscribe("pointOut", () => { canvas.classList.remove("over"); hideTip(); });
-    scatterplot.subscribe("select", ({ points }) => handlers.choose(points[0]));
-    scatterplot.subscribe("deselect", () => handlers.clear());
-    scatterplot.subscribe("view", follow);
-    const valueA = Array.from(tracks.groupOf, (group) => Math.min(group, nColors));
-    const drawn = scatterplot.draw(
-      { x: tracks.x, y: tracks.y, valueA },
-      { zDataType: "categorical" },
-    );
-    drawn.then(() => {
-      labels = tracks.labelAt.map((track, group) => {
-        const label = make("span", "label", tracks.groupNames[group]);
-        label.style.borderColor = tracks.palette[group];
-        overlay.append(label);
-        return { track, group, element: label };
-      });
-      new ResizeObserver(resize).observe(stage);
-      window.addEventListener("resize", resize);
-      resize();
-      document.documentElement.dataset.ready = "yes";
-    }, noMap);
-  }
-
-  const size = () => ({ width: stage.clientWidth, height: stage.clientHeight });
-
-  function resize() {
-    renderer.resize(stage.clientWidth, stage.clientHeight);
-    scatterplot.set(size());
-    follow();
-  }
-
-  function noMap(error) {
-    scatterplot = null;
-    stage.hidden = byId("zoom").hidden = true;
-    byId("no-map").hidden = false;
-    byId("no-map").textContent =
-      "The points cannot be drawn: this browser has no WebGL, or it is switched off " +
-      `(${error.message}). Search, neighbours and sound work without it.`;
+    labels = tracks.labelAt.map((track, group) => addLabel(track, group));
+    new ResizeObserver(resize).observe(stage);
+    theme.onChange(redraw);
+    colorLabels();
+    resize();
+    listen();
     document.documentElement.dataset.ready = "yes";
   }
 
-  function put(element, track, dx = 0, dy = 0) {
-    const at = scatterplot.getScreenPosition(track);
-    element.style.transform = `translate(${at[0] + dx}px, ${at[1] + dy}px)`;
-    return at;
+  function resize() {
+    [view.width, view.height] = [stage.clientWidth || 1, stage.clientHeight || 1];
+    redraw();
   }
 
-  // move what lies over the points along with them
-  function follow() {
-    if (!scatterplot) return;
-    for (const { element, track } of marks) put(element, track, ...(beside.get(element.classList[0])));
-    const taken = [];
-    for (const { element, track } of labels) {
-      const width = element.offsetWidth, height = element.offsetHeight;
-      const [left, top] = scatterplot.getScreenPosition(track);
-      const inside = left > 0 && left < stage.clientWidth && top > 0 && top < stage.clientHeight;
-      const x = Math.max(4, Math.min(left - width / 2, stage.clientWidth - width - 4));
-      const y = Math.max(4, top - height - 8);
-      element.style.transform = `translate(${x}px, ${y}px)`;
-      const free = taken.every(([u, v, w]) => x > u + w + 4 || u > x + width + 4 || Math.abs(y - v) > height + 4);
-      element.style.opacity = free && inside && !marks.length ? 1 : 0;
-      if (free && inside) taken.push([x, y, width]);
-    }
+  function redraw() {
+    asked ||= requestAnimationFrame(() => { asked = 0; drawNow(); });
+  }
+
+  function drawNow() {
+    view.unit = (view.zoom * Math.min(view.width, view.height)) / 2;
+    points.draw(view, state);
+    points.drawLines(placeMarks());
+    placeLabels();
     if (shown >= 0) placeTip();
   }
 
+  // pixels from the map's left and top
+  function screenPosition(track) {
+    view.unit = (view.zoom * Math.min(view.width, view.height)) / 2;
+    return [
+      view.width / 2 + (tracks.x[track] - view.x) * view.unit,
+      view.height / 2 - (tracks.y[track] - view.y) * view.unit,
+    ];
+  }
+
+  // --- moving
+
+  function moveTo({ x, y, zoom }, milliseconds = MOVE_MS) {
+    cancelAnimationFrame(moving);
+    const from = { ...view }, to = { x, y, zoom: Math.max(0.6, Math.min(MAX_ZOOM, zoom)) };
+    const begun = performance.now();
+    const step = (now) => {
+      const share = still ? 1 : Math.min(1, Math.max(0, (now - begun) / milliseconds));
+      const eased = 1 - (1 - share) ** 3;
+      view.zoom = from.zoom * (to.zoom / from.zoom) ** eased;
+      // the place follows the zoom, so that the way there is straight on the screen
+      const part = Math.abs(to.zoom - from.zoom) < 1e-9 ? eased
+        : (1 / from.zoom - 1 / view.zoom) / (1 / from.zoom - 1 / to.zoom);
+      view.x = from.x + (to.x - from.x) * part;
+      view.y = from.y + (to.y - from.y) * part;
+      redraw();
+      if (share < 1) moving = requestAnimationFrame(step);
+    };
+    moving = requestAnimationFrame(step);
+  }
+
+  // look at a track and most of its neighbours
+  function centre(track) {
+    const reach = (values) => {
+      const away = tracks.neighboursOf(track).map((other) => Math.abs(values[other] - values[track]));
+      return away.sort((a, b) => a - b)[Math.ceil(0.8 * away.length) - 1] ?? 0;
+    };
+    const [wide, high] = [view.width, view.height].map((side) => side / Math.min(view.width, view.height));
+    const half = Math.max(0.1, 1.3 * Math.max(reach(tracks.x) / wide, reach(tracks.y) / high));
+    moveTo({ x: tracks.x[track], y: tracks.y[track], zoom: Math.max(1, 1 / half) });
+  }
+
+  const zoom = (factor) => moveTo({ ...view, zoom: view.zoom / factor }, 200);
+  const whole = () => moveTo({ x: 0, y: 0, zoom: 1 });
+
+  function zoomAt(px, py, factor) {
+    cancelAnimationFrame(moving);
+    const zoomed = Math.max(0.6, Math.min(MAX_ZOOM, view.zoom * factor)), unit = view.unit * (zoomed / view.zoom);
+    view.x += (px - view.width / 2) * (1 / view.unit - 1 / unit);
+    view.y -= (py - view.height / 2) * (1 / view.unit - 1 / unit);
+    view.zoom = zoomed;
+    view.unit = unit;
+    redraw();
+  }
+
+  function nearest(px, py, reach) {
+    let best = -1, least = reach ** 2;
+    for (let track = 0; track < tracks.n; track += 1) {
+      const dx = view.width / 2 + (tracks.x[track] - view.x) * view.unit - px;
+      const dy = view.height / 2 - (tracks.y[track] - view.y) * view.unit - py;
+      const far = dx * dx + dy * dy;
+      if (far <= least) [best, least] = [track, far];
+    }
+    return best;
+  }
+
+  function listen() {
+    const fingers = new Map();
+    let moved = 0;
+    const at = (event) => {
+      const { left, top } = canvas.getBoundingClientRect();
+      return [event.clientX - left, event.clientY - top];
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      canvas.setPointerCapture(event.pointerId);
+      fingers.set(event.pointerId, at(event));
+      moved = 0;
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      const here = at(event), before = fingers.get(event.pointerId);
+      if (!before) return hover(...here);
+      const other = [...fingers].find(([id]) => id !== event.pointerId)?.[1];
+      const dx = here[0] - before[0], dy = here[1] - before[1];
+      moved += Math.abs(dx) + Math.abs(dy);
+      fingers.set(event.pointerId, here);
+      if (other) {
+        const gap = ([x, y]) => Math.hypot(x - other[0], y - other[1]);
+        zoomAt((here[0] + other[0]) / 2, (here[1] + other[1]) / 2, gap(here) / Math.max(1, gap(before)));
+      } else if (moved > 4) {
+        cancelAnimationFrame(moving);
+        view.x -= dx / view.unit;
+        view.y += dy / view.unit;
+        redraw();
+      }
+    });
+    const up = (event) => {
+      if (!fingers.delete(event.pointerId) || moved > 4 || event.type === "pointercancel") return;
+      const track = nearest(...at(event), event.pointerType === "mouse" ? NEAR_PX : FINGER_PX);
+      if (track >= 0) handlers.choose(track);
+      else handlers.clear();
+    };
+    canvas.addEventListener("pointerup", up);
+    canvas.addEventListener("pointercancel", up);
+    canvas.addEventListener("pointerleave", () => hover(-1e9, 0));
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      zoomAt(...at(event), Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018)));
+    }, { passive: false });
+  }
+
+  function hover(px, py) {
+    const track = nearest(px, py, NEAR_PX);
+    canvas.classList.toggle("over", track >= 0);
+    if (track >= 0) showTip(track);
+    else hideTip();
+  }
+
+  // --- what lies over the points
+
+  function addLabel(track, group) {
+    const element = make("span", "label", tracks.groupNames[group]);
+    overlay.append(element);
+    return { track, group, element };
+  }
+
+  function colorLabels() {
+    for (const { group, element } of labels)
+      element.style.borderColor = group === state.only ? "" : points.variable(group);
+  }
+
+  function placeLabels() {
+    const taken = [];
+    for (const { element, track, group } of labels) {
+      const width = element.offsetWidth, height = element.offsetHeight;
+      const [left, top] = screenPosition(track);
+      const inside = left > 0 && left < view.width && top > 0 && top < view.height;
+      const x = Math.max(4, Math.min(left - width / 2, view.width - width - 4));
+      const y = Math.max(4, top - height - 8);
+      element.style.transform = `translate(${x}px, ${y}px)`;
+      const free = taken.every(([u, v, w]) => x > u + w + 4 || u > x + width + 4 || Math.abs(y - v) > height + 4);
+      const wanted = inside && free && !marks.length && (state.only < 0 || state.only === group);
+      element.style.opacity = wanted ? 1 : 0;
+      if (wanted) taken.push([x, y, width]);
+    }
+  }
+
+  // numbers beside their points, moved apart where they would cover each other
+  function placeMarks() {
+    const lines = [], taken = [];
+    for (const { element, track } of marks) {
+      const [x, y] = screenPosition(track);
+      element.hidden = x < 0 || y < 0 || x > view.width || y > view.height;
+      if (element.hidden) continue;
+      const isRing = element.classList.contains("ring");
+      const free = ([u, v]) => taken.every(([s, t, reach]) => Math.hypot(u - s, v - t) > reach);
+      const at = isRing ? [x, y] : around(x, y).find(free) ?? [x, y];
+      element.style.transform = `translate(${at[0]}px, ${at[1]}px)`;
+      taken.push([...at, isRing ? 30 : 21]);
+      if (Math.hypot(at[0] - x, at[1] - y) > 17) lines.push([[x, y], at]);
+    }
+    return lines;
+  }
+
+  function around(x, y) {
+    const found = [];
+    for (const far of [15, 27, 40, 54, 70, 88])
+      for (let turn = 0; turn < 12; turn += 1) {
+        const angle = -Math.PI / 4 + (turn % 2 ? 1 : -1) * Math.ceil(turn / 2) * (Math.PI / 6);
+        const place = [x + far * Math.cos(angle), y + far * Math.sin(angle)];
+        if (place[0] > 10 && place[1] > 10 && place[0] < view.width - 10 && place[1] < view.height - 10) found.push(place);
+      }
+    return found;
+  }
+
   function showTip(track) {
+    if (shown === track) return;
     shown = track;
     tip.replaceChildren(make("b", "", tracks.title[track]));
     const group = tracks.groupName(track);
@@ -108,11 +222,10 @@ const plot = (() => {
   }
 
   function placeTip() {
-    if (!scatterplot) return;
-    const [x, y] = scatterplot.getScreenPosition(shown), { width, height } = size();
-    const left = Math.max(4, Math.min(x + 16, width - tip.offsetWidth - 4));
+    const [x, y] = screenPosition(shown);
+    const left = Math.max(4, Math.min(x + 16, view.width - tip.offsetWidth - 4));
     const above = y - tip.offsetHeight - 16;
-    tip.style.transform = `translate(${left}px, ${above < 4 ? Math.min(y + 20, height - 4) : above}px)`;
+    tip.style.transform = `translate(${left}px, ${above < 4 ? Math.min(y + 20, view.height - 4) : above}px)`;
   }
 
   function hideTip() {
@@ -120,58 +233,46 @@ const plot = (() => {
     tip.hidden = true;
   }
 
-  // ring one track, number its neighbours, fade the rest
+  // ring one track, number its neighbours, fade the rest; -1: nothing
   function highlight(track) {
     for (const { element } of marks) element.remove();
     marks = [];
     hideTip();
-    if (!scatterplot) return;
-    if (track < 0) {
-      scatterplot.deselect({ preventEvent: true });
-    } else {
+    state.chosen = null;
+    if (track >= 0) {
       const near = tracks.neighboursOf(track);
-      scatterplot.select([track, ...near], { preventEvent: true });
-      marks = near.map((other, place) => ({ track: other, element: make("span", "badge", String(place + 1)) }));
-      marks.reverse(); // the nearest on top
-      marks.push({ track, element: make("span", "ring") });
-      overlay.append(...marks.map((mark) => mark.element));
+      state.chosen = new Set([track, ...near]);
+      marks = [{ track, element: make("span", "ring") }];
+      marks.push(...near.map((other, place) => ({ track: other, element: make("span", "badge", String(place + 1)) })));
+      overlay.append(...marks.map((mark) => mark.element).reverse()); // the nearest on top
     }
-    follow();
+    redraw();
   }
 
   // point out one of the neighbours, or none (-1)
   function pointOut(track) {
-    for (const mark of marks) mark.element.classList.toggle("now", mark.track === track);
-    if (!scatterplot) return;
+    for (const { element, track: other } of marks) element.classList.toggle("now", other === track);
     if (track >= 0) showTip(track);
     else hideTip();
   }
 
-  function centre(track) {
-    if (!scatterplot) return;
-    const near = [track, ...tracks.neighboursOf(track)];
-    const span = (values) => Math.max(...near.map((other) => Math.abs(values[other] - values[track])));
-    const reach = Math.min(1, Math.max(0.12, 1.15 * Math.max(span(tracks.x), span(tracks.y))));
-    return scatterplot.zoomToLocation([tracks.x[track], tracks.y[track]], reach * farther(), { transition: !still });
+  // one group in the accent colour, the rest faint; -1: all as they are
+  function showGroup(group) {
+    state.only = group;
+    if (group >= 0 && !labels.some((label) => label.group === group) && tracks.groupNames[group])
+      labels.push(addLabel(middle(group), group));
+    colorLabels();
+    redraw();
   }
 
-  function zoom(factor) {
-    if (!scatterplot) return;
-    const target = scatterplot.get("cameraTarget");
-    scatterplot.zoomToLocation(target, scatterplot.get("cameraDistance") * factor, {
-      transition: !still, transitionDuration: 200,
-    });
+  // the member that is nearest to the mean of all: there the group's name stands
+  function middle(group) {
+    const members = tracks.groupOf.flatMap((other, track) => (other === group ? [track] : []));
+    const mean = (values) => members.reduce((sum, track) => sum + values[track], 0) / members.length;
+    const x = mean(tracks.x), y = mean(tracks.y);
+    const far = (track) => Math.hypot(tracks.x[track] - x, tracks.y[track] - y);
+    return members.reduce((best, track) => (far(track) < far(best) ? track : best));
   }
 
-  function filter(points) {
-    if (!scatterplot) return;
-    if (points) scatterplot.filter(points, { preventEvent: true });
-    else scatterplot.unfilter({ preventEvent: true });
-  }
-
-  // the camera's distance is of the height; a narrow stage is looked at from farther away
-  const farther = () => Math.max(1, stage.clientHeight / stage.clientWidth);
-  const whole = () => scatterplot?.zoomToLocation([0, 0], farther(), { transition: !still });
-  const screenPosition = (track) => scatterplot?.getScreenPosition(track);
-  return { start, handlers, highlight, pointOut, centre, zoom, whole, filter, screenPosition };
+  return { start, handlers, highlight, pointOut, showGroup, centre, zoom, whole, redraw, screenPosition };
 })();

@@ -1,0 +1,172 @@
+// A visitor's files: through the model, onto the map, into the list. The map's own scripts are
+// in `tracks`, `plot`, `panel` and so on, as on the page of `artist-features map`.
+import { chosen, dropped } from "./intake.js";
+import { csv, download } from "./export.js";
+import { nearest, Places, Same, unit } from "./place.js";
+import { Pool } from "./pool.js";
+
+const N_ROWS = 100; // of the list at first; a thousand files must not be a thousand rows
+const items = []; // { path, file, state, share, track, vector, ... }, in the order in which they came
+const same = new Same(), places = new Places(tracks.x, tracks.y);
+const PAUSE_MS = 150;
+let nDrawn = 0; // tracks on the map
+let toShow = false; // the list, when it has its first row
+let pool = null, corpus = null, begun = 0, nDone = 0, nShown = N_ROWS, asked = 0, stopped = false;
+const facts = fetch("facts.json").then((answer) => answer.json());
+globalThis.own = items; // for tests, and for the curious
+
+async function begin() {
+  const given = await facts;
+  corpus ??= fetch("vectors.bin").then(async (answer) => new Float32Array(await answer.arrayBuffer()));
+  pool ??= new Pool(given.model);
+  await Promise.all([pool.ready, corpus]);
+  return { pool, corpus: await corpus };
+}
+
+function take(found) {
+  if (nDone === items.length) [begun, stopped] = [performance.now(), false];
+  for (const { file, path } of found) {
+    const item = { file, path, state: "waiting", share: 0 };
+    items.push(item);
+    hear(item);
+  }
+  refresh();
+}
+
+async function hear(item) {
+  try {
+    const { pool: lanes, corpus: rows } = await begin();
+    if (stopped) throw new Error("stopped");
+    const heard = await lanes.embed(item.file, (share) => {
+      [item.state, item.share] = ["running", share];
+      refresh();
+    });
+    settle(item, heard, rows);
+  } catch (error) {
+    Object.assign(item, { state: "failed", reason: error.message });
+  }
+  nDone += 1;
+  if (nDone === items.length) finished();
+  refresh();
+}
+
+function settle(item, heard, rows) {
+  const direction = unit(heard.vector), near = nearest(rows, direction);
+  let address = null; // of the file, made when it is first played
+  const link = () => (address ??= URL.createObjectURL(item.file));
+  const title = item.path.split("/").at(-1);
+  const place = places.of(near);
+  item.track = tracks.add({ ...near, ...place, path: item.path, title, artist: "", link });
+  Object.assign(item, heard, { state: "done", near });
+  same.add(item, direction);
+  if (panel.chosen() >= 0) return;
+  panel.choose(item.track, { centre: true });
+  toShow = true;
+}
+
+function finished() {
+  const n = items.filter(({ state }) => state === "done").length, failed = items.length - n;
+  say(`${n} files placed on the map${failed ? `, ${failed} could not be read` : ""}`);
+}
+
+// --- what is seen of it: some times a second, since the files need the cores
+
+function refresh() {
+  asked ||= setTimeout(() => { asked = 0; draw(); }, PAUSE_MS);
+}
+
+function draw() {
+  const running = items.filter(({ state }) => state === "running");
+  const seconds = (performance.now() - begun) / 1000, rate = nDone / seconds;
+  byId("work").hidden = nDone === items.length;
+  byId("work-text").textContent = pool && (nDone || running.length)
+    ? `${nDone.toLocaleString("en")} of ${items.length.toLocaleString("en")}${seconds > 3 ? ` · ${rate.toFixed(1)} a second` : ""}`
+    : "Fetching the model …";
+  byId("work-bar").value = (nDone + running.reduce((sum, { share }) => sum + share, 0)) / Math.max(1, items.length);
+  byId("running").replaceChildren(...running.slice(0, 5).map(({ path, share }) => {
+    const row = make("li"), bar = make("progress");
+    [bar.max, bar.value] = [1, share];
+    bar.setAttribute("aria-label", path);
+    row.append(make("span", "", path.split("/").at(-1)), bar);
+    return row;
+  }));
+  byId("drop").classList.toggle("compact", items.length > 0);
+  list();
+  if (nDrawn !== tracks.n) plot.redraw();
+  nDrawn = tracks.n;
+  if (toShow) byId("own").scrollIntoView({ block: "start" });
+  toShow = false;
+}
+
+function list() {
+  const settled = items.filter(({ state }) => state === "done" || state === "failed");
+  byId("own").hidden = !settled.length;
+  byId("export").hidden = !settled.some(({ state }) => state === "done");
+  const rows = byId("own-list"), wanted = settled.slice(0, nShown);
+  wanted.forEach((item) => { item.row ??= row(item); });
+  if (rows.children.length !== wanted.length || wanted.some((item, at) => rows.children[at] !== item.row))
+    rows.replaceChildren(...wanted.map((item) => item.row));
+  for (const item of wanted) item.row.firstChild.ariaCurrent = item.track === panel.chosen() ? "true" : null;
+  const rest = settled.length - wanted.length;
+  byId("more-own").hidden = rest <= 0;
+  byId("more-own").textContent = `${Math.min(rest, N_ROWS)} of ${rest.toLocaleString("en")} more`;
+  const groups = same.several();
+  byId("same").hidden = !groups.length;
+  if (byId("same-list").dataset.n === String(same.files.length)) return;
+  byId("same-list").dataset.n = same.files.length;
+  byId("same-list").replaceChildren(...groups.slice(0, N_ROWS).map((group) => {
+    const listed = make("li");
+    listed.append(...group.map(({ path }) => make("span", "", path)));
+    return listed;
+  }));
+}
+
+function row(item) {
+  const listed = make("li"), name = item.path.split("/").at(-1), what = make("span", "what");
+  if (item.state === "failed") {
+    listed.append(make("p", "failed", `${name} ${item.reason}`));
+    return listed;
+  }
+  const first = item.near.neighbours[0];
+  what.append(make("span", "", name), make("span", "who", `like ${tracks.name(first)}`));
+  listed.append(makeButton("go", () => panel.choose(item.track, { play: true, centre: true }),
+    make("span", "diamond"), what, panel.likeness(item.near.similarities[0])));
+  listed.title = item.short ? "shorter than 3 s: it was repeated" : item.path;
+  return listed;
+}
+
+// --- from the visitor
+
+byId("choose-files").addEventListener("change", (event) => { take(chosen(event.target.files)); event.target.value = ""; });
+byId("choose-folder").addEventListener("change", (event) => { take(chosen(event.target.files)); event.target.value = ""; });
+byId("folder-choice").hidden = !("webkitdirectory" in byId("choose-folder"));
+byId("stop").addEventListener("click", () => { stopped = true; pool?.stop(); });
+byId("more-own").addEventListener("click", () => { nShown += N_ROWS; refresh(); });
+byId("export").addEventListener("click", () =>
+  download(csv(items.filter(({ vector }) => vector)), "vectors.csv", "text/csv"));
+document.addEventListener("click", refresh); // the chosen row is marked
+
+let inside = 0;
+const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+addEventListener("dragenter", (event) => { if (holdsFiles(event)) { inside += 1; byId("veil").hidden = false; } });
+addEventListener("dragleave", (event) => { if (holdsFiles(event) && !(inside -= 1)) byId("veil").hidden = true; });
+addEventListener("dragover", (event) => { if (holdsFiles(event)) event.preventDefault(); });
+addEventListener("drop", async (event) => {
+  event.preventDefault();
+  [inside, byId("veil").hidden] = [0, true];
+  for await (const found of dropped(event.dataTransfer)) take(found);
+});
+
+facts.then(({ example }) => {
+  if (!example) return;
+  byId("example-note").hidden = false;
+  byId("example-note").lastElementChild.textContent =
+    `${example.title} by ${example.artist}, ${example.licence}. It is not on the map.`;
+  byId("example").addEventListener("click", async () => {
+    byId("example-note").hidden = true;
+    const blob = await (await fetch(example.file)).blob();
+    take([{ file: new File([blob], `${example.title}.mp3`), path: `${example.title}.mp3` }]);
+  });
+});
+
+if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {});

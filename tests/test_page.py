@@ -1,0 +1,385 @@
+"""The page that runs the model in a visitor's browser: built, served, and used in Chromium."""
+
+import csv
+import functools
+import http.server
+import json
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import REFERENCE, music, write_audio
+from map_data import open_browser, wait_for
+
+from artist_features import extract
+from artist_features.errors import OutputError
+from artist_features.search.ranking import neighbours
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "page"
+pytestmark = pytest.mark.slow
+N = 12  # tracks of the corpus, one of them the example
+HOSTILE = ["</script><script>window.ran = 1</script>", '"><img src=x onerror=ran=1>', "@@DATA@@"]
+LICENCES = ["CC0-1.0", "CC-BY-SA-4.0", "CC-BY-ND-4.0", "", "see the file", "GPL-2+"]
+LEAST_COSINE = 0.999
+
+
+@pytest.fixture(scope="module")
+def build():
+    """The module build.py."""
+    pytest.importorskip("tf2onnx", reason="of the extra [onnx]")
+    sys.path.insert(0, str(EXAMPLE))
+    import build
+
+    yield build
+    sys.path.remove(str(EXAMPLE))
+
+
+@pytest.fixture(scope="module")
+def archive(build):
+    if not build.ort_cache().exists():
+        pytest.skip(f"no {build.ort_cache()}, which examples/page/build.py fetches")
+    return build.ort_cache()
+
+
+@pytest.fixture(scope="module")
+def site(build, archive, tmp_path_factory):
+    """What build.py makes of twelve tracks by three artists."""
+    folder = tmp_path_factory.mktemp("music")
+    rows = [["file", "artist", "title", "licence", "source"]]
+    for number in range(N):
+        seconds = 31 if number == 1 else 3.2
+        write_audio(folder / f"{number}.ogg", music(seconds, 22050, 1, seed=number), 22050)
+        title = HOSTILE[number - 2] if 2 <= number < 2 + len(HOSTILE) else f"song {number}"
+        source = ["github:owner/name", "javascript:alert(1)"][number % 2]
+        licence = LICENCES[number % len(LICENCES)]
+        rows.append([f"{number}.ogg", f"artist {number % 3}", title, licence, source])
+    with open(folder / "manifest.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert build.main([str(folder), str(folder / "out")]) == 0
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A visitor's files: formats, rates, one that is short, one that is no audio."""
+    folder = tmp_path_factory.mktemp("clips")
+    samples = music(8)
+    for name in ("a.wav", "a.flac", "a.mp3", "a.ogg"):
+        write_audio(folder / name, samples)
+    for rate in (8000, 22050, 48000, 96000):
+        write_audio(folder / f"{rate}.wav", music(7, rate, 2, seed=rate), rate)
+    write_audio(folder / "short.wav", music(1.3, 44100, 1), 44100)
+    (folder / "none.mp3").write_bytes(b"no audio" * 100)
+    write_audio(folder / "silent.wav", np.zeros((44100, 1), np.float32))
+    return folder
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server(site):
+    handler = functools.partial(Handler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+class Visitor:
+    """A page in a browser, and what a person would do with it."""
+
+    def __init__(self, browser, server):
+        self.browser = browser
+        self.url = f"http://127.0.0.1:{server.server_port}/"
+        browser.get_log("performance"), browser.get_log("browser")
+        self.load()
+
+    def load(self):
+        self.browser.get(self.url)
+        wait_for(lambda: self.run("return document.documentElement.dataset.ready"), "the page")
+
+    def run(self, script, *arguments):
+        return self.browser.execute_script(script, *arguments)
+
+    def text(self, selector):
+        return self.run("return document.querySelector(arguments[0]).textContent", selector)
+
+    def texts(self, selector):
+        script = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)"
+        return self.run(script, selector)
+
+    def settled(self):
+        return self.run(
+            "return typeof own === 'object' && own.length > 0 && "
+            "own.every(file => file.state === 'done' || file.state === 'failed')"
+        )
+
+    def give(self, paths, timeout_s=120):
+        """Choose files; return them by name: path, state, vector, near, track, reason."""
+        box = self.browser.find_element("id", "choose-files")
+        box.send_keys("\n".join(map(str, paths)))
+        wait_for(lambda: self.run("return own.length"), "files", timeout_s)
+        wait_for(self.settled, "the model", timeout_s)
+        names = "path, state, reason, near, track, nSegments, short"
+        script = (
+            f"return own.map(({{{names}, vector}}) => ({{{names}, vector: [...vector ?? []]}}))"
+        )
+        return {file["path"]: file for file in self.run(script)}
+
+    def size(self, width, height, *, dark=False):
+        settings = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", settings)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    driver = open_browser(tmp_path_factory.mktemp("profile"))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def visit(browser, server, clips):
+    """(page, files): after a visitor gave all clips."""
+    visitor = Visitor(browser, server)
+    return visitor, visitor.give(sorted(clips.iterdir()))
+
+
+def cosine(one, other):
+    one, other = np.asarray(one), np.asarray(other)
+    return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+
+def test_licences_and_sources(build):
+    free = ["CC-BY-3.0", "cc0", "CC BY-SA 4.0", "GPL-2+", "BSD-3-Clause", "OGA-BY-3.0", "MIT"]
+    assert all(map(build.may_be_cut, free))
+    assert not any(map(build.may_be_cut, ["", "see the file", "CC-BY-NC-ND-4.0", "all rights"]))
+    assert build.source_link("https://a.b/c") == "https://a.b/c"
+    assert build.source_link("debian:freeciv-data") == "https://packages.debian.org/freeciv-data"
+    assert build.source_link("github:a/b<script>") == build.source_link("javascript:1") == ""
+
+
+def test_another_archive_is_refused(build, tmp_path):
+    (tmp_path / "other.tgz").write_bytes(b"other")
+    with pytest.raises(OutputError, match="SHA-512"):
+        build.ort_archive(tmp_path / "other.tgz")
+
+
+def test_a_folder_for_any_static_host(site):
+    html = (site / "index.html").read_text(encoding="utf-8")
+    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', html)
+    assert "unsafe-inline" not in policy
+    assert "'unsafe-eval'" not in policy
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html)[1])
+    assert data["n"] == N - 1
+    # licences: CC0, BY-SA (the example, at 1), ND, none, unclear, GPL
+    free = [0, 4, 5, 6, 10]
+    assert [row for row, end in enumerate(data["link"]["ends"]) if end] == free
+    excerpts = sorted(path.name for path in (site / "previews").iterdir())
+    assert excerpts == [f"{row:05d}.mp3" for row in free]
+    facts = json.loads((site / "facts.json").read_text())
+    assert facts["example"]["title"] == "song 1"
+    assert soundfile.info(site / "example.mp3").duration == pytest.approx(30, abs=0.2)
+    assert "sdk: static" in (site / "README.md").read_text(encoding="utf-8")
+    for path in [*site.glob("*.js"), site / "index.html", *site.glob("*.css")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"https?://(?!github\.com/owner)", text.replace("https:\\/\\/", "")), (
+            path
+        )
+    assert (site / "model.onnx").stat().st_size < 1.2e6  # weights in 16 bits
+
+
+def test_vectors_are_those_of_the_package(visit, clips):
+    _, files = visit
+    paths = [path for path in sorted(clips.iterdir()) if path.stem not in ("none", "silent")]
+    with pytest.warns(match="looped"):
+        expected = extract(paths)
+    cosines = {
+        path.name: cosine(files[path.name]["vector"], vector)
+        for path, vector in zip(paths, expected, strict=True)
+    }
+    assert min(cosines.values()) >= LEAST_COSINE, cosines
+    assert files["short.wav"]["short"]
+    assert files["a.wav"]["nSegments"] == 2
+
+
+def test_what_cannot_be_read_says_why(visit):
+    page, files = visit
+    assert "no format that this browser plays" in files["none.mp3"]["reason"]
+    assert "silent" in files["silent.wav"]["reason"]
+    assert any("none.mp3 is in no format" in text for text in page.texts(".failed"))
+
+
+def test_files_stand_beside_their_nearest_tracks(visit, site):
+    page, files = visit
+    rows = np.fromfile(site / "vectors.bin", "<f4").reshape(N - 1, 256)
+    for file in files.values():
+        if file["state"] != "done":
+            continue
+        vector = np.float32(file["vector"])
+        indices, similarities = neighbours(np.concatenate([rows, vector[None]]), 10)
+        assert file["near"]["neighbours"] == indices[-1].tolist()
+        np.testing.assert_allclose(file["near"]["similarities"], similarities[-1], atol=1e-5)
+        script = "const t = arguments[0]; return [...tracks.x.keys()].slice(0, tracks.nGiven)"
+        script += ".map(o => Math.hypot(tracks.x[o] - tracks.x[t], tracks.y[o] - tracks.y[t]))"
+        assert min(page.run(script, file["track"])) <= 0.021
+    assert len(page.texts("#neighbours li")) == 10
+    assert page.texts(".rank")
+
+
+def test_same_recordings_are_found(visit):
+    page, _ = visit
+    groups = page.run(
+        "return [...document.querySelectorAll('#same-list li')]"
+        ".map(group => [...group.children].map(e => e.textContent).sort())"
+    )
+    assert len(groups) == 1
+    assert {"a.flac", "a.mp3", "a.wav"} <= set(groups[0]) <= {"a.flac", "a.mp3", "a.ogg", "a.wav"}
+
+
+def test_titles_are_no_markup_and_nothing_is_fetched_elsewhere(visit):
+    page, _ = visit
+    assert not page.run("return window.ran")
+    assert set(HOSTILE) <= set(page.run("return tracks.title"))
+    messages = [
+        json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")
+    ]
+    urls = {
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+        and not message["params"]["documentURL"].startswith("chrome")
+    }
+    assert urls
+    assert [url for url in urls if not url.startswith((page.url, "data:", "blob:"))] == []
+    severe = [entry for entry in page.browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert severe == []
+
+
+def test_export_as_csv(visit, tmp_path):
+    page, files = visit
+    behaviour = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+    page.run("document.getElementById('export').click()")
+    path = tmp_path / "vectors.csv"
+    wait_for(path.exists, "the download")
+    with open(path, encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    done = [file for file in files.values() if file["state"] == "done"]
+    assert [row["path"] for row in table] == [file["path"] for file in done]
+    vector = [float(table[0][f"e{number}"]) for number in range(256)]
+    np.testing.assert_allclose(vector, done[0]["vector"], rtol=1e-6)
+
+
+def test_keyboard_reaches_a_file_and_the_player_plays_it(visit):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    page, _ = visit
+    page.run("panel.clear(); document.querySelectorAll('#own-list .go')[1].focus()")
+    ActionChains(page.browser).send_keys(Keys.ENTER).perform()
+    assert page.text("#track-title") == page.text("#own-list li:nth-child(2) .what > span")
+    wait_for(lambda: page.run("return !document.getElementById('audio').paused"), "sound")
+    wait_for(
+        lambda: page.run("return document.querySelectorAll('#own-list .go')[1].ariaCurrent"),
+        "the mark",
+    )
+    page.run("document.querySelector('#neighbours .play').click()")
+    name = page.text("#neighbours .what > span")
+    wait_for(lambda: page.text("#playing").startswith(name), "the neighbour")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 900)])
+def test_player_is_in_sight_and_nothing_is_cut_off(visit, width, height, dark):
+    page, _ = visit
+    page.size(width, height, dark=dark)
+    page.run("panel.choose(tracks.nGiven, {}); scrollTo(0, 0)")
+    try:
+        time.sleep(0.2)
+        bottom = "return document.getElementById('player').getBoundingClientRect().bottom"
+        assert page.run(bottom) <= height + 1
+        assert page.run("return document.documentElement.scrollWidth") <= width
+        shade = page.run("return getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", shade)[:3])) < 200) == dark
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+NIGHTLY = [pytest.param(f"long.{end}", marks=pytest.mark.nightly) for end in ("mp3", "flac", "ogg")]
+
+
+@pytest.mark.parametrize("name", ["long.wav", *NIGHTLY])
+def test_long_files_come_in_pieces(browser, server, tmp_path, name):
+    seconds = {"long.wav": 130, "long.mp3": 190, "long.flac": 200, "long.ogg": 300}[name]
+    samples = music(seconds, n_channels=2)
+    if name != "long.wav":  # noise takes more bytes
+        samples += np.random.default_rng(0).normal(0, 0.1, samples.shape).astype(np.float32)
+    options = {} if name.endswith("wav") else {"compression_level": 0.0}
+    options |= {"bitrate_mode": "CONSTANT"} if name.endswith("mp3") else {}
+    with soundfile.SoundFile(tmp_path / name, "w", 44100, 2, **options) as sound:
+        for start in range(0, len(samples), 8192):
+            sound.write(samples[start : start + 8192])
+    page = Visitor(browser, server)
+    page.run(
+        "globalThis.longest = 0; const real = OfflineAudioContext.prototype.decodeAudioData;"
+        "OfflineAudioContext.prototype.decodeAudioData = async function(...given) {"
+        " const heard = await real.apply(this, given);"
+        " longest = Math.max(longest, heard.duration); return heard; }"
+    )
+    (file,) = page.give([tmp_path / name]).values()
+    assert file["state"] == "done", file["reason"]
+    assert page.run("return longest") < 0.75 * seconds
+    assert cosine(file["vector"], extract(tmp_path / name)) >= LEAST_COSINE
+
+
+@pytest.mark.parametrize("name", ["44k_stereo.mp3", "44k_stereo.ogg", "22k_mono.flac"])
+def test_music(browser, server, name):
+    path = REFERENCE / f"clip_{name}"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    (file,) = Visitor(browser, server).give([path]).values()
+    assert cosine(file["vector"], extract(path)) >= LEAST_COSINE
+
+
+@pytest.mark.nightly
+def test_a_thousand_files_neither_freeze_the_page_nor_fill_the_memory(browser, server, tmp_path):
+    for number in range(1000):
+        write_audio(tmp_path / f"{number:04d}.wav", music(3, 8000, 1, seed=number), 8000)
+    page = Visitor(browser, server)
+    page.run(
+        "globalThis.slowest = 0; let last = performance.now(); setInterval(() => {"
+        "const now = performance.now(); slowest = Math.max(slowest, now - last); last = now }, 20)"
+    )
+    paths = sorted(tmp_path.iterdir())
+    page.give(paths[:100], 300)
+    before = page.run("return performance.memory.usedJSHeapSize")
+    page.give(paths[100:], 600)
+    assert page.run("return performance.memory.usedJSHeapSize") < before + 60e6
+    assert page.run("return document.querySelectorAll('#own-list li').length") == 100
+    assert page.run("return slowest") < 2000
+
+
+def test_works_without_a_network_after_the_first_visit(browser, server):
+    page = Visitor(browser, server)
+    ready = "navigator.serviceWorker.ready.then(() => arguments[0](true))"
+    assert browser.execute_async_script(ready)
+    page.load()
+    assert page.run("return Boolean(navigator.serviceWorker.controller)")
+    server.shutdown()
+    server.server_close()
+    page.load()
+    browser.find_element("id", "example").click()
+    wait_for(page.settled, "the example")
+    assert page.run("return own[0].state") == "done"
+    assert page.text("#track-title") == "song 1.mp3"
