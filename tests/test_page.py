@@ -37,6 +37,7 @@ def build():
 
     yield build
     sys.path.remove(str(EXAMPLE))
+    del sys.modules["build"]  # another example has a module of this name
 
 
 @pytest.fixture(scope="module")

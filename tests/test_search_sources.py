@@ -83,6 +83,7 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path):
     failed = write(tmp_path / "d.npz", [row("/d", 1, "empty")])
     (tmp_path / "e.npz").write_text("no table")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "words.txt").write_text("no table")
     np.savez(tmp_path / "foreign.npz", x=np.ones(3))
     assert len(read_embeddings([good, hashed]).tracks) == 2
     for paths, code, text in [
@@ -92,6 +93,7 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path):
         ([tmp_path / "empty"], "mismatch", "holds no part-"),
         ([tmp_path / "words.txt"], "mismatch", r"ending '\.txt'; allowed are"),
         ([tmp_path / "none.npz"], "not_writable", "cannot be read"),
+        ([tmp_path / "none"], "not_writable", "no such file or folder"),
         ([tmp_path / "foreign.npz"], "mismatch", "was not written by `artist-features extract`"),
     ]:
         with pytest.raises(OutputError, match=text) as caught:

@@ -82,7 +82,7 @@ def _tables(path: Path) -> list[Path]:
         return shards
     if path.suffix.lower() not in (".npz", ".parquet"):
         if not path.exists():
-            raise OutputError("damaged", "no such file or folder.", path)
+            raise OutputError("not_writable", "no such file or folder.", path)
         text = f"ending {path.suffix!r}; allowed are .npz, .parquet, or a folder of shards."
         raise OutputError("mismatch", text, path)
     return [path]
