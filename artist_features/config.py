@@ -159,7 +159,7 @@ class Network:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model is, where its numbers come from, what it may be used for.
+    """Model card: front end, network, training data, licence, scores, sha256 of the weights.
 
     Attributes:
         name: registry key or the folder's own name, without settings in it; up to 100

@@ -254,7 +254,7 @@ class AudioStream:
             )
 
     def check_end(self) -> None:
-        """Tell a recording whose end is missing from a whole one, which decoders do not.
+        """Note a missing end as the flaw `truncated`, where the decoder reports none.
 
         Raises:
             AudioError: `damaged`: audio is missing before the end.

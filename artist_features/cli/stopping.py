@@ -42,7 +42,7 @@ class OrderlyStop:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has asked for the end."""
+        """True after a signal that asks the job to end."""
         return self._number is not None
 
     def __enter__(self) -> "OrderlyStop":

@@ -1,1 +1,6 @@
-"""Evaluation: embeddings of labelled tracks to scores."""
+"""Scores of models on labelled tracks.
+
+In: `Track`s, a model or a baseline; `vectors` embeds them. Out: artist retrieval (`artists`), the
+paper's softmax layer (`softmax`), cross-validated classifiers (`crossvalidation`), as tables and
+JSON records (`report`).
+"""

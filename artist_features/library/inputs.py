@@ -280,7 +280,7 @@ def _disk_errors() -> Iterator[None]:
 def stamp_of(path: str) -> Stamp:
     """Return size and time of a file; `NO_FILE` if it is not there, or a URI.
 
-    Of a URI, whether it has changed could be told only by asking for it.
+    A URI has no stamp: only a request would show that it has changed.
     """
     if is_uri(path):
         return NO_FILE

@@ -78,7 +78,7 @@ class Tally:
 
     @property
     def bottleneck(self) -> str:
-        """What kept the job from being faster, in words."""
+        """Bottleneck of the job, in words."""
         wall = self.seconds["wall"] - self.seconds["load"]
         if wall <= 0 or not self.made:
             return "nothing to do"

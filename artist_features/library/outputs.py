@@ -153,8 +153,8 @@ class TableFile:
         self._lock = acquire_lock(path.with_name(f".{path.name}.lock"), path)
         try:
             if continued and path.exists():
-                rows, theirs = tables.read_table(path, decode)
-                tables.check_same(theirs, made_with, path)
+                rows, stored = tables.read_table(path, decode)
+                tables.check_same(stored, made_with, path)
                 self._rows = dict(enumerate(rows, start=-len(rows)))
                 named.hold(rows)
         except BaseException:

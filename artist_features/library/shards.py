@@ -65,13 +65,13 @@ class ShardFolder:
         for number, shard in self._shards():
             self._number = max(self._number, number + 1)
             try:
-                rows, theirs = tables.read_table(shard, tables.from_parquet, with_embeddings=False)
+                rows, stored = tables.read_table(shard, tables.from_parquet, with_embeddings=False)
             except OutputError as error:
                 if error.code != "damaged":
                     raise
                 damaged.append(shard)
                 continue
-            tables.check_same(theirs, self._made_with, shard)
+            tables.check_same(stored, self._made_with, shard)
             named.hold(rows, number)
         self._journal = Journal(self._path / JOURNAL_FILE, self._made_with)
         for shard in damaged:

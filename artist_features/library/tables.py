@@ -63,7 +63,7 @@ class Row:
 
     @property
     def failed(self) -> bool:
-        """Whether there is no embedding."""
+        """True if the row has no embedding."""
         return self.status not in WITH_VECTOR
 
     @classmethod
@@ -302,17 +302,17 @@ def read_table(path: AnyPath, reader: Callable[..., _Table], **options: bool) ->
         ) from None
 
 
-def check_same(theirs: str, ours: str, path: AnyPath) -> None:
+def check_same(stored: str, ours: str, path: AnyPath) -> None:
     """Refuse rows made in another way, naming the first option that differs.
 
     Args:
-        theirs, ours: `made_with` of the table, and of this run.
+        stored, ours: `made_with` of the table, and of this run.
         path: of the table.
 
     Raises:
         OutputError: `mismatch`.
     """
-    made, making = json.loads(theirs), json.loads(ours)
+    made, making = json.loads(stored), json.loads(ours)
     models = ["", ""]  # named first: a hash says little
     if made.get("model") != making.get("model"):
         models = [f"model {record.get('model')} and " for record in (made, making)]

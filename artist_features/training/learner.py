@@ -195,7 +195,7 @@ class Learner:
 
     @property
     def _sums(self) -> bool:
-        """Whether the label loss is the authors' sum, not a mean over anchors."""
+        """True if the label loss is summed over anchors, as the authors do, not averaged."""
         return self._kind == "siamese" and self._recipe.negatives == "drawn"
 
     def _embed(self, mel: tf.Tensor, n: int) -> tf.Tensor:

@@ -121,7 +121,7 @@ class Recipe:
 
     @property
     def needs_check(self) -> bool:
-        """Whether the recipe cannot run without a validation loss."""
+        """True if the recipe needs a validation loss."""
         return self.schedule == "plateau" or bool(self.stop_patience) or self.keep == "best"
 
     def record(self, kind: str) -> dict[str, Any]:
@@ -278,6 +278,6 @@ class Schedule:
 
     @property
     def over(self) -> bool:
-        """Whether the run may end early."""
+        """True once validation has not improved for `stop_patience` checks (early stopping)."""
         patience = self._recipe.stop_patience
         return bool(patience) and self.state["stale"] >= patience

@@ -73,7 +73,7 @@ class Validation:
 
     @property
     def has_loss(self) -> bool:
-        """Whether a check gives a loss that a schedule can watch."""
+        """True if checks give a validation loss for the schedule."""
         if self._crops:
             return True
         if self._recipe.label_weight[self._kind]:
