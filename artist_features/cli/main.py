@@ -15,6 +15,7 @@ from typing import NoReturn, cast
 
 import artist_features
 from artist_features.cli import (
+    duplicates,
     evaluate,
     export,
     extract,
@@ -38,7 +39,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, manifest, train),
-    *(search, pictures, export),
+    *(search, duplicates, pictures, export),
 )
 
 
