@@ -3,7 +3,7 @@
 After J. Haitsma and T. Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002: energy
 of bands between 300 and 2,000 Hz in windows of 0.37 s at 5.5 kHz; a bit is the sign of the
 difference between neighbouring bands and between two times. Here 17 bands and a window every
-46 ms are enough, since whole recordings are compared, not 3 s of one; energies are logarithmic,
+23 ms are enough, since whole recordings are compared, not 3 s of one; energies are logarithmic,
 and where nothing changes (silence, a held tone of a chip) there is no bit.
 """
 
@@ -20,11 +20,11 @@ Lags: TypeAlias = npt.NDArray[np.int64]
 _Signs: TypeAlias = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 5512
-_WINDOW, _HOP = 2048, 256  # samples
+_WINDOW, _HOP = 2048, 128  # samples
 _BLOCK = 512  # windows at once: 4 MB
 _N_BITS = 16
 _LOW_HZ, _HIGH_HZ = 300.0, 2000.0
-_LAG_FRAMES = 4  # between the two times: 0.19 s
+_LAG_FRAMES = 8  # between the two times: 0.19 s
 _FLOOR = 1e-4  # energy of a band of 16-bit noise, 94 dB below that of a full-scale sine
 _LEAST_CHANGE = 0.01  # of the logarithm, for a bit
 _LEAST_S = 5.0  # of sound in common
@@ -46,20 +46,29 @@ def fingerprint(samples: Samples) -> Fingerprint:
     frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
     window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
     blocks = (frames[start : start + _BLOCK] * window for start in range(0, len(frames), _BLOCK))
-    energies = [np.abs(np.fft.rfft(block)) ** 2 @ _bands() for block in blocks]
-    energy = np.log10(np.concatenate(energies) + _FLOOR)
+    energy = np.log10(np.concatenate([_energies(block) for block in blocks]) + _FLOOR)
     slope = energy[:, :-1] - energy[:, 1:]
     change = slope[_LAG_FRAMES:] - slope[:-_LAG_FRAMES]
     parts = (change > 0, np.abs(change) > _LEAST_CHANGE)
     return np.packbits(np.concatenate(parts, axis=1), axis=1)
 
 
+def _energies(block: Samples) -> Samples:
+    """Return the energy of each band, `(n, 17)`, of windows `(n, 2048)`."""
+    first, bands = _bands()
+    spectrum = np.fft.rfft(block)[:, first : first + len(bands)]
+    energies: Samples = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ bands
+    return energies
+
+
 @functools.cache
-def _bands() -> npt.NDArray[np.float64]:
-    """Return `(n_frequencies, 17)`: which frequencies of a spectrum each band sums."""
+def _bands() -> tuple[int, Samples]:
+    """Return the first frequency, and which of it and the next ones each band sums, `(n, 17)`."""
     edges_hz = np.geomspace(_LOW_HZ, _HIGH_HZ, _N_BITS + 2)
     frequencies_hz = np.fft.rfftfreq(_WINDOW, 1 / SAMPLE_RATE)[:, None]
-    return ((frequencies_hz >= edges_hz[:-1]) & (frequencies_hz < edges_hz[1:])).astype(float)
+    bands = (frequencies_hz >= edges_hz[:-1]) & (frequencies_hz < edges_hz[1:])
+    inside = np.flatnonzero(bands.any(axis=1))
+    return int(inside[0]), bands[inside].astype(np.float32)
 
 
 def agreement(a: Fingerprint, b: Fingerprint, lags: Lags) -> tuple[float, int]:

@@ -55,7 +55,7 @@ def candidate_pairs(
         for first in range(start, int(last.max()), _BLOCK_ROWS):
             others = np.arange(first, min(first + _BLOCK_ROWS, int(last.max())))
             block = queries @ whitened(order[others]).T
-            block[(others <= numbers) | (others >= last)] = -2
+            block[(others <= numbers) | (others >= last)] = -np.inf
             _keep_best(cosines, found, block, others)
         pairs = [(start + row, found[row, k]) for row, k in np.argwhere(found >= 0)]
         yield order[numbers[:, 0]], [(int(order[a]), int(order[b])) for a, b in pairs]

@@ -87,9 +87,10 @@ class _Audio:
         return round(self.n_bytes / 125 / self.length_s) if self.length_s else 0
 
     @property
-    def rank(self) -> tuple[bool, int, str]:
-        """Lowest for the best copy."""
-        return self.container not in _LOSSLESS, -self.kbps, self.path
+    def rank(self) -> tuple[bool, int, int, str]:
+        """Lowest for the best copy; a lossless one that is longer lacks less of the music."""
+        lossy = self.container not in _LOSSLESS
+        return lossy, 0 if lossy else -round(self.length_s), -self.kbps, self.path
 
 
 def find_duplicates(
