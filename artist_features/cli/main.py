@@ -21,6 +21,7 @@ from artist_features.cli import (
     manifest,
     models,
     pictures,
+    playlists,
     search,
     train,
 )
@@ -38,7 +39,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, manifest, train),
-    *(search, pictures, export),
+    *(search, playlists, pictures, export),
 )
 
 

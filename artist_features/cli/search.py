@@ -81,8 +81,7 @@ def _add_similar(commands: Commands) -> None:
         action="store_true",
         help="no other recordings of TRACK's artist, which the index or the file's tags must name",
     )
-    parser.add_argument("--m3u", metavar="OUT.m3u8", help="write a playlist of them, in UTF-8")
-    parser.add_argument("--force", action="store_true", help="replace an existing OUT.m3u8")
+    add_m3u_options(parser)
     parser.set_defaults(command=run_similar)
 
 
@@ -108,6 +107,12 @@ def _add_query_arguments(parser: argparse.ArgumentParser) -> None:
         help="the index's model as a folder or hf://owner/name, if it is not a bundled one",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def add_m3u_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--m3u` and `--force`."""
+    parser.add_argument("--m3u", metavar="OUT.m3u8", help="write a playlist of them, in UTF-8")
+    parser.add_argument("--force", action="store_true", help="replace an existing OUT.m3u8")
 
 
 def run_build(args: argparse.Namespace) -> int:
@@ -203,18 +208,8 @@ def run_similar(args: argparse.Namespace) -> int:
         query.vector, args.k, exclude_rows=query.own_rows, exclude_artists=artists
     )
     if args.m3u:
-        _write_playlist(args.m3u, [match.track for match in matches])
-    records = [
-        {
-            "similarity": match.similarity,
-            "artist": match.track.artist,
-            "title": match.track.title,
-            "path": _valid(match.track.path),
-            "duration_s": match.track.duration_s,
-            **({"columns": match.track.extra} if match.track.extra else {}),
-        }
-        for match in matches
-    ]
+        write_m3u(args.m3u, [match.track for match in matches])
+    records = [{"similarity": match.similarity, **track_record(match.track)} for match in matches]
     lines = [(f"{m.similarity:.4f}", m.track.label, m.track.path) for m in matches]
     _print_results(args, index, query, records, lines)
     return 0
@@ -242,12 +237,17 @@ def run_who(args: argparse.Namespace) -> int:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse conflicting options and unwritable outputs before anything is read."""
-    from artist_features.search.m3u import ENDINGS
-
     for name, value in (("--m3u", args.m3u), ("--exclude-artist", args.exclude_artist)):
         if args.by == "artist" and value:
             text = "goes with recordings; leave it out or leave out --by artist."
             raise ValueError(f"{name} {text}")
+    check_m3u(args)
+
+
+def check_m3u(args: argparse.Namespace) -> None:
+    """Refuse a playlist of another ending, or that cannot be written, before anything is read."""
+    from artist_features.search.m3u import ENDINGS
+
     if args.m3u and Path(args.m3u).suffix.lower() not in ENDINGS:
         text = f"allowed endings are {' and '.join(ENDINGS)}."
         raise ValueError(f"--m3u {display_path(args.m3u)}; {text}")
@@ -318,7 +318,19 @@ def _print_results(
         write_line(text)
 
 
-def _write_playlist(path: str, tracks: list["IndexedTrack"]) -> None:
+def track_record(track: "IndexedTrack") -> dict[str, Any]:
+    """Return a track as a dict for JSON."""
+    return {
+        "artist": track.artist,
+        "title": track.title,
+        "path": _valid(track.path),
+        "duration_s": track.duration_s,
+        **({"columns": track.extra} if track.extra else {}),
+    }
+
+
+def write_m3u(path: str, tracks: list["IndexedTrack"]) -> None:
+    """Write a playlist; a track whose path it cannot name is left out and reported."""
     from artist_features.search.m3u import to_m3u
 
     text, left_out = to_m3u(tracks, os.path.dirname(os.path.abspath(path)))

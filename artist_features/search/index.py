@@ -216,10 +216,8 @@ class Index:
         allowed = ~np.isin(np.arange(len(self)), list(exclude_rows))
         for artist in exclude_artists:
             allowed[self.rows_of_artist(artist)] = False
-        return [
-            Match(row, similarity, self.track(row))
-            for row, similarity in self._nearest(self._data.vectors, vector, k, allowed)
-        ]
+        found = zip(*self._nearest(self._data.vectors, vector, k, allowed), strict=True)
+        return [Match(int(row), float(cosine), self.track(row)) for row, cosine in found]
 
     def query_artists(
         self,
@@ -244,9 +242,10 @@ class Index:
         for artist in exclude_artists:
             if artist and (number := self._data.artists.find(artist)) is not None:
                 counts[number] = 0
+        found = zip(*self._nearest(means, vector, k, counts > 0), strict=True)
         return [
-            ArtistMatch(self._data.artists[number], similarity, int(counts[number]))
-            for number, similarity in self._nearest(means, vector, k, counts > 0)
+            ArtistMatch(self._data.artists[number], float(cosine), int(counts[number]))
+            for number, cosine in found
         ]
 
     def artist_vector(self, artist: str) -> Floats:
@@ -260,17 +259,22 @@ class Index:
             raise ValueError(f"artist {artist!r} has no track in this index; see `artists`.")
         return self._data.artist_vectors[number]
 
+    def nearest_rows(
+        self, vector: npt.ArrayLike, k: int, allowed: npt.NDArray[np.bool_]
+    ) -> ranking.Rows:
+        """Return the rows that `query` finds, int64, of those that bool `(n,)` allows."""
+        return self._nearest(self._data.vectors, vector, k, allowed)[0]
+
     def _nearest(
         self, vectors: Floats, vector: npt.ArrayLike, k: int, allowed: npt.NDArray[np.bool_]
-    ) -> list[tuple[int, float]]:
-        """Return (row, similarity) of the k allowed rows most similar to a query, in order."""
+    ) -> tuple[ranking.Rows, npt.NDArray[np.float64]]:
+        """Return rows and similarities of the k allowed rows most similar to a query, in order."""
         checked_int("k", k)
         query = _checked_query(np.asarray(vector), self.dim)
         try:
-            rows, similarities = ranking.top_k(vectors, query, k, allowed)
+            return ranking.top_k(vectors, query, k, allowed)
         except FloatingPointError as error:
             raise storage.damaged(str(error), self._data.path) from None
-        return list(zip(rows.tolist(), similarities.tolist(), strict=True))
 
     def _artists_without(self, excluded: set[int]) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Return artists' vectors and numbers of tracks, as if some rows were not there."""
