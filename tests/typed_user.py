@@ -78,6 +78,7 @@ def search(vectors: Vector) -> None:
     index.check_model("0")
     assert_type(index.query(vectors[0], k=3, exclude_artists=["A"]), list[Match])
     assert_type(index.query_artists([0.5, 1.0]), list[ArtistMatch])
+    assert_type(index.updated(vectors, tracks, drop_rows=[0]), Index)
     assert_type(find_path(index, 0, 1, 10), list[int])
     assert_type(playlist(index, index.vectors, n=3, no_repeat_artist=1, seed=7), list[int])
     assert_type(index.row_of("/a.mp3"), int | None)

@@ -18,6 +18,7 @@ from artist_features.cli import (
     evaluate,
     export,
     extract,
+    index,
     manifest,
     models,
     pictures,
@@ -39,7 +40,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, manifest, train),
-    *(search, playlists, pictures, export),
+    *(index, search, playlists, pictures, export),
 )
 
 

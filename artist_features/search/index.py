@@ -97,6 +97,30 @@ class Index:
             raise ValueError(f"made_with lacks {missing[0]!r}: which model made the vectors?")
         return cls(storage.IndexData.of(units, tracks, made_with))
 
+    def updated(
+        self,
+        vectors: npt.ArrayLike,
+        tracks: Sequence[IndexedTrack],
+        drop_rows: Iterable[int] = (),
+    ) -> "Index":
+        """Return an index in memory with tracks added, replaced and dropped.
+
+        Args:
+            vectors, tracks: as for `build`, of the same model; may be empty. A track whose path
+                the index has takes its row, others come at the end.
+            drop_rows: rows that are left out; those after them move up.
+
+        Raises:
+            ValueError: an argument outside what is allowed, or no track would be left.
+        """
+        units = _checked_units(np.asarray(vectors), tracks) if len(tracks) else self.vectors[:0]
+        if units.shape[1] != self.dim:
+            raise ValueError(f"vectors of shape {units.shape}; those here are of {self.dim}.")
+        data = self._data.updated(units, tracks, drop_rows)
+        if not len(data.vectors):
+            raise ValueError("no track would be left; an index needs one or more.")
+        return Index(data)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Index":
         """Map the file of an index into memory and check it.
@@ -152,6 +176,11 @@ class Index:
     def vector(self, row: int) -> Floats:
         """Return float32 `(dim,)`, of length 1."""
         return self._data.vectors[row]
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all tracks, as they were given to `build`."""
+        return self._data.paths.tolist()
 
     def row_of(self, path: str) -> int | None:
         """Return the row of a path as it was given to `build`, or None."""
