@@ -67,6 +67,32 @@ def test_playlist(library, capsys):
     assert first.strip("{\n") == second.strip("{\n")
 
 
+def test_files_that_are_gone_and_copies_are_left_out_unless_asked_for(library, capsys):
+    index = Index.load("lib.index")
+    copies = [
+        IndexedTrack(f"{library}/{name}.mp3", title=f"T{name}", duration_s=s)
+        for name, s in [("i", 60.9), ("j", 61.1), ("k", 0.0)]
+    ]
+    for track in copies:
+        open(track.path, "w").close()
+    vectors = index.vectors[[0, 0, 0]] + [0, 0.01]
+    index.updated(vectors, copies).save("lib.index")  # i and k are copies of a, j is longer
+    (library / "b.mp3").unlink()
+    (library / "d.mp3").unlink()
+    for command, found, everything in [
+        (["similar", "a.mp3", "-k", "4"], "jcef", "ijkb"),
+        (["playlist", "--like", "a.mp3", "-n", "4"], "jcef", "ijkb"),
+        (["path", "a.mp3", "g.mp3", "-n", "8"], "ajcefhg", None),
+    ]:
+        assert main([*command, "--index", "lib.index", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert "".join(r["title"][1] for r in json.loads(out)["results"]) == found
+        assert "2 left out (copies); --all lists them, too\n2 left out (gone)" in err
+        if everything:
+            assert main([*command, "--index", "lib.index", "--json", "--all"]) == 0
+            assert names(capsys)[0] == everything
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

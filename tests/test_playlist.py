@@ -39,6 +39,19 @@ def test_steps_of_a_path_are_at_most_half_of_a_random_walk():
         assert largest_step(index, path) <= 0.5 * largest_step(index, walk)
 
 
+def test_what_is_skipped_is_replaced_by_others_as_long_as_there_are_any():
+    index = index_of(clustered(60))
+    for n, skipped in [(10, set(range(0, 60, 2))), (30, set(range(40)))]:
+        rows = find_path(index, 0, 1, n, skip=skipped.__contains__)
+        assert len(rows) == min(n, 2 + len(set(range(2, 60)) - skipped))
+        assert not set(rows[1:-1]) & skipped
+        found = playlist.playlist(index, index.vectors[:1], n=n, skip=skipped.__contains__)
+        assert len(found) == min(n, 60 - len(skipped))
+        assert not set(found) & skipped
+        matches = index.query(index.vector(0), n, skip=skipped.__contains__)
+        assert [match.row for match in matches] == found
+
+
 def test_few_candidates_are_enough_for_a_long_path(monkeypatch):
     monkeypatch.setattr(playlist, "_CANDIDATES", 1)
     assert len(set(find_path(index_of(clustered(60)), 3, 4, 50))) == 50

@@ -77,6 +77,7 @@ def search(vectors: Vector) -> None:
     index = Index.load(Path("lib.index"))
     index.check_model("0")
     assert_type(index.query(vectors[0], k=3, exclude_artists=["A"]), list[Match])
+    assert_type(index.query(vectors[0], skip=lambda row: row > 3), list[Match])
     assert_type(index.query_artists([0.5, 1.0]), list[ArtistMatch])
     assert_type(index.updated(vectors, tracks, drop_rows=[0]), Index)
     assert_type(find_path(index, 0, 1, 10), list[int])

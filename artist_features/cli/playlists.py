@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from artist_features.cli import Commands
 from artist_features.cli.progress import write_line
-from artist_features.cli.search import add_m3u_options, check_m3u, track_record, write_m3u
+from artist_features.cli.search import (
+    add_list_options,
+    check_m3u,
+    open_left_out,
+    report_left_out,
+    track_record,
+    write_m3u,
+)
 from artist_features.errors import display_path
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
     from artist_features.search import Index
+    from artist_features.search.lookup import Query
 
 
 def add_parser(commands: Commands) -> None:
@@ -49,7 +57,7 @@ def _add_common_options(parser: argparse.ArgumentParser, n: int) -> None:
     text = f"recordings in the playlist (default: {n})"
     parser.add_argument("-n", type=int, default=n, metavar="N", help=text)
     parser.add_argument("--index", required=True, help="file of `artist-features index build`")
-    add_m3u_options(parser)
+    add_list_options(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -60,22 +68,25 @@ def run_path(args: argparse.Namespace) -> int:
 
     check_m3u(args)
     index = Index.load(args.index)
-    start, end = (_row(index, name) for name in (args.start, args.end))
-    rows = find_path(index, start, end, args.n)
+    ends = [_indexed(index, name) for name in (args.start, args.end)]
+    left_out = open_left_out(args, index, ends)
+    start, end = (query.own_rows[0] for query in ends)
+    rows = find_path(index, start, end, args.n, skip=left_out)
+    report_left_out(left_out)
     vectors = index.vectors[rows]
     steps = (vectors[:-1] * vectors[1:]).sum(axis=1).round(6).tolist()
     _print(args, index, rows, [{"similarity": step} for step in (None, *steps)])
     return 0
 
 
-def _row(index: "Index", name: str) -> int:
-    from artist_features.search.lookup import find_row
+def _indexed(index: "Index", name: str) -> "Query":
+    from artist_features.search.lookup import find_row, indexed_query
 
     row = find_row(index, name)
     if row is None:
         text = "is not in the index; extract it and add it by `artist-features index update`."
         raise ValueError(f"{display_path(name)} {text}")
-    return row
+    return indexed_query(index, row)
 
 
 def run_playlist(args: argparse.Namespace) -> int:
@@ -90,6 +101,7 @@ def run_playlist(args: argparse.Namespace) -> int:
         [find_query(index, name, model=args.model) for name in names]
         for names in (args.like, args.unlike)
     )
+    left_out = open_left_out(args, index, like)
     rows = playlist(
         index,
         [query.vector for query in like],
@@ -98,7 +110,9 @@ def run_playlist(args: argparse.Namespace) -> int:
         no_repeat_artist=args.no_repeat_artist,
         seed=args.seed,
         exclude_rows=[row for query in (*like, *unlike) for row in query.own_rows],
+        skip=left_out,
     )
+    report_left_out(left_out)
     _print(args, index, rows, [{} for _ in rows])
     return 0
 

@@ -14,6 +14,7 @@ from artist_features.files import check_new_file, write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
     from artist_features.search import ArtistMatch, Index, IndexedTrack
+    from artist_features.search.left_out import LeftOut
     from artist_features.search.lookup import Query
 
 
@@ -29,7 +30,8 @@ def _add_similar(commands: Commands) -> None:
         help="recordings of an index that sound like one",
         description="Print the K recordings of an index whose embeddings are nearest to that of "
         "TRACK, by cosine: rank, similarity, artist and title, path, parted by tabs. A file that "
-        "is not in the index is extracted first. TRACK itself is never among them.",
+        "is not in the index is extracted first. TRACK itself is never among them; copies of it "
+        "and files that are gone are so with --all.",
     )
     _add_query_arguments(parser)
     parser.add_argument(
@@ -44,7 +46,7 @@ def _add_similar(commands: Commands) -> None:
         action="store_true",
         help="no other recordings of TRACK's artist, which the index or the file's tags must name",
     )
-    add_m3u_options(parser)
+    add_list_options(parser)
     parser.set_defaults(command=run_similar)
 
 
@@ -72,8 +74,10 @@ def _add_query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def add_m3u_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--m3u` and `--force`."""
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--all`, `--m3u` and `--force`."""
+    text = "also files that are gone from disk, and copies of the recordings asked with"
+    parser.add_argument("--all", action="store_true", help=text)
     parser.add_argument("--m3u", metavar="OUT.m3u8", help="write a playlist of them, in UTF-8")
     parser.add_argument("--force", action="store_true", help="replace an existing OUT.m3u8")
 
@@ -90,9 +94,15 @@ def run_similar(args: argparse.Namespace) -> int:
             f"artist of {display_path(args.track)} is not known to the index or the file's tags; "
             "--exclude-artist needs it."
         )
+    left_out = open_left_out(args, index, [query])
     matches = index.query(
-        query.vector, args.k, exclude_rows=query.own_rows, exclude_artists=artists
+        query.vector,
+        args.k,
+        exclude_rows=query.own_rows,
+        exclude_artists=artists,
+        skip=left_out,
     )
+    report_left_out(left_out)
     if args.m3u:
         write_m3u(args.m3u, [match.track for match in matches])
     records = [{"similarity": match.similarity, **track_record(match.track)} for match in matches]
@@ -123,7 +133,8 @@ def run_who(args: argparse.Namespace) -> int:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse conflicting options and unwritable outputs before anything is read."""
-    for name, value in (("--m3u", args.m3u), ("--exclude-artist", args.exclude_artist)):
+    options = {"--m3u": args.m3u, "--exclude-artist": args.exclude_artist, "--all": args.all}
+    for name, value in options.items():
         if args.by == "artist" and value:
             text = "goes with recordings; leave it out or leave out --by artist."
             raise ValueError(f"{name} {text}")
@@ -202,6 +213,22 @@ def _print_results(
             text += "; no recording of it has an artist: build it with --manifest, or from tagged"
             text += " files"
         write_line(text)
+
+
+def open_left_out(
+    args: argparse.Namespace, index: "Index", queries: Sequence["Query"]
+) -> "LeftOut | None":
+    """Return what is no recommendation, or None with `--all`."""
+    from artist_features.search.left_out import LeftOut
+
+    return None if args.all else LeftOut(index, queries)
+
+
+def report_left_out(left_out: "LeftOut | None") -> None:
+    """Say how many tracks were passed over that would have been listed."""
+    for rows, what in [(left_out.copies, "copies"), (left_out.gone, "gone")] if left_out else []:
+        if rows:
+            write_line(f"{len(rows)} left out ({what}); --all lists them, too")
 
 
 def track_record(track: "IndexedTrack") -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """The search index: build, save, load, find the nearest tracks or artists."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from artist_features.metrics import unit_vectors
 from artist_features.search import ranking, storage
 from artist_features.search.ranking import Floats
 from artist_features.search.storage import IndexedTrack
+
+Skip: TypeAlias = Callable[[int], bool]
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ class Index:
         *,
         exclude_rows: Iterable[int] = (),
         exclude_artists: Iterable[str] = (),
+        skip: Skip | None = None,
     ) -> list[Match]:
         """Find the tracks whose vectors point most nearly the same way.
 
@@ -234,6 +237,8 @@ class Index:
             k: how many, >= 1; fewer come back if there are no more.
             exclude_rows: rows that are no candidates, such as the query's own.
             exclude_artists: names of artists whose tracks are no candidates.
+            skip: function of a row: whether it is passed over; called only for rows that would
+                be among the first, such as to look for their files.
 
         Returns:
             list of `Match`, the most similar first, ties by row.
@@ -245,7 +250,7 @@ class Index:
         allowed = ~np.isin(np.arange(len(self)), list(exclude_rows))
         for artist in exclude_artists:
             allowed[self.rows_of_artist(artist)] = False
-        found = zip(*self._nearest(self._data.vectors, vector, k, allowed), strict=True)
+        found = zip(*self.nearest_rows(vector, k, allowed, skip), strict=True)
         return [Match(int(row), float(cosine), self.track(row)) for row, cosine in found]
 
     def query_artists(
@@ -289,10 +294,22 @@ class Index:
         return self._data.artist_vectors[number]
 
     def nearest_rows(
-        self, vector: npt.ArrayLike, k: int, allowed: npt.NDArray[np.bool_]
-    ) -> ranking.Rows:
-        """Return the rows that `query` finds, int64, of those that bool `(n,)` allows."""
-        return self._nearest(self._data.vectors, vector, k, allowed)[0]
+        self,
+        vector: npt.ArrayLike,
+        k: int,
+        allowed: npt.NDArray[np.bool_],
+        skip: Skip | None = None,
+    ) -> tuple[ranking.Rows, npt.NDArray[np.float64]]:
+        """Return (rows, similarities) that `query` finds among those that bool `(n,)` allows."""
+        n_asked = k
+        while True:
+            rows, similarities = self._nearest(self._data.vectors, vector, n_asked, allowed)
+            if skip is None:
+                return rows, similarities
+            kept = [place for place, row in enumerate(rows) if not skip(int(row))]
+            if len(kept) >= k or len(rows) < n_asked:
+                return rows[kept[:k]], similarities[kept[:k]]
+            n_asked *= 2
 
     def _nearest(
         self, vectors: Floats, vector: npt.ArrayLike, k: int, allowed: npt.NDArray[np.bool_]

@@ -66,7 +66,7 @@ def find_query(
     if row is not None:
         if model is not None:
             _extractor(index, model)  # refuses another model
-        return Query(index.track(row), index.vector(row), row)
+        return indexed_query(index, row)
     made_with = index.made_with
     source = to_source(
         name,
@@ -87,6 +87,11 @@ def find_query(
     with contextlib.suppress(ImportError):  # no mutagen: the recording stays without a name
         (track,), _ = read_tags([track])
     return Query(track, result.embedding, None, result.decoded.flaws)
+
+
+def indexed_query(index: Index, row: int) -> Query:
+    """Return the query of a row."""
+    return Query(index.track(row), index.vector(row), row)
 
 
 def find_row(index: Index, path: str | os.PathLike[str]) -> int | None:
