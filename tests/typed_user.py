@@ -82,6 +82,7 @@ def search(vectors: Vector) -> None:
     assert_type(index.updated(vectors, tracks, drop_rows=[0]), Index)
     assert_type(find_path(index, 0, 1, 10), list[int])
     assert_type(playlist(index, index.vectors, n=3, no_repeat_artist=1, seed=7), list[int])
+    assert_type(index.percentile(0.9), float)
     assert_type(index.row_of("/a.mp3"), int | None)
     assert_type(index.vector(0), Vector)
     assert_type(index.track(0).label, str)
