@@ -42,7 +42,7 @@ BLOCKS = {
     "docs/index.md": (8, 1),
     "docs/models.md": (2, 2),
     "docs/own_library.md": (2, 5),
-    "docs/search.md": (6, 0),
+    "docs/search.md": (7, 0),
 }
 
 

@@ -107,8 +107,13 @@ def run_similar(args: argparse.Namespace) -> int:
     report_left_out(left_out)
     if args.m3u:
         write_m3u(args.m3u, [match.track for match in matches])
-    records = [{"similarity": match.similarity, **track_record(match.track)} for match in matches]
-    lines = [(f"{m.similarity:.4f}", m.track.label, m.track.path) for m in matches]
+    records = [
+        {"similarity": m.similarity, "percentile": m.percentile, **track_record(m.track)}
+        for m in matches
+    ]
+    lines = [
+        (f"{m.similarity:.4f}", f"{m.percentile:.1f}", m.track.label, m.track.path) for m in matches
+    ]
     _print_results(args, index, query, records, lines)
     return 0
 

@@ -122,7 +122,7 @@ def mean_direction(units: Floats) -> Floats:
 
 
 def pair_quantiles(units: Floats) -> Floats:
-    """Return the cosines of 100,000 random pairs of different rows, as quantiles.
+    """Return the cosines of 100,000 random pairs of different rows, or of all, as quantiles.
 
     Args:
         units: float32 `(n, dim)`, of length 1.
@@ -133,11 +133,13 @@ def pair_quantiles(units: Floats) -> Floats:
     n = len(units)
     if n == 1:
         return np.zeros(N_QUANTILES, np.float32)
-    rng = np.random.default_rng(0)
-    first = rng.integers(0, n, _N_PAIRS)
-    second = (first + rng.integers(1, n, _N_PAIRS)) % n
-    cosines = np.empty(_N_PAIRS, np.float32)
-    for start in range(0, _N_PAIRS, BLOCK_ROWS):
+    first, second = np.triu_indices(n if n * (n - 1) // 2 <= _N_PAIRS else 1, 1)
+    if not len(first):
+        rng = np.random.default_rng(0)
+        first = rng.integers(0, n, _N_PAIRS)
+        second = (first + rng.integers(1, n, _N_PAIRS)) % n
+    cosines = np.empty(len(first), np.float32)
+    for start in range(0, len(first), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         cosines[block] = np.einsum("nd,nd->n", units[first[block]], units[second[block]])
     return np.quantile(cosines, np.linspace(0, 1, N_QUANTILES)).astype(np.float32)
