@@ -19,6 +19,7 @@ from map_data import open_browser, wait_for
 from artist_features import extract
 from artist_features.errors import OutputError
 from artist_features.search.ranking import neighbours
+from artist_features.search.sources import read_embeddings
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "page"
 pytestmark = pytest.mark.slow
@@ -267,19 +268,25 @@ def test_titles_are_no_markup_and_nothing_is_fetched_elsewhere(visit):
     assert severe == []
 
 
-def test_export_as_csv(visit, tmp_path):
+def test_export(visit, tmp_path):
     page, files = visit
     behaviour = {"behavior": "allow", "downloadPath": str(tmp_path)}
     page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
-    page.run("document.getElementById('export').click()")
-    path = tmp_path / "vectors.csv"
-    wait_for(path.exists, "the download")
-    with open(path, encoding="utf-8", newline="") as file:
+    for kind in ("csv", "parquet"):
+        page.browser.find_element("id", kind).click()
+        wait_for((tmp_path / f"vectors.{kind}").exists, "the download")
+    with open(tmp_path / "vectors.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
+    found = read_embeddings([tmp_path / "vectors.parquet"])
     done = [file for file in files.values() if file["state"] == "done"]
-    assert [row["path"] for row in table] == [file["path"] for file in done]
-    vector = [float(table[0][f"e{number}"]) for number in range(256)]
-    np.testing.assert_allclose(vector, done[0]["vector"], rtol=1e-6)
+    paths = [file["path"] for file in done]
+    assert paths == [row["path"] for row in table] == [track.path for track in found.tracks]
+    vectors = np.float32([file["vector"] for file in done])
+    read = [[float(row[f"e{number}"]) for number in range(256)] for row in table]
+    np.testing.assert_allclose(read, vectors, rtol=1e-6)
+    np.testing.assert_array_equal(found.vectors, vectors)
+    assert found.made_with["model"] == "siamese"
+    assert [track.duration_s for track in found.tracks][:2] == pytest.approx([8, 8], abs=0.1)
 
 
 def test_keyboard_reaches_a_file_and_the_player_plays_it(visit):

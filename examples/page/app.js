@@ -1,7 +1,7 @@
 // A visitor's files: through the model, onto the map, into the list. The map's own scripts are
 // in `tracks`, `plot`, `panel` and so on, as on the page of `artist-features map`.
 import { chosen, dropped } from "./intake.js";
-import { csv, download } from "./export.js";
+import { csv, download, table } from "./export.js";
 import { nearest, Places, Same, unit } from "./place.js";
 import { Pool } from "./pool.js";
 
@@ -142,8 +142,10 @@ byId("choose-folder").addEventListener("change", (event) => { take(chosen(event.
 byId("folder-choice").hidden = !("webkitdirectory" in byId("choose-folder"));
 byId("stop").addEventListener("click", () => { stopped = true; pool?.stop(); });
 byId("more-own").addEventListener("click", () => { nShown += N_ROWS; refresh(); });
-byId("export").addEventListener("click", () =>
-  download(csv(items.filter(({ vector }) => vector)), "vectors.csv", "text/csv"));
+const heard = () => items.filter(({ state }) => state === "done");
+byId("csv").addEventListener("click", () => download(csv(heard()), "vectors.csv"));
+byId("parquet").addEventListener("click", async () =>
+  download(table(heard(), (await facts).model), "vectors.parquet"));
 document.addEventListener("click", refresh); // the chosen row is marked
 
 let inside = 0;

@@ -31,6 +31,7 @@ async function block({ channels, rate }) {
     if (!(size <= clip.peak)) clip.peak = size; // NaN, too
   }
   if (!(clip.peak <= MAX_AMPLITUDE)) throw new Error("holds samples that are no audio");
+  clip.rate = rate;
   clip.seconds += mono.length / rate;
   clip.resampler ??= new Resampler(rate, facts.sample_rate);
   await embed(clip.segmenter.push(clip.resampler.push(mono)));
@@ -53,9 +54,9 @@ async function finish() {
   await embed(clip.segmenter.finish());
   if (!clip.nSegments) throw new Error("holds no sound");
   if (!clip.peak) throw new Error("is silent from start to end");
-  const { nSegments, seconds, segmenter: { short } } = clip;
+  const { nSegments, seconds, rate, segmenter: { short } } = clip;
   const vector = Float32Array.from(clip.sum, (sum) => sum / nSegments);
-  return { vector, nSegments, seconds, short };
+  return { vector, nSegments, seconds, rate, short };
 }
 
 const answers = { start, open, block, finish };
