@@ -249,6 +249,22 @@ def test_same_recordings_are_found(visit):
     assert {"a.flac", "a.mp3", "a.wav"} <= set(groups[0]) <= {"a.flac", "a.mp3", "a.ogg", "a.wav"}
 
 
+def test_a_high_likeness_alone_makes_no_same_recording(visit):
+    page, _ = visit
+    script = """const [[one, other], courses, tell] = arguments; import("./place.js").then(({Same}) => {
+        const same = new Same();
+        same.add("one", one, courses[0]), same.add("other", other, courses[1]);
+        tell(same.several()); });"""
+    vectors = [[1, 0], [0.9, 0.19**0.5]]
+    course = np.random.default_rng(0).random((2, 8, 16))
+    ask = page.browser.execute_async_script
+    assert ask(script, vectors, course.tolist()) == []
+    copies = [course[0].tolist(), (1.1 * course[0] + 0.1 * course[1]).tolist()]
+    assert ask(script, vectors, copies) == [["one", "other"]]
+    assert ask(script, vectors, [part[:5] for part in copies]) == []  # too short to tell
+    assert ask(script, [[1, 0], [0.8, 0.6]], copies) == []
+
+
 def test_titles_are_no_markup_and_nothing_is_fetched_elsewhere(visit):
     page, _ = visit
     assert not page.run("return window.ran")

@@ -58,7 +58,7 @@ function settle(item, heard, rows) {
   const place = places.of(near);
   item.track = tracks.add({ ...near, ...place, path: item.path, title, artist: "", link });
   Object.assign(item, heard, { state: "done", near });
-  same.add(item, direction);
+  same.add(item, direction, heard.course);
   if (panel.chosen() >= 0) return;
   panel.choose(item.track, { centre: true });
   toShow = true;
@@ -112,6 +112,8 @@ function list() {
   byId("more-own").textContent = `${Math.min(rest, N_ROWS)} of ${rest.toLocaleString("en")} more`;
   const groups = same.several();
   byId("same").hidden = !groups.length;
+  byId("same").firstElementChild.textContent =
+    `Possibly the same recording: ${groups.length} ${groups.length === 1 ? "group" : "groups"}`;
   if (byId("same-list").dataset.n === String(same.files.length)) return;
   byId("same-list").dataset.n = same.files.length;
   byId("same-list").replaceChildren(...groups.slice(0, N_ROWS).map((group) => {
@@ -163,7 +165,7 @@ facts.then(({ example }) => {
   if (!example) return;
   byId("example-note").hidden = false;
   byId("example-note").lastElementChild.textContent =
-    `${example.title} by ${example.artist}, ${example.licence}. It is not on the map.`;
+    `${example.title} by ${example.artist} (${example.licence}), which the map does not know`;
   byId("example").addEventListener("click", async () => {
     byId("example-note").hidden = true;
     const blob = await (await fetch(example.file)).blob();

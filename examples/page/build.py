@@ -263,7 +263,7 @@ def map_data(tracks, rows, links, root):
 
 def write_page(out, data, title, card):
     """Write index.html, its scripts and styles, and the texts that go along."""
-    about = [f"{data['n']:,} open tracks: those that sound alike lie close together"]
+    about = [f"{data['n']:,} open tracks, placed by their sound"]
     scripts = [f'<script src="{name}" defer></script>' for name in page.SCRIPTS]
     html = page.fill_page(
         data,

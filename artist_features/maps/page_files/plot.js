@@ -194,6 +194,8 @@ const plot = (() => {
       const at = isRing ? [x, y] : around(x, y).find(free) ?? [x, y];
       element.style.transform = `translate(${at[0]}px, ${at[1]}px)`;
       taken.push([...at, isRing ? 30 : 21]);
+      const half = (element.firstElementChild?.offsetWidth ?? 0) / 2; // of the name above the ring
+      for (let aside = -half; aside < half; aside += 20) taken.push([x + aside, y - 34, 22]);
       if (Math.hypot(at[0] - x, at[1] - y) > 17) lines.push([[x, y], at]);
     }
     return lines;
@@ -242,7 +244,9 @@ const plot = (() => {
     if (track >= 0) {
       const near = tracks.neighboursOf(track);
       state.chosen = new Set([track, ...near]);
-      marks = [{ track, element: make("span", "ring") }];
+      const ring = make("span", "ring");
+      ring.append(make("span", "here", tracks.title[track]));
+      marks = [{ track, element: ring }];
       marks.push(...near.map((other, place) => ({ track: other, element: make("span", "badge", String(place + 1)) })));
       overlay.append(...marks.map((mark) => mark.element).reverse()); // the nearest on top
     }
