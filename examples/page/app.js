@@ -80,7 +80,7 @@ function draw() {
   const seconds = (performance.now() - begun) / 1000, rate = nDone / seconds;
   byId("work").hidden = nDone === items.length;
   byId("work-text").textContent = pool && (nDone || running.length)
-    ? `${nDone.toLocaleString("en")} of ${items.length.toLocaleString("en")}${seconds > 3 ? ` · ${rate.toFixed(1)} a second` : ""}`
+    ? `${nDone.toLocaleString("en")} of ${items.length.toLocaleString("en")}${nDone && seconds > 3 ? ` · ${rate.toFixed(1)} a second` : ""}`
     : "Fetching the model …";
   byId("work-bar").value = (nDone + running.reduce((sum, { share }) => sum + share, 0)) / Math.max(1, items.length);
   byId("running").replaceChildren(...running.slice(0, 5).map(({ path, share }) => {

@@ -194,11 +194,19 @@ const plot = (() => {
       const at = isRing ? [x, y] : around(x, y).find(free) ?? [x, y];
       element.style.transform = `translate(${at[0]}px, ${at[1]}px)`;
       taken.push([...at, isRing ? 30 : 21]);
-      const half = (element.firstElementChild?.offsetWidth ?? 0) / 2; // of the name above the ring
-      for (let aside = -half; aside < half; aside += 20) taken.push([x + aside, y - 34, 22]);
+      if (isRing) taken.push(...placeName(element.firstElementChild, x, y));
       if (Math.hypot(at[0] - x, at[1] - y) > 17) lines.push([[x, y], at]);
     }
     return lines;
+  }
+
+  // the name of the chosen one, above its ring or below, where it hides fewer points; [x, y, reach]s
+  function placeName(element, x, y) {
+    const half = element.offsetWidth / 2, away = 34, places = marks.map(({ track }) => screenPosition(track));
+    const hidden = (top) => places.filter(([u, v]) => Math.abs(u - x) < half + 8 && Math.abs(v - top) < 20).length;
+    const top = hidden(y + away) < hidden(y - away) ? y + away : y - away;
+    element.classList.toggle("below", top > y);
+    return Array.from({ length: Math.ceil(half / 10) + 1 }, (_, at) => [x - half + 20 * at, top, 22]);
   }
 
   function around(x, y) {
