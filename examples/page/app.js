@@ -8,7 +8,7 @@ import { Pool } from "./pool.js";
 const N_ROWS = 100; // of the list at first; a thousand files must not be a thousand rows
 const items = []; // { path, file, state, share, track, vector, ... }, in the order in which they came
 const same = new Same(), places = new Places(tracks.x, tracks.y);
-const PAUSE_MS = 150;
+const PAUSE_MS = 250;
 let nDrawn = 0; // tracks on the map
 let toShow = false; // the list, when it has its first row
 let pool = null, corpus = null, begun = 0, nDone = 0, nShown = N_ROWS, asked = 0, stopped = false;
