@@ -11,6 +11,7 @@ FILES = (
     "artist_features.json",
     "config.json",
     "metadata.json",
+    "model.onnx",
     "model.weights.h5",
     "README.md",
 )

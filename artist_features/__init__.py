@@ -10,9 +10,9 @@ that plain `keras.saving.load_model` finds them.
 """
 
 import importlib
+import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
-
-import wrapt
 
 from artist_features import devices as _devices  # noqa: F401  from now on forks are noted
 from artist_features.errors import (
@@ -63,10 +63,41 @@ __all__ = [
 ]
 
 
-@wrapt.when_imported("keras")
+class _WhenKerasIsImported:
+    """Import hook: registers our layers once Keras has been executed (PEP 451)."""
+
+    def __init__(self) -> None:
+        self._searching = False
+
+    def find_spec(self, name: str, *_: Any) -> Any:
+        """Return Keras' spec with a loader that calls `_register_layers`; None for all else."""
+        if name != "keras" or self._searching:
+            return None
+        self._searching = True
+        try:
+            spec: Any = importlib.util.find_spec(name)
+        finally:
+            self._searching = False
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: Any) -> None:
+                execute(module)
+                _register_layers(module)
+
+            spec.loader.exec_module = execute_and_register
+        return spec
+
+
 def _register_layers(keras: Any) -> None:
     if keras.config.backend() == "tensorflow":  # with another one Kapre cannot be imported
         importlib.import_module("artist_features.zoo.frontend")
+
+
+if "keras" in sys.modules:
+    _register_layers(sys.modules["keras"])
+else:
+    sys.meta_path.insert(0, _WhenKerasIsImported())
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
