@@ -11,6 +11,7 @@ that plain `keras.saving.load_model` finds them.
 
 import importlib
 import importlib.util
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,27 @@ __all__ = [
 ]
 
 
+def _refuse_two_versions() -> None:
+    """Raise where artist-features and artist-features-lite lie over each other in two versions.
+
+    Of one version they are the same files. Read from what pip leaves beside a package.
+    """
+    place = os.path.dirname(os.path.dirname(__file__))
+    found = {
+        name.removesuffix(".dist-info").replace("_", "-")
+        for name in os.listdir(place)
+        if name.startswith(("artist_features-", "artist_features_lite-"))
+    }
+    if len({name.rpartition("-")[2] for name in found}) > 1:
+        raise ImportError(
+            f"{' and '.join(sorted(found))} are installed over each other in {place}; run "
+            "`pip uninstall artist-features artist-features-lite`, then install one of them."
+        )
+
+
+_refuse_two_versions()
+
+
 class _WhenKerasIsImported:
     """Import hook: registers our layers once Keras has been executed (PEP 451)."""
 
@@ -94,7 +116,7 @@ def _register_layers(keras: Any) -> None:
         importlib.import_module("artist_features.zoo.frontend")
 
 
-if "keras" in sys.modules:
+if sys.modules.get("keras") is not None:
     _register_layers(sys.modules["keras"])
 else:
     sys.meta_path.insert(0, _WhenKerasIsImported())

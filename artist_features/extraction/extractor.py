@@ -161,19 +161,19 @@ class Extractor:
         with runtime "onnx", too, which makes no use of it.
         """
         refuse_fork()
-        with self._loading():
+        with self._loading("TensorFlow and Keras"):
             self.device = configure_devices(self._dedicated)
             return self._load()
 
     @functools.cached_property
     def _onnx(self) -> tuple[Callable[..., Any], int, int]:
         """What `onnx_function` returns, made when first needed."""
-        with self._loading():
+        with self._loading("ONNX Runtime"):
             self.device = f"CPU ({usable_cores()} cores, ONNX Runtime)"
             return onnx_function(cast(ModelCard, self.card), self.batch_size)
 
     @contextlib.contextmanager
-    def _loading(self) -> Iterator[None]:
+    def _loading(self, engine: str) -> Iterator[None]:
         """Note how long it takes, tell the device, explain what goes wrong."""
         started = time.perf_counter()
         try:
@@ -182,7 +182,6 @@ class Extractor:
             raise
         except Exception as error:
             name = self.card.name if self.card else "of your own"
-            engine = "ONNX Runtime" if self.runtime == "onnx" else "TensorFlow and Keras"
             text = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
             raise ModelError(
                 f"model {name} cannot be built by this {engine} ({text}). Check settings and "
