@@ -3,6 +3,7 @@
 This file runs in an environment of the lite distribution, too (`nox -s lite`).
 """
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from artist_features.zoo import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 # all but what `artist-features-lite` installs, and TensorFlow brings along
-ABSENT = ("tensorflow", "keras", "kapre", "h5py", "sklearn", "scipy", "av", "pyarrow", "wrapt")
+ABSENT = ("tensorflow", "keras", "kapre", "h5py", "av", "pyarrow", "wrapt")
 WITHOUT = f"""
 import sys
 for name in {ABSENT}:
@@ -69,19 +70,22 @@ def test_every_command_of_the_lite_package_works_without_tensorflow(tmp_path):
         "file,artist,title\n"
         + "".join(f"music/artist{n % 2}/{n}.wav,{n % 2},{n}\n" for n in range(3))
     )
+    drawn = [["map", "music.npz", "-o", "map.html", "--manifest", "m.csv"]]
+    if importlib.util.find_spec("openTSNE") is None:  # of the extra [map]
+        drawn = []
     code, out, err = without_tensorflow(
         ["extract", "music", "-o", "music.npz"],
         ["index", "build", "music.npz", "-o", "music.index", "--manifest", "m.csv"],
         ["similar", "new.wav", "--index", "music.index", "-k", 3],
         ["who", "music/artist0/0.wav", "--index", "music.index", "-k", 1],
-        ["map", "music.npz", "-o", "map.html", "--manifest", "m.csv"],
+        *drawn,
         ["models", "basic"],
         ["extract", "new.wav"],
         folder=tmp_path,
     )
     assert code == 0, err
     assert "ONNX Runtime" in err
-    assert (tmp_path / "map.html").stat().st_size > 10_000
+    assert (tmp_path / "map.html").exists() == bool(drawn)
     row = json.loads(out.splitlines()[-1])
     golden = json.loads(golden_vectors.FILE.read_text())["models"]["siamese"]["embedding"]
     np.testing.assert_allclose(row["embedding"], golden, atol=golden_vectors.TOLERANCE)
