@@ -1,6 +1,7 @@
 """Set up TensorFlow's devices and threads, and check Keras' backend."""
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -10,6 +11,8 @@ from artist_features.errors import ModelError
 
 _CALL_ROWS = 16  # segments in one of several calls at once (benchmarks/README.md)
 _MOST_CALLS = 4  # as many as a batch of 64 has; of more cores several share an operation
+# what artist-features installs and artist-features-lite leaves out
+_NOT_IN_LITE = ("tensorflow", "keras", "kapre", "h5py", "sklearn", "scipy")
 _used_by: int | None = None  # process id of the process that has used a model
 _side_by_side = False  # whether `configure_devices` chose the threads of an operation
 
@@ -81,14 +84,29 @@ def _no_word_of_its_cache(record: logging.LogRecord) -> bool:
     return "cache directory" not in text and "mkdir -p failed" not in text
 
 
+def explained(error: Exception) -> str:
+    """Return an error's text; of a package that the lite distribution leaves out, what to do."""
+    name = getattr(error, "name", None) or ""
+    if isinstance(error, ImportError) and name.partition(".")[0] in _NOT_IN_LITE:
+        return (
+            f"{name} is not installed, which artist-features-lite leaves out; "
+            "`pip uninstall artist-features-lite`, then `pip install artist-features`."
+        )
+    return str(error)
+
+
 def prepare_keras() -> None:
     """Check the backend, and hide TensorFlow's start-up lines, before Keras is imported.
 
     Lines are not hidden where the user has set TensorFlow's log level.
 
     Raises:
+        ImportError: TensorFlow is not installed.
         ModelError: the backend is not TensorFlow; names the variable or file that says so.
     """
+    if importlib.util.find_spec("tensorflow") is None:
+        missing = ModuleNotFoundError(name="tensorflow")
+        raise ModuleNotFoundError(explained(missing), name="tensorflow")
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("matplotlib").addFilter(_no_word_of_its_cache)
