@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from pathlib import Path
 
 from artist_features.errors import ModelError
 
@@ -82,6 +83,19 @@ def _no_word_of_its_cache(record: logging.LogRecord) -> bool:
     """Filter out that Matplotlib, which Keras imports, finds no home for its cache."""
     text = record.getMessage()
     return "cache directory" not in text and "mkdir -p failed" not in text
+
+
+def may_use_gpu() -> bool:
+    """Return whether TensorFlow is installed and the system shows a graphics card for it.
+
+    Known without TensorFlow: by the device files of NVIDIA's driver, of AMD's, and of WSL 2.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        return False
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    devices = Path("/dev")
+    return any(devices.glob("nvidia[0-9]*")) or any((devices / n).exists() for n in ("kfd", "dxg"))
 
 
 def explained(error: Exception) -> str:

@@ -39,6 +39,10 @@ def test_vectors_of_every_format_are_those_of_tensorflow(by_both, name):
 
 def test_which_runtime_is_chosen(tiny_folder, monkeypatch):
     chosen = onnx_engine.chosen_runtime
+    monkeypatch.setattr(onnx_engine, "may_use_gpu", lambda: True)
+    assert chosen("siamese", "auto") == "tensorflow"
+    assert chosen("siamese", "onnx") == "onnx"
+    monkeypatch.setattr(onnx_engine, "may_use_gpu", lambda: False)
     assert chosen("siamese", "auto") == "onnx"
     assert chosen("siamese", "tensorflow") == "tensorflow"
     assert chosen(tiny_folder, "auto") == chosen(object(), "auto") == "tensorflow"

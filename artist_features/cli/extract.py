@@ -91,7 +91,8 @@ def add_parser(commands: Any) -> None:
         default="auto",
         choices=("auto", "tensorflow", "onnx"),
         help="onnx: ONNX Runtime, on the CPU, for a bundled model; tensorflow: any model, on a "
-        "graphics card where there is one; auto: onnx for a bundled model, else tensorflow",
+        "graphics card where there is one; auto: onnx for a bundled model where there is no "
+        "graphics card, else tensorflow",
     )
     parser.add_argument(
         "--force", action="store_true", help="start an existing .npz or .parquet anew"

@@ -104,8 +104,9 @@ class Extractor:
         decoder: "auto" (libsndfile, then FFmpeg where the extra `[av]` is installed),
             "soundfile", "av", or "tfio" (tensorflow-io, extra `[tfio]`).
         runtime: "onnx" runs a bundled model by ONNX Runtime, on the CPU; "tensorflow" any
-            model, on a graphics card where there is one; "auto" is "onnx" for a bundled name,
-            else "tensorflow". Vectors of both are equal within 1e-4.
+            model, on a graphics card where there is one; "auto" is "onnx" for a bundled name
+            on a machine without a graphics card, else "tensorflow". Vectors of both are equal
+            within 1e-4.
         on_loaded: called with the name of the device once the model is there.
         dedicated: TensorFlow does nothing else in this process, so that its threads may be
             set; they stay so.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.config import ModelCard
-from artist_features.devices import usable_cores
+from artist_features.devices import may_use_gpu, usable_cores
 from artist_features.errors import WeightsError, shortened
 from artist_features.extraction.recordings import RUNTIMES, Model, RuntimeName
 from artist_features.zoo import folder, registry
@@ -46,7 +46,8 @@ def chosen_runtime(model: Model, runtime: RuntimeName) -> RuntimeName:
             f"{name} needs 'tensorflow'."
         )
     if runtime == "auto":
-        return "onnx" if bundled and importlib.util.find_spec("onnxruntime") else "tensorflow"
+        by_onnx = bundled and importlib.util.find_spec("onnxruntime") and not may_use_gpu()
+        return "onnx" if by_onnx else "tensorflow"
     return runtime
 
 
