@@ -1,19 +1,25 @@
 """The search index: build, save, load, find the nearest tracks or artists."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from artist_features.errors import SearchIndexError, checked_int
+from artist_features.extraction.remote import identity
 from artist_features.metrics import unit_vectors
 from artist_features.search import ranking, storage
 from artist_features.search.ranking import Floats
 from artist_features.search.storage import IndexedTrack
+
+if TYPE_CHECKING:  # Keras is imported when a model is used
+    from artist_features.extraction.extractor import Extractor
+
+Skip: TypeAlias = Callable[[int], bool]
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,13 @@ class Match:
         row: number in the index, from 0.
         similarity: cosine, -1 to 1, rounded to 6 decimals.
         track: `IndexedTrack`.
+        percentile: of the similarity, see `Index.percentile`.
     """
 
     row: int
     similarity: float
     track: IndexedTrack
+    percentile: float
 
 
 @dataclass(frozen=True)
@@ -78,24 +86,56 @@ class Index:
     def build(
         cls,
         vectors: npt.ArrayLike,
-        tracks: Sequence[IndexedTrack],
-        made_with: Mapping[str, Any],
+        tracks: Sequence[IndexedTrack | str | os.PathLike[str]],
+        made_with: "Mapping[str, Any] | Extractor",
     ) -> "Index":
         """Make an index in memory.
 
         Args:
             vectors: float `(n, dim)`, n >= 1, finite, no row all zeros.
-            tracks: list of n `IndexedTrack`, each path once.
-            made_with: dict of plain values with `model` and `weights_sha256`.
+            tracks: list of n paths or `IndexedTrack`s, each path once. Files are known by their
+                absolute path with links followed; that of an `IndexedTrack` stays as it is.
+            made_with: the `Extractor` of the vectors, or a dict of plain values with `model` and
+                `weights_sha256`.
 
         Raises:
             ValueError: an argument outside what is allowed; a row is named by its number
                 and path.
         """
-        units = _checked_units(np.asarray(vectors), tracks)
+        if not isinstance(made_with, Mapping):
+            made_with = _made_with(made_with)
+        rows = [
+            track if isinstance(track, IndexedTrack) else IndexedTrack(identity(track))
+            for track in tracks
+        ]
+        units = _checked_units(np.asarray(vectors), rows)
         if missing := [key for key in ("model", "weights_sha256") if not made_with.get(key)]:
             raise ValueError(f"made_with lacks {missing[0]!r}: which model made the vectors?")
-        return cls(storage.IndexData.of(units, tracks, made_with))
+        return cls(storage.IndexData.of(units, rows, made_with))
+
+    def updated(
+        self,
+        vectors: npt.ArrayLike,
+        tracks: Sequence[IndexedTrack],
+        drop_rows: Iterable[int] = (),
+    ) -> "Index":
+        """Return an index in memory with tracks added, replaced and dropped.
+
+        Args:
+            vectors, tracks: as for `build`, of the same model; may be empty. A track whose path
+                the index has takes its row, others come at the end.
+            drop_rows: rows that are left out; those after them move up.
+
+        Raises:
+            ValueError: an argument outside what is allowed, or no track would be left.
+        """
+        units = _checked_units(np.asarray(vectors), tracks) if len(tracks) else self.vectors[:0]
+        if units.shape[1] != self.dim:
+            raise ValueError(f"vectors of shape {units.shape}; those here are of {self.dim}.")
+        data = self._data.updated(units, tracks, drop_rows)
+        if not len(data.vectors):
+            raise ValueError("no track would be left; an index needs one or more.")
+        return Index(data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Index":
@@ -140,6 +180,11 @@ class Index:
         """Names of the further columns."""
         return list(self._data.columns)
 
+    @property
+    def vectors(self) -> Floats:
+        """float32 `(n, dim)`, rows of length 1; those of a file cannot be written to."""
+        return self._data.vectors
+
     def track(self, row: int) -> IndexedTrack:
         """Return the `IndexedTrack` of a row."""
         return self._data.track(row)
@@ -147,6 +192,11 @@ class Index:
     def vector(self, row: int) -> Floats:
         """Return float32 `(dim,)`, of length 1."""
         return self._data.vectors[row]
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all tracks, as they were given to `build`."""
+        return self._data.paths.tolist()
 
     def row_of(self, path: str) -> int | None:
         """Return the row of a path as it was given to `build`, or None."""
@@ -158,6 +208,22 @@ class Index:
         if number is None:
             return np.empty(0, np.int64)
         return np.flatnonzero(self._data.artist_of == number)
+
+    def percentile(self, similarity: float) -> float:
+        """Return how many of 100 random pairs of tracks in this index are less similar.
+
+        From all pairs, or a sample of 100,000, always the same one of an index.
+
+        Args:
+            similarity: cosine.
+
+        Returns:
+            0 to 100, rounded to 1 decimal.
+        """
+        quantiles = self._data.pair_quantiles
+        return round(
+            float(np.interp(similarity, quantiles, np.linspace(0, 100, len(quantiles)))), 1
+        )
 
     def check_model(
         self, weights_sha256: str, graph_sha256: str | None = None, model: str | None = None
@@ -192,6 +258,7 @@ class Index:
         *,
         exclude_rows: Iterable[int] = (),
         exclude_artists: Iterable[str] = (),
+        skip: Skip | None = None,
     ) -> list[Match]:
         """Find the tracks whose vectors point most nearly the same way.
 
@@ -200,6 +267,8 @@ class Index:
             k: how many, >= 1; fewer come back if there are no more.
             exclude_rows: rows that are no candidates, such as the query's own.
             exclude_artists: names of artists whose tracks are no candidates.
+            skip: function of a row: whether it is passed over; called only for rows that would
+                be among the first, such as to look for their files.
 
         Returns:
             list of `Match`, the most similar first, ties by row.
@@ -211,9 +280,10 @@ class Index:
         allowed = ~np.isin(np.arange(len(self)), list(exclude_rows))
         for artist in exclude_artists:
             allowed[self.rows_of_artist(artist)] = False
+        found = zip(*self.nearest_rows(vector, k, allowed, skip), strict=True)
         return [
-            Match(row, similarity, self.track(row))
-            for row, similarity in self._nearest(self._data.vectors, vector, k, allowed)
+            Match(int(row), float(cosine), self.track(row), self.percentile(cosine))
+            for row, cosine in found
         ]
 
     def query_artists(
@@ -239,9 +309,10 @@ class Index:
         for artist in exclude_artists:
             if artist and (number := self._data.artists.find(artist)) is not None:
                 counts[number] = 0
+        found = zip(*self._nearest(means, vector, k, counts > 0), strict=True)
         return [
-            ArtistMatch(self._data.artists[number], similarity, int(counts[number]))
-            for number, similarity in self._nearest(means, vector, k, counts > 0)
+            ArtistMatch(self._data.artists[number], float(cosine), int(counts[number]))
+            for number, cosine in found
         ]
 
     def artist_vector(self, artist: str) -> Floats:
@@ -255,17 +326,34 @@ class Index:
             raise ValueError(f"artist {artist!r} has no track in this index; see `artists`.")
         return self._data.artist_vectors[number]
 
+    def nearest_rows(
+        self,
+        vector: npt.ArrayLike,
+        k: int,
+        allowed: npt.NDArray[np.bool_],
+        skip: Skip | None = None,
+    ) -> tuple[ranking.Rows, npt.NDArray[np.float64]]:
+        """Return (rows, similarities) that `query` finds among those that bool `(n,)` allows."""
+        n_asked = k
+        while True:
+            rows, similarities = self._nearest(self._data.vectors, vector, n_asked, allowed)
+            if skip is None:
+                return rows, similarities
+            kept = [place for place, row in enumerate(rows) if not skip(int(row))]
+            if len(kept) >= k or len(rows) < n_asked:
+                return rows[kept[:k]], similarities[kept[:k]]
+            n_asked *= 2
+
     def _nearest(
         self, vectors: Floats, vector: npt.ArrayLike, k: int, allowed: npt.NDArray[np.bool_]
-    ) -> list[tuple[int, float]]:
-        """Return (row, similarity) of the k allowed rows most similar to a query, in order."""
+    ) -> tuple[ranking.Rows, npt.NDArray[np.float64]]:
+        """Return rows and similarities of the k allowed rows most similar to a query, in order."""
         checked_int("k", k)
         query = _checked_query(np.asarray(vector), self.dim)
         try:
-            rows, similarities = ranking.top_k(vectors, query, k, allowed)
+            return ranking.top_k(vectors, query, k, allowed)
         except FloatingPointError as error:
             raise storage.damaged(str(error), self._data.path) from None
-        return list(zip(rows.tolist(), similarities.tolist(), strict=True))
 
     def _artists_without(self, excluded: set[int]) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Return artists' vectors and numbers of tracks, as if some rows were not there."""
@@ -280,6 +368,20 @@ class Index:
             if rows:
                 means[number] = ranking.mean_direction(vectors[rows])
         return means, counts
+
+
+def _made_with(extractor: "Extractor") -> dict[str, Any]:
+    card = extractor.card
+    if card is None:
+        raise ValueError(
+            "the extractor's model is none of a folder; give a dict of its name and hash."
+        )
+    return {
+        "model": card.name,
+        "weights_sha256": card.weights_sha256,
+        "graph_sha256": card.graph_sha256,
+        "decoder": extractor.decoder,
+    }
 
 
 def _checked_units(vectors: npt.NDArray[np.floating], tracks: Sequence[IndexedTrack]) -> Floats:

@@ -13,13 +13,14 @@ leaves a file that only its owner may read and does not sync it, and reading cop
 """
 
 import datetime
+import itertools
 import json
 import math
 import mmap
 import os
 import stat
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
@@ -29,7 +30,7 @@ import numpy.typing as npt
 
 from artist_features.errors import AnyPath, SearchIndexError
 from artist_features.files import write_parts_atomically
-from artist_features.search.ranking import Floats, artist_means
+from artist_features.search.ranking import N_QUANTILES, Floats, artist_means, pair_quantiles
 from artist_features.version import VERSION
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -38,12 +39,14 @@ MAX_HEADER_BYTES = 1 << 20
 _DTYPES = {"F64": "<f8", "I64": "<i8", "F32": "<f4", "I32": "<i4", "U8": "|u1"}
 _DTYPE_NAMES = {np.dtype(text): name for name, text in _DTYPES.items()}
 _FORMAT, _FORMAT_VERSION = "artist-features search index", "2"
+_FIELDS = ("path", "artist", "title", "duration_s")  # of a track
 _TEXTS = ("paths", "titles", "artists")
 _ARRAYS = {  # name -> (dtype, number of axes)
     "vectors": (np.float32, 2),
     "artist_vectors": (np.float32, 2),
     "artist_of": (np.int32, 1),
     "durations_s": (np.float64, 1),
+    "pair_quantiles": (np.float32, 1),
 }
 
 
@@ -98,12 +101,16 @@ class Texts:
         Raises:
             ValueError: a text with a zero byte in it.
         """
-        parts = [_encoded(text) for text in texts]
-        for row, part in enumerate(parts):
-            if b"\0" in part:
-                raise ValueError(f"text {row} has a zero byte in it; leave that out.")
-        data = np.frombuffer(b"\0" + b"".join(part + b"\0" for part in parts), np.uint8)
-        return cls(data, np.cumsum([1, *(len(part) + 1 for part in parts)], dtype=np.int64))
+        try:
+            data = "\0".join(["", *texts, ""]).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half a pair in one of them
+            data = b"\0".join([b"", *map(_encoded, texts), b""])
+        array = np.frombuffer(data, np.uint8)
+        starts = np.flatnonzero(array == 0) + 1
+        if len(starts) != len(texts) + 1:
+            row = next(row for row, text in enumerate(texts) if "\0" in text)
+            raise ValueError(f"text {row} has a zero byte in it; leave that out.")
+        return cls(array, starts.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -114,7 +121,9 @@ class Texts:
 
     def tolist(self) -> list[str]:
         """Return all texts."""
-        return [self[row] for row in range(len(self))]
+        texts = self.data.tobytes().decode("utf-8", "surrogateescape").split("\0")[1:-1]
+        # a forged file may have a zero byte within a text
+        return texts if len(texts) == len(self) else [self[row] for row in range(len(self))]
 
     def find(self, text: str) -> int | None:
         """Return the first row that holds exactly this text, or None."""
@@ -148,6 +157,8 @@ class IndexData:
         paths, titles: n texts each; artists: n_artists names.
         columns: {name: n texts}, further columns.
         made_with, package_version, created: see `Index`.
+        pair_quantiles: float32 `(1001,)`, see `ranking.pair_quantiles`; a file of an earlier
+            version has none, for which they are computed.
         path: of the file, or None.
     """
 
@@ -162,6 +173,7 @@ class IndexData:
     made_with: dict[str, Any]
     package_version: str
     created: str
+    pair_quantiles: Floats
     path: AnyPath | None = None
 
     @classmethod
@@ -169,25 +181,80 @@ class IndexData:
         cls, units: Floats, tracks: Sequence[IndexedTrack], made_with: Mapping[str, Any]
     ) -> "IndexData":
         """Arrange float32 `(n, dim)` of length 1 and their n tracks."""
-        numbers: dict[str, int] = {}
-        artist_of = np.full(len(tracks), -1, np.int32)
-        for row, track in enumerate(tracks):
-            if track.artist:
-                artist_of[row] = numbers.setdefault(track.artist, len(numbers))
-        names = list(dict.fromkeys(name for track in tracks for name in track.extra))
+        fields = {name: [getattr(track, name) for track in tracks] for name in _FIELDS}
+        return cls._arranged(units, fields, _columns_of(tracks), made_with)
+
+    @classmethod
+    def _arranged(
+        cls,
+        units: Floats,
+        fields: Mapping[str, Sequence[Any]],
+        columns: Mapping[str, Sequence[str]],
+        made_with: Mapping[str, Any],
+    ) -> "IndexData":
+        """Arrange vectors and lists of what their tracks have: `_FIELDS`, further columns."""
+        numbers = {"": -1}
+        artists = [numbers.setdefault(name, len(numbers) - 1) for name in fields["artist"]]
+        artist_of = np.array(artists, np.int32)
+        names = list(numbers)[1:]
         return cls(
             units,
-            artist_means(units, artist_of, len(numbers)),
+            artist_means(units, artist_of, len(names)),
             artist_of,
-            np.array([track.duration_s for track in tracks], np.float64),
-            Texts.of([track.path for track in tracks]),
-            Texts.of([track.title for track in tracks]),
-            Texts.of(list(numbers)),
-            {name: Texts.of([track.extra.get(name, "") for track in tracks]) for name in names},
+            np.array(fields["duration_s"], np.float64),
+            Texts.of(fields["path"]),
+            Texts.of(fields["title"]),
+            Texts.of(names),
+            {name: Texts.of(texts) for name, texts in columns.items()},
             dict(made_with),
             VERSION,
             datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            pair_quantiles(units),
         )
+
+    def updated(
+        self, units: Floats, tracks: Sequence[IndexedTrack], drop_rows: Iterable[int]
+    ) -> "IndexData":
+        """Return a copy with further tracks; one of a path that is there takes its row.
+
+        Args:
+            units: float32 `(n, dim)`, of length 1.
+            tracks: n `IndexedTrack`s.
+            drop_rows: rows to leave out, unless a track takes them.
+        """
+        fields = self._fields()
+        row_of = {path: row for row, path in enumerate(fields["path"])}
+        rows = [row_of.setdefault(track.path, len(row_of)) for track in tracks]
+        kept = np.ones(len(row_of), bool)
+        kept[list(drop_rows)] = False
+        kept[rows] = True
+
+        def merged(before: Sequence[Any], new: Sequence[Any]) -> list[Any]:
+            values = [*before, *new[: len(kept) - len(before)]]  # to their length
+            for row, value in zip(rows, new, strict=True):
+                values[row] = value
+            return list(itertools.compress(values, kept))
+
+        vectors = np.empty((kept.sum(), units.shape[1]), np.float32)
+        old = np.flatnonzero(kept[: len(self.vectors)])
+        np.take(self.vectors, old, axis=0, out=vectors[: len(old)], mode="clip")
+        vectors[np.cumsum(kept)[rows] - 1] = units
+        columns, blank = _columns_of(tracks, self.columns), [""] * len(self.vectors)
+        for name, new in columns.items():
+            before = self.columns[name].tolist() if name in self.columns else blank
+            columns[name] = merged(before, new)
+        for name, before in fields.items():
+            fields[name] = merged(before, [getattr(track, name) for track in tracks])
+        return self._arranged(vectors, fields, columns, self.made_with)
+
+    def _fields(self) -> dict[str, list[Any]]:
+        artists = [*self.artists.tolist(), ""]  # number -1 is the last
+        return {
+            "path": self.paths.tolist(),
+            "artist": [artists[number] for number in self.artist_of.tolist()],
+            "title": self.titles.tolist(),
+            "duration_s": self.durations_s.tolist(),
+        }
 
     def track(self, row: int) -> IndexedTrack:
         """Return path, names, length and further columns of a row."""
@@ -199,6 +266,12 @@ class IndexData:
             float(self.durations_s[row]),
             {name: texts[row] for name, texts in self.columns.items()},
         )
+
+
+def _columns_of(tracks: Sequence[IndexedTrack], names: Iterable[str] = ()) -> dict[str, list[Any]]:
+    """Return the further columns of tracks, those with some names first, {name: n texts}."""
+    names = dict.fromkeys([*names, *(name for track in tracks for name in track.extra)])
+    return {name: [track.extra.get(name, "") for track in tracks] for name in names}
 
 
 def write_index(path: Path, data: IndexData) -> None:
@@ -241,6 +314,8 @@ def read_index(path: AnyPath) -> IndexData:
 
 def _assembled(arrays: Arrays, metadata: dict[str, str], path: AnyPath) -> IndexData:
     for name, (dtype, n_axes) in _ARRAYS.items():
+        if name == "pair_quantiles" and name not in arrays:
+            arrays[name] = pair_quantiles(arrays["vectors"])
         if arrays[name].dtype != dtype or arrays[name].ndim != n_axes:
             raise ValueError(name)
 
@@ -264,6 +339,7 @@ def _assembled(arrays: Arrays, metadata: dict[str, str], path: AnyPath) -> Index
         made_with=made_with,
         package_version=metadata["package_version"],
         created=metadata["created"],
+        pair_quantiles=arrays["pair_quantiles"],
         path=path,
     )
 
@@ -282,6 +358,8 @@ def _fits(data: IndexData) -> bool:
         and bool(data.artist_of.min() >= -1 and data.artist_of.max() < n_artists)
         and bool(np.isfinite(data.artist_vectors).all())
         and bool(np.isfinite(data.durations_s).all())
+        and data.pair_quantiles.shape == (N_QUANTILES,)
+        and bool((np.diff(data.pair_quantiles) >= 0).all())
     )
 
 
