@@ -67,7 +67,9 @@ def tfio(session):
 @nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.14"], default=False)
 def lite(session):
     """Test artist-features-lite from its wheel, without TensorFlow."""
-    session.install("./packaging/lite[av]", "hypothesis", "pytest", "pytest-timeout", "pytest-xdist")
+    session.install(
+        "./packaging/lite[av]", "hypothesis", "pytest", "pytest-timeout", "pytest-xdist"
+    )
     tests = [f"tests/test_{name}.py" for name in ("lite", "segments", "mp3", "stream", "search")]
     session.run("pytest", "-q", *tests)
 
