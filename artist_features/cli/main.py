@@ -22,6 +22,7 @@ from artist_features.cli import (
     models,
     pictures,
     search,
+    serve,
     train,
 )
 from artist_features.cli.progress import LogHandler
@@ -38,7 +39,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, manifest, train),
-    *(search, pictures, export),
+    *(search, serve, pictures, export),
 )
 
 
