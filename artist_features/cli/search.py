@@ -242,7 +242,7 @@ def run_who(args: argparse.Namespace) -> int:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse conflicting options and unwritable outputs before anything is read."""
-    from artist_features.search.playlist import ENDINGS
+    from artist_features.search.m3u import ENDINGS
 
     for name, value in (("--m3u", args.m3u), ("--exclude-artist", args.exclude_artist)):
         if args.by == "artist" and value:
@@ -319,7 +319,7 @@ def _print_results(
 
 
 def _write_playlist(path: str, tracks: list["IndexedTrack"]) -> None:
-    from artist_features.search.playlist import to_m3u
+    from artist_features.search.m3u import to_m3u
 
     text, left_out = to_m3u(tracks, os.path.dirname(os.path.abspath(path)))
     for track in left_out:

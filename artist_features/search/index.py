@@ -140,6 +140,11 @@ class Index:
         """Names of the further columns."""
         return list(self._data.columns)
 
+    @property
+    def vectors(self) -> Floats:
+        """float32 `(n, dim)`, rows of length 1; those of a file cannot be written to."""
+        return self._data.vectors
+
     def track(self, row: int) -> IndexedTrack:
         """Return the `IndexedTrack` of a row."""
         return self._data.track(row)
