@@ -1,6 +1,7 @@
 """`artist-features serve`: answer players and programs from a search index, over HTTP."""
 
 import argparse
+import os
 import socket
 
 from artist_features.cli import Commands
@@ -35,6 +36,8 @@ def add_parser(commands: Commands) -> None:
 
 def run_serve(args: argparse.Namespace) -> int:
     """Load the index, listen, and answer until a signal comes."""
+    # a thread for each search; those of a matrix product would wait for one another
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     require("starlette", "serve", "serve")
     uvicorn = require("uvicorn", "serve", "serve")
     from artist_features.search import Index

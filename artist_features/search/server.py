@@ -32,12 +32,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from artist_features.errors import shortened
 from artist_features.search.index import Index
 from artist_features.search.playlist import find_path
+from artist_features.search.sketch import Sketch
 from artist_features.version import VERSION
 
 Params: TypeAlias = Mapping[str, str]
 Record: TypeAlias = dict[str, Any]
 
-MAX_N = 500  # results of one request
+MAX_N, MAX_PATH = 500, 100  # results of one request
 MAX_BYTES = 8192  # of the parameters of one request
 _N_SONGS = 3  # of an artist, as AudioMuse-AI's `artist_gmm_manager.py` gives
 _LOG = logging.getLogger(__name__)
@@ -48,8 +49,8 @@ _DOCS = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>artist-features serve</title>
 <h1>artist-features serve</h1>
 <p>Parameters go into the address or a form, {MAX_BYTES} bytes at most; answers are JSON, of {MAX_N}
-results at most. What is refused has status 400 or 404 and a text, <code>error</code>. The id of a
-track is the index's column <code>id</code>, or its path.
+results at most (paths: {MAX_PATH}). What is refused has status 400 or 404 and a text,
+<code>error</code>. The id of a track is the index's column <code>id</code>, or its path.
 <pre>
 /similar?id=ID&amp;n=10                          nearest tracks
 /path?start=ID&amp;end=ID&amp;n=25                  tracks in even steps from one to the other
@@ -84,7 +85,7 @@ class Answers:
     """
 
     def __init__(self, index: Index) -> None:
-        self._index = index
+        self._index, self._sketch = index, Sketch(index)
         self._ids: list[str] = []
         self._rows: dict[str, int] = {}
         self._artist_ids: dict[str, str] = {}
@@ -171,14 +172,16 @@ class Answers:
     def _similar(self, params: Params, id_name: str, n_name: str) -> list[tuple[int, float]]:
         """Return (row, cosine) of the tracks nearest to one."""
         row, n = self._row(params, id_name), _number(params, n_name, 10)
-        matches = self._index.query(self._index.vector(row), n, exclude_rows=[row])
-        return [(match.row, match.similarity) for match in matches]
+        rows, similarities = self._sketch.query(row, n)
+        return list(zip(rows.tolist(), similarities.tolist(), strict=True))
 
     def _path(self, params: Params, start: str, end: str, n_name: str) -> list[tuple[int, float]]:
         """Return (row, cosine to the first) of the tracks of a path, both ends included."""
         ends = self._row(params, start), self._row(params, end)
+        if ends[0] == ends[1]:
+            raise _Refusal(_GENERIC, f"{start} and {end} are one track; a path needs two.")
         vector = self._index.vector(ends[0])
-        rows = find_path(self._index, *ends, _number(params, n_name, 25))
+        rows = find_path(self._index, *ends, _number(params, n_name, 25, 2, MAX_PATH))
         return [(row, round(float(self._index.vector(row) @ vector), 6)) for row in rows]
 
     def _songs(self, artist: str) -> list[Record]:
@@ -226,14 +229,14 @@ class Answers:
 
 
 def create_app(index: Index, *, hosts: Sequence[str] = ("*",)) -> Starlette:
-    """Return the ASGI application that answers from an index, one request after another.
+    """Return the ASGI application that answers from an index, two requests at a time.
 
     Args:
         index: `Index`.
         hosts: names by which it may be called, against web pages whose own name points here;
             "*" is any.
     """
-    answers, searcher = Answers(index), ThreadPoolExecutor(1)
+    answers, searcher = Answers(index), ThreadPoolExecutor(2)
 
     def route(address: str, answer: Callable[[Params], Any]) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -315,10 +318,11 @@ def _required(params: Params, name: str) -> str:
     return params[name]
 
 
-def _number(params: Params, name: str, default: int) -> int:
+def _number(params: Params, name: str, default: int, least: int = 1, most: int = MAX_N) -> int:
     value = params.get(name, str(default))
-    if not (value.isdecimal() and len(value) < 6 and 1 <= int(value) <= MAX_N):
-        raise _Refusal(_GENERIC, f"{name} is {shortened(value, 50)!r}; allowed is 1 to {MAX_N}.")
+    if not (value.isdecimal() and len(value) < 6 and least <= int(value) <= most):
+        text = f"{name} is {shortened(value, 50)!r}; allowed is {least} to {most}."
+        raise _Refusal(_GENERIC, text)
     return int(value)
 
 
