@@ -19,7 +19,7 @@ from artist_features.cli.main import main
 from artist_features.search import Index, IndexedTrack
 
 pytest.importorskip("starlette", reason="of the extra [serve]")
-from artist_features.search import server
+from artist_features.search import server, sketch
 
 N, ARTISTS = 40, ("Ann", "Bob", "Cy", "")
 # a server that says at its end whether anything loaded TensorFlow
@@ -181,11 +181,13 @@ def test_library_for_opensubsonic(asked, index, use_get):
         ("/similar", {"id": "t1", "n": 0}, 400, "n is '0'; allowed is 1 to 500"),
         ("/similar", {"id": "t1", "n": 501}, 400, "n is '501'"),
         ("/similar", {"id": "t1", "n": "-1"}, 400, "n is '-1'"),
+        ("/path", {"start": "t1", "end": path_of(1)}, 400, "start and end are one track"),
+        ("/path", {"start": "t1", "end": "t2", "n": 101}, 400, "allowed is 2 to 100"),
         ("/api/similar_artists", {"artist": "Dee"}, 404, "artist 'Dee' has no track"),
         ("/rest/getSonicSimilarTracks", {"id": "t1"}, 200, "ask with f=json"),
         ("/rest/getSonicSimilarTracks", {"f": "json"}, 200, '"code": 10'),
         ("/rest/getSong.view", {"f": "json"}, 200, "'getSong' is not answered"),
-        ("/music/1 é&.mp3".replace(" é&", ""), {}, 404, "Not Found"),
+        ("/music/1.mp3", {}, 404, "Not Found"),
     ],
 )
 def test_what_is_refused(asked, address, params, status, text):
@@ -220,6 +222,23 @@ def test_log_and_end(index):
         ]
         assert records[0]["client"] == "127.0.0.1"
         assert "secret" not in said
+
+
+@pytest.mark.parametrize(("scale", "n_narrow"), [(0.02, 100), (1.0, 2000)])
+def test_narrowed_search_is_exact(scale, n_narrow):
+    """Few axes that matter, as in embeddings, or none; equal vectors; more than there are."""
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((2000, 96)) * np.where(np.arange(96) < 8, 1, scale)
+    vectors[1000:1010] = vectors[7]
+    tracks = [IndexedTrack(f"/{row}") for row in range(2000)]
+    index = Index.build(vectors, tracks, {"model": "none", "weights_sha256": "0" * 64})
+    narrowed = sketch.Sketch(index)
+    assert len(narrowed._candidates(7, 5)) <= n_narrow
+    for row, k in [(7, 5), (7, 12), (1004, 1), (3, 200), (4, 1999), (5, 5000)]:
+        rows, similarities = narrowed.query(row, k)
+        right = nearest(index, row, k)
+        assert rows.tolist() == [match.row for match in right]
+        assert similarities.tolist() == [match.similarity for match in right]
 
 
 def test_every_address_is_on_the_page(index):

@@ -220,7 +220,7 @@ class Answers:
     def _sonic_match(self, row: int, similarity: float) -> Record:
         plain = self._plain(row, similarity)
         entry = {name: plain[name] for name in ("id", "title", "artist", "album", "path")}
-        entry |= {"suffix": PurePath(plain["path"]).suffix[1:], "type": "music"}
+        entry |= {"suffix": os.path.splitext(plain["path"])[1][1:], "type": "music"}
         entry |= {"artistId": self._artist_ids.get(plain["artist"])}
         entry |= {"duration": round(plain["duration_s"])}
         known = {name: value for name, value in entry.items() if value}

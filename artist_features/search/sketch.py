@@ -42,10 +42,12 @@ class Sketch:
         Returns:
             (row numbers int64, similarities float64), each `(min(k, n - 1),)`.
         """
-        rows = self._candidates(row, k)
-        found, similarities = top_k(
-            self._vectors[rows], self._vectors[row], k, np.ones(len(rows), bool)
-        )
+        rows, query = self._candidates(row, k), self._vectors[row]
+        if len(rows) > len(self._vectors) // 8:  # the axes say little here: copying costs more
+            allowed = np.zeros(len(self._vectors), bool)
+            allowed[rows] = True
+            return top_k(self._vectors, query, k, allowed)
+        found, similarities = top_k(self._vectors[rows], query, k, np.ones(len(rows), bool))
         return rows[found], similarities
 
     def _candidates(self, row: int, k: int) -> Rows:
