@@ -1,4 +1,4 @@
-"""A search index: time, memory and size of building, opening and asking it.
+"""A search index: time, memory and size of building, updating, opening and asking it.
 
     python benchmarks/search.py                  # 1,000,000 x 256; needs GBs of disk
     python benchmarks/search.py --rows 50000
@@ -22,6 +22,7 @@ from measure import device
 from artist_features.search import Index, IndexedTrack
 
 DIM, K = 256, 10
+N_CHANGED = 1000  # tracks added by an update, replaced and dropped
 N_TRACKS, N_GENRES = 20, 100  # tracks per artist, and genres, in the synthetic library
 
 
@@ -32,14 +33,15 @@ def main():
         return
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         write_vectors(Path(folder), args.rows, args.queries)
-        built, asked = step("build", folder), step("query", folder)
+        built, updated, asked = (step(kind, folder) for kind in ("build", "update", "query"))
     print(f"{device()}; NumPy {np.__version__}; {args.rows} x {DIM}, {args.queries} queries\n")
     print(
-        "| build s | build peak MB | file MB | open s | first query ms | query ms (median) | "
-        "query peak MB |\n|---|---|---|---|---|---|---|"
+        "| build s | build peak MB | update s | update peak MB | file MB | open s | "
+        "first query ms | query ms (median) | query peak MB |\n" + 9 * "|---" + "|"
     )
     print(
-        f"| {built['seconds']:.1f} | {built['peak_mb']:.0f} | {built['file_mb']:.0f} | "
+        f"| {built['seconds']:.1f} | {built['peak_mb']:.0f} | {updated['seconds']:.1f} | "
+        f"{updated['peak_mb']:.0f} | {built['file_mb']:.0f} | "
         f"{asked['open_s']:.2f} | {asked['ms'][0]:.1f} | {statistics.median(asked['ms']):.2f} | "
         f"{asked['peak_mb']:.0f} |"
     )
@@ -50,7 +52,7 @@ def parse_args():
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--folder", help="where temporary files go")
-    parser.add_argument("--step", choices=("build", "query"), help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=("build", "update", "query"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -92,6 +94,18 @@ def build(folder):
     }
 
 
+def update(folder):
+    """Open the index, add tracks, replace and drop as many, write it; return what that took."""
+    started = time.perf_counter()
+    index = Index.load(folder / "index")
+    names = [*range(N_CHANGED), *(f"new{n}" for n in range(N_CHANGED))]
+    vectors = np.random.default_rng(1).random((len(names), DIM), np.float32)
+    tracks = [IndexedTrack(f"/{name}", "artist 0") for name in names]
+    dropped = range(N_CHANGED, 2 * N_CHANGED)
+    index.updated(vectors, tracks, dropped).save(folder / "index")
+    return {"seconds": time.perf_counter() - started, "peak_mb": peak_mb()}
+
+
 def query(folder):
     """Open an index and ask it; return how fast that was."""
     queries = np.load(folder / "queries.npy", allow_pickle=False)
@@ -106,7 +120,7 @@ def query(folder):
     return {"ms": times, "open_s": open_s, "peak_mb": peak_mb()}
 
 
-STEPS = {"build": build, "query": query}
+STEPS = {"build": build, "update": update, "query": query}
 
 
 def peak_mb():

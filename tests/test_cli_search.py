@@ -18,13 +18,17 @@ from artist_features.search import Index
 ARTISTS = {"ann0": "Ann", "ann1": "Ann", "bob0": "Bob", "bob1": "Bob", "cy0": "Cy", "nn": ""}
 
 
+# one of another length is no copy, however similar
+SECONDS = dict.fromkeys(ARTISTS, 3.2) | {"ann1": 5.2, "bob1": 5.2}
+
+
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory, tiny_folder):
     """Two artists of two similar tracks, one of one, one track without; indexed."""
     folder = tmp_path_factory.mktemp("found")
     lines = ["file,artist,title,genre"]
     for number, (name, artist) in enumerate(ARTISTS.items()):
-        wave = music(3.2, 22050, 1, seed=ord(name[0]))
+        wave = music(SECONDS[name], 22050, 1, seed=ord(name[0]))
         noise = np.random.default_rng(number).standard_normal(wave.shape)
         write_audio(folder / f"{name}.wav", np.float32(0.9 * wave + 0.01 * noise), 22050)
         lines.append(f"{name}.wav,{artist},T {name},folk")
@@ -101,7 +105,7 @@ def test_similar_to_a_track_of_the_index(library, expected, capsys):
     for name, result in zip(names, found, strict=True):
         assert result["similarity"] == pytest.approx(expected["ann0"] @ expected[name], abs=2e-6)
         assert (result["artist"], result["title"]) == (ARTISTS[name], f"T {name}")
-        assert result["duration_s"] == pytest.approx(3.2, abs=0.01)
+        assert result["duration_s"] == pytest.approx(SECONDS[name], abs=0.01)
         assert result["columns"] == {"genre": "folk"}
     assert main(["similar", "ann0.wav", "--index", "lib.index", "-k", "1"]) == 0
     line = f"1\t{found[0]['similarity']:.4f}\tAnn - T ann1\t{found[0]['path']}\n"
@@ -167,12 +171,13 @@ def test_playlist(library, tmp_path, capsys):
     out = tmp_path / "like.m3u8"
     similar = ["similar", "ann0.wav", "--index", "lib.index", "-k", "1", "--m3u"]
     assert main([*similar, str(out)]) == 0
-    right = f"#EXTM3U\n#EXTINF:3,Ann - T ann1\n{library}/ann1.wav\n"
+    right = f"#EXTM3U\n#EXTINF:5,Ann - T ann1\n{library}/ann1.wav\n"
     assert out.read_bytes() == right.encode()
     for arguments, text in [
         ([str(out)], "exists; --force replaces"),
         (["x.txt"], "allowed endings are .m3u8 and .m3u"),
         ([str(tmp_path / "y.m3u"), "--by", "artist"], "--m3u goes with recordings"),
+        (["y.m3u", "--by", "artist", "--all"], "leave it out or leave out --by artist"),
         (["z.m3u", "--by", "artist", "--exclude-artist"], "leave it out or leave out --by artist"),
     ]:
         assert main([*similar, *arguments]) == 2
@@ -193,7 +198,7 @@ def test_no_model_is_loaded_for_what_is_no_file(library, tiny_folder, monkeypatc
 def test_file_that_is_not_indexed_is_extracted(library, tiny_folder, tmp_path, capsys):
     copy = shutil.copy(library / "bob0.wav", tmp_path / "new.wav")
     query = [str(copy), "--index", "lib.index", "--model", str(tiny_folder), "--json", "-k", "1"]
-    assert main(["similar", *query]) == 0
+    assert main(["similar", *query, "--all"]) == 0
     out, err = capsys.readouterr()
     record = json.loads(out)
     assert record["query"]["in_index"] is False
@@ -213,7 +218,7 @@ def test_options_of_the_extraction_are_those_of_the_index(library, tiny_folder, 
     assert main(["extract", f"{tmp_path}/a.wav", *model, *options]) == 0
     assert main(["index", "build", f"{tmp_path}/e.npz", "-o", f"{tmp_path}/i"]) == 0
     capsys.readouterr()
-    query = ["similar", f"{tmp_path}/b.wav", "--index", f"{tmp_path}/i", *model, "--json"]
+    query = ["similar", f"{tmp_path}/b.wav", "--index", f"{tmp_path}/i", *model, "--json", "--all"]
     assert main(query) == 0
     assert results(capsys)["results"][0]["similarity"] == 1
 

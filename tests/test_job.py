@@ -47,11 +47,13 @@ def files(tmp_path):
     return [str(folder / name) for name in ("a.mp3", "bad.mp3", "c.mp3", "gone.mp3")]
 
 
-def go(paths, out, *, retry_failed=False, **options):
+def go(paths, out, *, retry_failed=False, prune=False, **options):
     writer = opened(out)
     listener = Listener()
     try:
-        tally = job.survey(iter(paths), writer, writer.named, retry_failed=retry_failed)
+        tally = job.survey(
+            iter(paths), writer, writer.named, retry_failed=retry_failed, prune=prune
+        )
         job.run(writer.named, writer, listener, tally, **options)
     finally:
         writer.close()
@@ -94,6 +96,23 @@ def test_changed_files_are_read_again_and_vanished_ones_stay(files, tmp_path, na
     tally, heard = go([files[0]], tmp_path / name)
     assert heard == []
     assert tally.kept == {"ok": 1}
+
+
+@pytest.mark.parametrize("name", ["out", "out.npz"])
+def test_rows_of_files_that_are_gone_are_removed_if_asked(files, tmp_path, name):
+    pytest.importorskip("pyarrow")
+    uri = "s3://bucket/x.mp3"
+    go([*files, uri], tmp_path / name)
+    os.unlink(files[0])
+    os.unlink(files[1])
+    for prune, n_gone, left in ((False, 0, 5), (True, 3, 2), (True, 0, 2)):  # gone.mp3 never was
+        tally, heard = go(files[2:3], tmp_path / name, prune=prune)
+        assert (tally.n_gone, heard) == (n_gone, [])
+        writer = opened(tmp_path / name)
+        held = [path for path in [*files, uri] if writer.named.held(path)]
+        writer.close()
+        assert len(held) == left
+    assert held == [files[2], uri]
 
 
 @pytest.mark.parametrize("name", ["out.npz", "out.parquet"])

@@ -39,6 +39,19 @@ def test_steps_of_a_path_are_at_most_half_of_a_random_walk():
         assert largest_step(index, path) <= 0.5 * largest_step(index, walk)
 
 
+def test_what_is_skipped_is_replaced_by_others_as_long_as_there_are_any():
+    index = index_of(clustered(60))
+    for n, skipped in [(10, set(range(0, 60, 2))), (30, set(range(40)))]:
+        rows = find_path(index, 0, 1, n, skip=skipped.__contains__)
+        assert len(rows) == min(n, 2 + len(set(range(2, 60)) - skipped))
+        assert not set(rows[1:-1]) & skipped
+        found = playlist.playlist(index, index.vectors[:1], n=n, skip=skipped.__contains__)
+        assert len(found) == min(n, 60 - len(skipped))
+        assert not set(found) & skipped
+        matches = index.query(index.vector(0), n, skip=skipped.__contains__)
+        assert [match.row for match in matches] == found
+
+
 def test_few_candidates_are_enough_for_a_long_path(monkeypatch):
     monkeypatch.setattr(playlist, "_CANDIDATES", 1)
     assert len(set(find_path(index_of(clustered(60)), 3, 4, 50))) == 50
@@ -56,3 +69,48 @@ def test_few_candidates_are_enough_for_a_long_path(monkeypatch):
 def test_path_refuses(arguments, text):
     with pytest.raises(ValueError, match=text):
         find_path(index_of(np.eye(3)), *arguments)
+
+
+def test_playlist_is_ordered_and_leaves_out_what_is_nearer_to_the_unwanted():
+    angles = np.radians([0, 10, 20, 30, 40, 80])
+    index = index_of(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    like, unlike = index.vectors[[0, 1]], index.vectors[[4]]  # mean at 5 degrees, bound at 22.5
+    assert playlist.playlist(index, like) == [0, 1, 2, 3, 4, 5]
+    assert playlist.playlist(index, like, unlike) == [0, 1, 2]
+    assert playlist.playlist(index, like, unlike, exclude_rows=[0, 1]) == [2]
+    assert playlist.playlist(index, like, n=2, exclude_rows=[0]) == [1, 2]
+
+
+def test_an_artist_comes_again_after_so_many_others():
+    index = index_of(clustered(200, n_clusters=1), ["a", "a", "a", "b", "c", ""] * 33 + ["d", "d"])
+    for seed in (None, 3):
+        rows = playlist.playlist(index, index.vectors[:1], n=30, no_repeat_artist=2, seed=seed)
+        artists = [index.track(row).artist for row in rows]
+        assert len(set(rows)) == 30
+        for place, artist in enumerate(artists):
+            assert not artist or artist not in artists[max(0, place - 2) : place]
+    # one artist alone: nothing can follow
+    index = index_of(clustered(40), ["a"] * 40)
+    assert len(playlist.playlist(index, index.vectors[:1], no_repeat_artist=1)) == 1
+
+
+def test_a_seed_draws_among_the_nearest_and_always_the_same():
+    index = index_of(clustered(400))
+    like = index.vectors[:1]
+    drawn = [playlist.playlist(index, like, n=20, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert set(drawn[0]) <= set(playlist.playlist(index, like, n=60))
+
+
+def test_playlist_refuses():
+    index = index_of(np.eye(3))
+    for like, text in [
+        ([[1, 0]], r"shape \(1, 2\); allowed is \(n, 3\)"),
+        ([[0, 0, 0]], "all zeros"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            playlist.playlist(index, like)
+    with pytest.raises(ValueError, match="query is all zeros"):
+        playlist.playlist(index, [[1, 0, 0], [-1, 0, 0]])
+    with pytest.raises(ValueError, match="n is 0"):
+        playlist.playlist(index, [[1, 0, 0]], n=0)

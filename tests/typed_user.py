@@ -11,6 +11,7 @@ from typing_extensions import assert_type
 import artist_features as af
 from artist_features import config, files, hear, metrics
 from artist_features.search import ArtistMatch, Index, IndexedTrack, Match
+from artist_features.search.playlist import find_path, playlist
 
 Vector = npt.NDArray[np.float32]
 
@@ -76,7 +77,11 @@ def search(vectors: Vector) -> None:
     index = Index.load(Path("lib.index"))
     index.check_model("0")
     assert_type(index.query(vectors[0], k=3, exclude_artists=["A"]), list[Match])
+    assert_type(index.query(vectors[0], skip=lambda row: row > 3), list[Match])
     assert_type(index.query_artists([0.5, 1.0]), list[ArtistMatch])
+    assert_type(index.updated(vectors, tracks, drop_rows=[0]), Index)
+    assert_type(find_path(index, 0, 1, 10), list[int])
+    assert_type(playlist(index, index.vectors, n=3, no_repeat_artist=1, seed=7), list[int])
     assert_type(index.row_of("/a.mp3"), int | None)
     assert_type(index.vector(0), Vector)
     assert_type(index.track(0).label, str)

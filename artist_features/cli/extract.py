@@ -92,6 +92,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--retry-failed", action="store_true", help="read files again that failed before"
     )
+    text = "remove rows of OUT whose file is gone from disk, wherever it was; URIs stay"
+    parser.add_argument("--prune", action="store_true", help=text)
     parser.add_argument(
         "--shard",
         type=_shard,
@@ -171,7 +173,9 @@ def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
         )
         tally, complete, reported = job.Tally(passed=passed), False, True
         try:
-            tally = job.survey(found, output, named, retry_failed=args.retry_failed)
+            tally = job.survey(
+                found, output, named, retry_failed=args.retry_failed, prune=args.prune
+            )
             tally.passed, complete = passed, True
             _make_rows(args, extractor, named, output, tally, stop)
         except ModelError:

@@ -18,9 +18,11 @@ from artist_features.cli import (
     evaluate,
     export,
     extract,
+    index,
     manifest,
     models,
     pictures,
+    playlists,
     search,
     serve,
     train,
@@ -39,7 +41,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, manifest, train),
-    *(search, serve, pictures, export),
+    *(index, search, playlists, serve, pictures, export),
 )
 
 

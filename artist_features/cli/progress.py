@@ -166,6 +166,7 @@ def _write_lines(tally: "Tally", output: str | None, verbose: bool) -> None:
         line += f", {tally.kept.total()} already there"
         line += f" ({failed_before} of them failed)" if failed_before else ""
     line += f", {tally.n_changed} changed since" if tally.n_changed else ""
+    line += f", {tally.n_gone} gone, removed" if tally.n_gone else ""
     line += f", {tally.n_repeated} named twice" if tally.n_repeated else ""
     write_line(line + (f"; written to {display_path(output)}" if output else ""))
     statuses = {name: n for name, n in sorted(tally.made.items()) if name != "ok"}

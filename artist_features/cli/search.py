@@ -1,4 +1,4 @@
-"""`artist-features index`, `similar` and `who`: make a search index, and ask it."""
+"""`artist-features similar` and `who`: ask a search index."""
 
 import argparse
 import json
@@ -7,57 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artist_features.cli import Commands, add_root_option
+from artist_features.cli import Commands
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path
 from artist_features.files import check_new_file, write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
     from artist_features.search import ArtistMatch, Index, IndexedTrack
+    from artist_features.search.left_out import LeftOut
     from artist_features.search.lookup import Query
-    from artist_features.search.sources import Embeddings
 
 
 def add_parser(commands: Commands) -> None:
     """Add the commands to the parser."""
-    _add_index(commands)
     _add_similar(commands)
     _add_who(commands)
-
-
-def _add_index(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "index",
-        help="make a search index of embeddings, or say what is in one",
-        description="Make a search index of embeddings, or say what is in one.",
-    )
-    parts = parser.add_subparsers(title="parts", required=True, metavar="PART")
-    build = parts.add_parser(
-        "build",
-        help="embeddings to an index",
-        description="Put what `artist-features extract` wrote into one file for `similar` and "
-        "`who`. Artist and title come from the manifest, or else from the files' tags (extra "
-        "[tags]). Recordings that failed are left out and counted.",
-    )
-    build.add_argument(
-        "embeddings",
-        nargs="+",
-        metavar="EMBEDDINGS",
-        help=".npz, .parquet or a folder of shards; several, if one model made them",
-    )
-    build.add_argument("-o", "--output", required=True, metavar="INDEX", help="file to write")
-    names = build.add_mutually_exclusive_group()
-    names.add_argument(
-        "--manifest", metavar="CSV", help="file, artist, title, ...: joined by the files' paths"
-    )
-    add_root_option(build)
-    names.add_argument("--no-tags", action="store_true", help="do not read the files' tags")
-    build.add_argument("--force", action="store_true", help="replace an existing INDEX")
-    build.set_defaults(command=run_build)
-    info = parts.add_parser("info", help="what is in an index")
-    info.add_argument("index", metavar="INDEX")
-    info.add_argument("--json", action="store_true", help="as JSON")
-    info.set_defaults(command=run_info)
 
 
 def _add_similar(commands: Commands) -> None:
@@ -66,7 +30,8 @@ def _add_similar(commands: Commands) -> None:
         help="recordings of an index that sound like one",
         description="Print the K recordings of an index whose embeddings are nearest to that of "
         "TRACK, by cosine: rank, similarity, artist and title, path, parted by tabs. A file that "
-        "is not in the index is extracted first. TRACK itself is never among them.",
+        "is not in the index is extracted first. TRACK itself is never among them; copies of it "
+        "and files that are gone are so with --all.",
     )
     _add_query_arguments(parser)
     parser.add_argument(
@@ -81,8 +46,7 @@ def _add_similar(commands: Commands) -> None:
         action="store_true",
         help="no other recordings of TRACK's artist, which the index or the file's tags must name",
     )
-    parser.add_argument("--m3u", metavar="OUT.m3u8", help="write a playlist of them, in UTF-8")
-    parser.add_argument("--force", action="store_true", help="replace an existing OUT.m3u8")
+    add_list_options(parser)
     parser.set_defaults(command=run_similar)
 
 
@@ -110,81 +74,12 @@ def _add_query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def run_build(args: argparse.Namespace) -> int:
-    """Read, join, build, write, and return the exit code."""
-    from artist_features.search import Index
-    from artist_features.search.sources import read_embeddings
-
-    check_new_file(args.output, args.force)
-    found = read_embeddings(args.embeddings)
-    _report_left_out(found)
-    index = Index.build(found.vectors, _named(found.tracks, args), found.made_with)
-    index.save(args.output)
-    write_line(
-        f"{len(index)} recordings of {len(index.artists)} artists ({index.n_unlabelled} without "
-        f"artist); written to {display_path(args.output)}"
-    )
-    return 0
-
-
-def _report_left_out(found: "Embeddings") -> None:
-    if found.n_failed:
-        write_line(f"{found.n_failed} recordings that failed are left out")
-    if found.n_repeated:
-        write_line(f"{found.n_repeated} further rows of a path are left out: the first one stays")
-    for path in found.no_direction:
-        write_line(f"{display_path(path)}: left out, its vector is all zeros or not finite")
-    for folder in found.unfinished:
-        text = "a job is not at its end here; its last rows are missing until it has run through"
-        write_line(f"{display_path(folder)}: {text}")
-
-
-def _named(tracks: list["IndexedTrack"], args: argparse.Namespace) -> list["IndexedTrack"]:
-    """Return the tracks with artist and title, as far as they are known."""
-    from artist_features.search.sources import join_manifest, read_tags
-
-    if args.no_tags:
-        return tracks
-    if args.manifest:
-        tracks, n_listed = join_manifest(tracks, args.manifest, args.root)
-        write_line(f"the manifest lists {n_listed} of {len(tracks)} recordings")
-        return tracks
-    try:
-        tracks, problems = read_tags(tracks, progress=True)
-    except ImportError as error:
-        write_line(f"no artists and titles: {error}")
-        return tracks
-    if problems:
-        write_line(f"tags of {len(problems)} files cannot be read; the first: {problems[0]}")
-    return tracks
-
-
-def run_info(args: argparse.Namespace) -> int:
-    """Print the contents of an index, and return the exit code."""
-    from artist_features.search import Index
-
-    index = Index.load(args.index)
-    extraction = dict(index.made_with)
-    record = {
-        "recordings": len(index),
-        "artists": len(index.artists),
-        "without artist": index.n_unlabelled,
-        "dimension": index.dim,
-        "model": extraction.pop("model"),
-        "weights sha256": extraction.pop("weights_sha256"),
-        "extraction": extraction,
-        "columns": index.columns,
-        "package version": index.package_version,
-        "created": index.created,
-        "bytes": os.path.getsize(args.index),
-    }
-    if args.json:
-        print(json.dumps(record, indent=2))
-        return 0
-    for name, value in record.items():
-        value = json.dumps(value) if isinstance(value, (dict, list)) else value
-        print(f"{name:16s} {display_path(str(value))}")
-    return 0
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--all`, `--m3u` and `--force`."""
+    text = "also files that are gone from disk, and copies of the recordings asked with"
+    parser.add_argument("--all", action="store_true", help=text)
+    parser.add_argument("--m3u", metavar="OUT.m3u8", help="write a playlist of them, in UTF-8")
+    parser.add_argument("--force", action="store_true", help="replace an existing OUT.m3u8")
 
 
 def run_similar(args: argparse.Namespace) -> int:
@@ -199,22 +94,18 @@ def run_similar(args: argparse.Namespace) -> int:
             f"artist of {display_path(args.track)} is not known to the index or the file's tags; "
             "--exclude-artist needs it."
         )
+    left_out = open_left_out(args, index, [query])
     matches = index.query(
-        query.vector, args.k, exclude_rows=query.own_rows, exclude_artists=artists
+        query.vector,
+        args.k,
+        exclude_rows=query.own_rows,
+        exclude_artists=artists,
+        skip=left_out,
     )
+    report_left_out(left_out)
     if args.m3u:
-        _write_playlist(args.m3u, [match.track for match in matches])
-    records = [
-        {
-            "similarity": match.similarity,
-            "artist": match.track.artist,
-            "title": match.track.title,
-            "path": _valid(match.track.path),
-            "duration_s": match.track.duration_s,
-            **({"columns": match.track.extra} if match.track.extra else {}),
-        }
-        for match in matches
-    ]
+        write_m3u(args.m3u, [match.track for match in matches])
+    records = [{"similarity": match.similarity, **track_record(match.track)} for match in matches]
     lines = [(f"{m.similarity:.4f}", m.track.label, m.track.path) for m in matches]
     _print_results(args, index, query, records, lines)
     return 0
@@ -242,12 +133,18 @@ def run_who(args: argparse.Namespace) -> int:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse conflicting options and unwritable outputs before anything is read."""
-    from artist_features.search.m3u import ENDINGS
-
-    for name, value in (("--m3u", args.m3u), ("--exclude-artist", args.exclude_artist)):
+    options = {"--m3u": args.m3u, "--exclude-artist": args.exclude_artist, "--all": args.all}
+    for name, value in options.items():
         if args.by == "artist" and value:
             text = "goes with recordings; leave it out or leave out --by artist."
             raise ValueError(f"{name} {text}")
+    check_m3u(args)
+
+
+def check_m3u(args: argparse.Namespace) -> None:
+    """Refuse a playlist of another ending, or that cannot be written, before anything is read."""
+    from artist_features.search.m3u import ENDINGS
+
     if args.m3u and Path(args.m3u).suffix.lower() not in ENDINGS:
         text = f"allowed endings are {' and '.join(ENDINGS)}."
         raise ValueError(f"--m3u {display_path(args.m3u)}; {text}")
@@ -318,7 +215,35 @@ def _print_results(
         write_line(text)
 
 
-def _write_playlist(path: str, tracks: list["IndexedTrack"]) -> None:
+def open_left_out(
+    args: argparse.Namespace, index: "Index", queries: Sequence["Query"]
+) -> "LeftOut | None":
+    """Return what is no recommendation, or None with `--all`."""
+    from artist_features.search.left_out import LeftOut
+
+    return None if args.all else LeftOut(index, queries)
+
+
+def report_left_out(left_out: "LeftOut | None") -> None:
+    """Say how many tracks were passed over that would have been listed."""
+    for rows, what in [(left_out.copies, "copies"), (left_out.gone, "gone")] if left_out else []:
+        if rows:
+            write_line(f"{len(rows)} left out ({what}); --all lists them, too")
+
+
+def track_record(track: "IndexedTrack") -> dict[str, Any]:
+    """Return a track as a dict for JSON."""
+    return {
+        "artist": track.artist,
+        "title": track.title,
+        "path": _valid(track.path),
+        "duration_s": track.duration_s,
+        **({"columns": track.extra} if track.extra else {}),
+    }
+
+
+def write_m3u(path: str, tracks: list["IndexedTrack"]) -> None:
+    """Write a playlist; a track whose path it cannot name is left out and reported."""
     from artist_features.search.m3u import to_m3u
 
     text, left_out = to_m3u(tracks, os.path.dirname(os.path.abspath(path)))

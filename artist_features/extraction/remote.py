@@ -70,6 +70,20 @@ def identity(path: AnyPath, folders: dict[str, str] | None = None) -> str:
         return path
 
 
+def is_gone(path: str) -> bool:
+    """Return whether a file does not exist; a URI is not asked for, and never gone.
+
+    A file that cannot be looked at for another reason, such as a folder's mode, is not gone.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return not is_link(path)
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def is_link(text: str) -> bool:
     """Return whether a text begins like a URI, be there a file of that name or not."""
     return bool(_URI.match(text))

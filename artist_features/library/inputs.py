@@ -17,6 +17,7 @@ from artist_features.audio.folders import search_folder
 from artist_features.errors import AnyPath, AudioError, ManifestError, OutputError
 from artist_features.extraction.remote import (
     identity,
+    is_gone,
     is_uri,
     needs_search,
     require_fsspec,
@@ -222,6 +223,17 @@ class NamedPaths:
             if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):
                 self._run("UPDATE held SET stale = 1 WHERE path = ?", [path])
         return n_changed
+
+    def mark_gone(self) -> int:
+        """Mark the rows of files that do not exist to be removed; return how many.
+
+        Files that are named keep their rows, as do URIs, of which none is asked for.
+        """
+        query = "SELECT path FROM held WHERE NOT stale AND path NOT IN (SELECT path FROM named)"
+        gone = [row for row in self._run(query) if is_gone(os.fsdecode(row[0]))]
+        for row in gone:
+            self._run("UPDATE held SET stale = 1 WHERE path = ?", row)
+        return len(gone)
 
     def stale_parts(self) -> list[int]:
         """Return the parts of the output that hold rows to be made anew."""

@@ -31,6 +31,7 @@ class Tally:
         n_listed: files named or found, in this shard of the list.
         n_repeated: times that a file was named again, where it has one row all the same.
         n_changed: files whose row was older than they are.
+        n_gone: rows that were removed because their file does not exist.
         passed: {what: files in folders that were passed over}, see `search_folder`.
         kept: {status: rows that were there already and stay}.
         made: {status: rows of this run}.
@@ -43,6 +44,7 @@ class Tally:
     n_listed: int = 0
     n_repeated: int = 0
     n_changed: int = 0
+    n_gone: int = 0
     passed: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     made: Counter[str] = field(default_factory=Counter)
@@ -98,6 +100,7 @@ class Tally:
             "n_listed": self.n_listed,
             "n_repeated": self.n_repeated,
             "n_changed": self.n_changed,
+            "n_gone": self.n_gone,
             "n_failed": self.n_failed,
             "kept": dict(self.kept),
             "made": dict(self.made),
@@ -110,9 +113,14 @@ class Tally:
 
 
 def survey(
-    found: Iterable[Found], output: Output, named: NamedPaths, *, retry_failed: bool = False
+    found: Iterable[Found],
+    output: Output,
+    named: NamedPaths,
+    *,
+    retry_failed: bool = False,
+    prune: bool = False,
 ) -> Tally:
-    """List the files, and remove the rows of the output that are to be made anew.
+    """List the files, and remove the rows of the output that are to be made anew or are gone.
 
     Args:
         found: paths, and errors of folders that cannot be searched, from `find_audio`;
@@ -120,9 +128,10 @@ def survey(
         output: from `open_output`.
         named: table that was given to `open_output`; `run` reads what is missing from it.
         retry_failed: make failed rows anew, too.
+        prune: remove the rows of files that do not exist.
 
     Returns:
-        `Tally` with `n_listed`, `n_repeated`, `n_changed` and `kept`.
+        `Tally` with `n_listed`, `n_repeated`, `n_changed`, `n_gone` and `kept`.
 
     Raises:
         ManifestError, ImportError: as `find_audio`; the output is as it was.
@@ -132,6 +141,7 @@ def survey(
         named.add(item)
     tally = Tally()
     tally.n_changed = named.compare(retry_failed=retry_failed or not output.keeps_failed)
+    tally.n_gone = named.mark_gone() if prune else 0
     if parts := named.stale_parts():
         output.drop(parts, named.is_stale)
         named.forget_stale()

@@ -1,10 +1,10 @@
 """The search index: build, save, load, find the nearest tracks or artists."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from artist_features.metrics import unit_vectors
 from artist_features.search import ranking, storage
 from artist_features.search.ranking import Floats
 from artist_features.search.storage import IndexedTrack
+
+Skip: TypeAlias = Callable[[int], bool]
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,30 @@ class Index:
             raise ValueError(f"made_with lacks {missing[0]!r}: which model made the vectors?")
         return cls(storage.IndexData.of(units, tracks, made_with))
 
+    def updated(
+        self,
+        vectors: npt.ArrayLike,
+        tracks: Sequence[IndexedTrack],
+        drop_rows: Iterable[int] = (),
+    ) -> "Index":
+        """Return an index in memory with tracks added, replaced and dropped.
+
+        Args:
+            vectors, tracks: as for `build`, of the same model; may be empty. A track whose path
+                the index has takes its row, others come at the end.
+            drop_rows: rows that are left out; those after them move up.
+
+        Raises:
+            ValueError: an argument outside what is allowed, or no track would be left.
+        """
+        units = _checked_units(np.asarray(vectors), tracks) if len(tracks) else self.vectors[:0]
+        if units.shape[1] != self.dim:
+            raise ValueError(f"vectors of shape {units.shape}; those here are of {self.dim}.")
+        data = self._data.updated(units, tracks, drop_rows)
+        if not len(data.vectors):
+            raise ValueError("no track would be left; an index needs one or more.")
+        return Index(data)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Index":
         """Map the file of an index into memory and check it.
@@ -153,6 +179,11 @@ class Index:
         """Return float32 `(dim,)`, of length 1."""
         return self._data.vectors[row]
 
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all tracks, as they were given to `build`."""
+        return self._data.paths.tolist()
+
     def row_of(self, path: str) -> int | None:
         """Return the row of a path as it was given to `build`, or None."""
         return self._data.paths.find(path)
@@ -197,6 +228,7 @@ class Index:
         *,
         exclude_rows: Iterable[int] = (),
         exclude_artists: Iterable[str] = (),
+        skip: Skip | None = None,
     ) -> list[Match]:
         """Find the tracks whose vectors point most nearly the same way.
 
@@ -205,6 +237,8 @@ class Index:
             k: how many, >= 1; fewer come back if there are no more.
             exclude_rows: rows that are no candidates, such as the query's own.
             exclude_artists: names of artists whose tracks are no candidates.
+            skip: function of a row: whether it is passed over; called only for rows that would
+                be among the first, such as to look for their files.
 
         Returns:
             list of `Match`, the most similar first, ties by row.
@@ -216,10 +250,8 @@ class Index:
         allowed = ~np.isin(np.arange(len(self)), list(exclude_rows))
         for artist in exclude_artists:
             allowed[self.rows_of_artist(artist)] = False
-        return [
-            Match(row, similarity, self.track(row))
-            for row, similarity in self._nearest(self._data.vectors, vector, k, allowed)
-        ]
+        found = zip(*self.nearest_rows(vector, k, allowed, skip), strict=True)
+        return [Match(int(row), float(cosine), self.track(row)) for row, cosine in found]
 
     def query_artists(
         self,
@@ -244,9 +276,10 @@ class Index:
         for artist in exclude_artists:
             if artist and (number := self._data.artists.find(artist)) is not None:
                 counts[number] = 0
+        found = zip(*self._nearest(means, vector, k, counts > 0), strict=True)
         return [
-            ArtistMatch(self._data.artists[number], similarity, int(counts[number]))
-            for number, similarity in self._nearest(means, vector, k, counts > 0)
+            ArtistMatch(self._data.artists[number], float(cosine), int(counts[number]))
+            for number, cosine in found
         ]
 
     def artist_vector(self, artist: str) -> Floats:
@@ -260,17 +293,34 @@ class Index:
             raise ValueError(f"artist {artist!r} has no track in this index; see `artists`.")
         return self._data.artist_vectors[number]
 
+    def nearest_rows(
+        self,
+        vector: npt.ArrayLike,
+        k: int,
+        allowed: npt.NDArray[np.bool_],
+        skip: Skip | None = None,
+    ) -> tuple[ranking.Rows, npt.NDArray[np.float64]]:
+        """Return (rows, similarities) that `query` finds among those that bool `(n,)` allows."""
+        n_asked = k
+        while True:
+            rows, similarities = self._nearest(self._data.vectors, vector, n_asked, allowed)
+            if skip is None:
+                return rows, similarities
+            kept = [place for place, row in enumerate(rows) if not skip(int(row))]
+            if len(kept) >= k or len(rows) < n_asked:
+                return rows[kept[:k]], similarities[kept[:k]]
+            n_asked *= 2
+
     def _nearest(
         self, vectors: Floats, vector: npt.ArrayLike, k: int, allowed: npt.NDArray[np.bool_]
-    ) -> list[tuple[int, float]]:
-        """Return (row, similarity) of the k allowed rows most similar to a query, in order."""
+    ) -> tuple[ranking.Rows, npt.NDArray[np.float64]]:
+        """Return rows and similarities of the k allowed rows most similar to a query, in order."""
         checked_int("k", k)
         query = _checked_query(np.asarray(vector), self.dim)
         try:
-            rows, similarities = ranking.top_k(vectors, query, k, allowed)
+            return ranking.top_k(vectors, query, k, allowed)
         except FloatingPointError as error:
             raise storage.damaged(str(error), self._data.path) from None
-        return list(zip(rows.tolist(), similarities.tolist(), strict=True))
 
     def _artists_without(self, excluded: set[int]) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Return artists' vectors and numbers of tracks, as if some rows were not there."""

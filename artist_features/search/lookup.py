@@ -62,14 +62,11 @@ def find_query(
         SearchIndexError: `mismatch`: the model is not that of the index.
         WeightsError, ValueError: the model cannot be found or read.
     """
-    name = os.fsdecode(path)
-    row = index.row_of(identity(name))
-    if row is None:  # of an index that was built from other paths
-        row = index.row_of(os.path.abspath(name))
+    name, row = os.fsdecode(path), find_row(index, path)
     if row is not None:
         if model is not None:
             _extractor(index, model)  # refuses another model
-        return Query(index.track(row), index.vector(row), row)
+        return indexed_query(index, row)
     made_with = index.made_with
     source = to_source(
         name,
@@ -90,6 +87,19 @@ def find_query(
     with contextlib.suppress(ImportError):  # no mutagen: the recording stays without a name
         (track,), _ = read_tags([track])
     return Query(track, result.embedding, None, result.decoded.flaws)
+
+
+def indexed_query(index: Index, row: int) -> Query:
+    """Return the query of a row."""
+    return Query(index.track(row), index.vector(row), row)
+
+
+def find_row(index: Index, path: str | os.PathLike[str]) -> int | None:
+    """Return the row of a file or URI, however its path is written; None if it has none."""
+    name = os.fsdecode(path)
+    row = index.row_of(identity(name))
+    # the other is of an index that was built from other paths
+    return index.row_of(os.path.abspath(name)) if row is None else row
 
 
 def _extractor(

@@ -1,17 +1,23 @@
-"""Playlists from an index: a path from one track to another in even steps."""
+"""Playlists from an index: a path between two tracks, and tracks like some and unlike others."""
+
+from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.errors import checked_int
+from artist_features.metrics import unit_vectors
 from artist_features.search import ranking
-from artist_features.search.index import Index
+from artist_features.search.index import Index, Skip
 from artist_features.search.ranking import Floats, Rows
 
 _CANDIDATES = 1000  # of a path; with 300 its largest step is 6 to 17 % larger (benchmarks/paths.py)
 _POWER = 8  # of a step's cosine distance, summed: near to the least largest step, yet even
 
 
-def find_path(index: Index, start_row: int, end_row: int, n: int) -> list[int]:
+def find_path(
+    index: Index, start_row: int, end_row: int, n: int, *, skip: Skip | None = None
+) -> list[int]:
     """Find a playlist that moves from one track to another in even steps.
 
     The candidates are the tracks nearest to points spaced evenly on the arc between both
@@ -22,6 +28,7 @@ def find_path(index: Index, start_row: int, end_row: int, n: int) -> list[int]:
         index: `Index`.
         start_row, end_row: of two different tracks.
         n: tracks of the path with both, >= 2; fewer come back if there are no more.
+        skip: function of a row: whether it is passed over, see `Index.query`.
 
     Returns:
         list of n rows, `start_row` first, `end_row` last, none twice.
@@ -48,22 +55,98 @@ def find_path(index: Index, start_row: int, end_row: int, n: int) -> list[int]:
     across = ranking.directions((end - (start @ end) * start)[None])[0]
     angles = np.linspace(0, np.arccos(np.clip(start @ end, -1, 1)), n)[1:-1, None]
     targets = (np.cos(angles) * start + np.sin(angles) * across).astype(np.float32)
-    rows = _nearest_to_any(index, targets, {start_row, end_row})
+    rows = _nearest_to_any(index, targets, {start_row, end_row}, skip)
+    n = min(n, len(rows) + 2)
     vectors = index.vectors[rows]
     order = np.argsort(np.arctan2(vectors @ across, vectors @ start).round(6), kind="stable")
     rows = np.concatenate([[start_row], rows[order], [end_row]])
     return [int(row) for row in rows[_evenest(index.vectors[rows], n)]]
 
 
-def _nearest_to_any(index: Index, targets: Floats, excluded: set[int]) -> Rows:
-    """Return the rows nearest to each target, ascending, at least as many as targets."""
+def playlist(
+    index: Index,
+    like: npt.ArrayLike,
+    unlike: npt.ArrayLike | None = None,
+    n: int = 50,
+    *,
+    no_repeat_artist: int = 0,
+    seed: int | None = None,
+    exclude_rows: Iterable[int] = (),
+    skip: Skip | None = None,
+) -> list[int]:
+    """Choose the tracks nearest to the mean of some vectors, none nearer to an unwanted one.
+
+    Args:
+        index: `Index`.
+        like: float `(n_like, dim)`, vectors of the same model.
+        unlike: float `(n_unlike, dim)`: a track that is as near to one of these as to the mean
+            of `like` is left out.
+        n: how many, >= 1; fewer come back if there are no more.
+        no_repeat_artist: tracks of other artists between two of the same, >= 0. Tracks without
+            an artist may follow each other.
+        seed: of a draw of n among the nearest 3 n, in the order drawn; None takes the nearest,
+            in their order.
+        exclude_rows: rows that are no candidates, such as those of `like`.
+        skip: function of a row: whether it is passed over, see `Index.query`.
+
+    Returns:
+        list of rows.
+
+    Raises:
+        ValueError: an argument outside what is allowed.
+    """
+    checked_int("n", n)
+    checked_int("no_repeat_artist", no_repeat_artist, 0)
+    wanted = ranking.mean_direction(_units(index, like))
+    allowed = np.ones(len(index), bool)
+    allowed[list(exclude_rows)] = False
+    if unlike is not None:
+        nearest_unwanted = (index.vectors @ _units(index, unlike).T).max(axis=1)
+        allowed &= index.vectors @ wanted > nearest_unwanted
+    k = 3 * n if seed is not None or no_repeat_artist else n
+    while True:
+        rows, _ = index.nearest_rows(wanted, k, allowed, skip)
+        n_found = len(rows)
+        if seed is not None:
+            rows = np.random.default_rng(seed).permutation(rows)
+        chosen = _spaced(index, rows, n, no_repeat_artist)
+        if len(chosen) == n or n_found < k:
+            return chosen
+        k *= 2
+
+
+def _units(index: Index, vectors: npt.ArrayLike) -> Floats:
+    units = unit_vectors(vectors).astype(np.float32)
+    if not len(units) or units.shape[1] != index.dim:
+        raise ValueError(f"vectors of shape {units.shape}; allowed is (n, {index.dim}), n >= 1.")
+    return units
+
+
+def _spaced(index: Index, rows: Rows, n: int, gap: int) -> list[int]:
+    """Choose up to n rows in their order; one whose artist was among the last `gap` waits."""
+    waiting = [(int(row), index.track(row).artist) for row in rows]
+    chosen: list[tuple[int, str]] = []
+    while len(chosen) < n:
+        recent = {artist for _, artist in chosen[-gap:] if artist} if gap else set()
+        found = next((pair for pair in waiting if pair[1] not in recent), None)
+        if found is None:
+            break
+        waiting.remove(found)
+        chosen.append(found)
+    return [row for row, _ in chosen]
+
+
+def _nearest_to_any(index: Index, targets: Floats, excluded: set[int], skip: Skip | None) -> Rows:
+    """Return the rows nearest to each target, ascending, as many as targets if there are any."""
     allowed = np.ones(len(index), bool)
     allowed[list(excluded)] = False
-    rows, k = np.empty(0, np.int64), 1 + _CANDIDATES // (len(targets) + 1)
-    while len(rows) < len(targets):
-        found = [ranking.top_k(index.vectors, target, k, allowed)[0] for target in targets]
-        rows, k = np.unique(np.concatenate(found)), 2 * k
-    return rows
+    k = 1 + _CANDIDATES // (len(targets) + 1)
+    while True:
+        found = [index.nearest_rows(target, k, allowed, skip)[0] for target in targets]
+        rows = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+        if len(rows) >= len(targets) or k >= len(index):
+            return rows
+        k *= 2
 
 
 def _evenest(vectors: Floats, n: int) -> Rows:

@@ -43,17 +43,20 @@ class Embeddings:
     unfinished: list[Path] = field(default_factory=list)
 
 
-def read_embeddings(paths: Sequence[str | Path]) -> Embeddings:
+def read_embeddings(
+    paths: Sequence[str | Path], made_with: Mapping[str, Any] | None = None
+) -> Embeddings:
     """Read tables that `artist-features extract` wrote.
 
     Args:
         paths: list of `.npz`, `.parquet` or folders of shards, made in the same way.
+        made_with: of the vectors beside which these are to stand; None for no others.
 
     Raises:
         OutputError: a table that cannot be read, has no vectors, or was made with another
-            model or other options than the first.
+            model or other options than the first, or than `made_with`.
     """
-    found = Embeddings(np.empty((0, 0), np.float32))
+    found = Embeddings(np.empty((0, 0), np.float32), made_with=dict(made_with or {}))
     blocks: list[Floats] = []
     seen: set[str] = set()
     for path in map(Path, paths):
@@ -61,8 +64,8 @@ def read_embeddings(paths: Sequence[str | Path]) -> Embeddings:
             found.unfinished.append(path)
         for table in _tables(path):
             reader = tables.from_npz if table.suffix.lower() == ".npz" else tables.from_parquet
-            rows, made_with = tables.read_table(table, reader)
-            _check_same(found, json.loads(made_with), table)
+            rows, record = tables.read_table(table, reader)
+            _check_same(found, json.loads(record), table)
             if vectors := list(_vectors(found, rows, seen)):
                 blocks.append(np.stack(vectors))
     if not blocks:
@@ -94,11 +97,11 @@ def _check_same(found: Embeddings, made_with: dict[str, Any], path: Path) -> Non
         if made_with.get(name) != found.made_with.get(name):
             models = [record.get("model") for record in (made_with, found.made_with)]
             if models[0] != models[1]:
-                text = f"of model {models[0]!r}, an earlier one of {models[1]!r}; keep them apart."
+                text = f"of model {models[0]!r}, the others of {models[1]!r}; keep them apart."
                 raise OutputError("mismatch", text, path)
             raise OutputError(
                 "mismatch",
-                f"made with {name} = {str(made_with.get(name))[:16]}, an earlier table with "
+                f"made with {name} = {str(made_with.get(name))[:16]}, the others with "
                 f"{str(found.made_with.get(name))[:16]}; keep them apart.",
                 path,
             )

@@ -13,13 +13,14 @@ leaves a file that only its owner may read and does not sync it, and reading cop
 """
 
 import datetime
+import itertools
 import json
 import math
 import mmap
 import os
 import stat
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
@@ -38,6 +39,7 @@ MAX_HEADER_BYTES = 1 << 20
 _DTYPES = {"F64": "<f8", "I64": "<i8", "F32": "<f4", "I32": "<i4", "U8": "|u1"}
 _DTYPE_NAMES = {np.dtype(text): name for name, text in _DTYPES.items()}
 _FORMAT, _FORMAT_VERSION = "artist-features search index", "2"
+_FIELDS = ("path", "artist", "title", "duration_s")  # of a track
 _TEXTS = ("paths", "titles", "artists")
 _ARRAYS = {  # name -> (dtype, number of axes)
     "vectors": (np.float32, 2),
@@ -114,7 +116,9 @@ class Texts:
 
     def tolist(self) -> list[str]:
         """Return all texts."""
-        return [self[row] for row in range(len(self))]
+        texts = self.data.tobytes().decode("utf-8", "surrogateescape").split("\0")[1:-1]
+        # a forged file may have a zero byte within a text
+        return texts if len(texts) == len(self) else [self[row] for row in range(len(self))]
 
     def find(self, text: str) -> int | None:
         """Return the first row that holds exactly this text, or None."""
@@ -169,25 +173,79 @@ class IndexData:
         cls, units: Floats, tracks: Sequence[IndexedTrack], made_with: Mapping[str, Any]
     ) -> "IndexData":
         """Arrange float32 `(n, dim)` of length 1 and their n tracks."""
-        numbers: dict[str, int] = {}
-        artist_of = np.full(len(tracks), -1, np.int32)
-        for row, track in enumerate(tracks):
-            if track.artist:
-                artist_of[row] = numbers.setdefault(track.artist, len(numbers))
-        names = list(dict.fromkeys(name for track in tracks for name in track.extra))
+        fields = {name: [getattr(track, name) for track in tracks] for name in _FIELDS}
+        return cls._arranged(units, fields, _columns_of(tracks), made_with)
+
+    @classmethod
+    def _arranged(
+        cls,
+        units: Floats,
+        fields: Mapping[str, Sequence[Any]],
+        columns: Mapping[str, Sequence[str]],
+        made_with: Mapping[str, Any],
+    ) -> "IndexData":
+        """Arrange vectors and lists of what their tracks have: `_FIELDS`, further columns."""
+        numbers = {"": -1}
+        artists = [numbers.setdefault(name, len(numbers) - 1) for name in fields["artist"]]
+        artist_of = np.array(artists, np.int32)
+        names = list(numbers)[1:]
         return cls(
             units,
-            artist_means(units, artist_of, len(numbers)),
+            artist_means(units, artist_of, len(names)),
             artist_of,
-            np.array([track.duration_s for track in tracks], np.float64),
-            Texts.of([track.path for track in tracks]),
-            Texts.of([track.title for track in tracks]),
-            Texts.of(list(numbers)),
-            {name: Texts.of([track.extra.get(name, "") for track in tracks]) for name in names},
+            np.array(fields["duration_s"], np.float64),
+            Texts.of(fields["path"]),
+            Texts.of(fields["title"]),
+            Texts.of(names),
+            {name: Texts.of(texts) for name, texts in columns.items()},
             dict(made_with),
             VERSION,
             datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         )
+
+    def updated(
+        self, units: Floats, tracks: Sequence[IndexedTrack], drop_rows: Iterable[int]
+    ) -> "IndexData":
+        """Return a copy with further tracks; one of a path that is there takes its row.
+
+        Args:
+            units: float32 `(n, dim)`, of length 1.
+            tracks: n `IndexedTrack`s.
+            drop_rows: rows to leave out, unless a track takes them.
+        """
+        fields = self._fields()
+        row_of = {path: row for row, path in enumerate(fields["path"])}
+        rows = [row_of.setdefault(track.path, len(row_of)) for track in tracks]
+        kept = np.ones(len(row_of), bool)
+        kept[list(drop_rows)] = False
+        kept[rows] = True
+
+        def merged(before: Sequence[Any], new: Sequence[Any]) -> list[Any]:
+            values = [*before, *new[: len(kept) - len(before)]]  # to their length
+            for row, value in zip(rows, new, strict=True):
+                values[row] = value
+            return list(itertools.compress(values, kept))
+
+        vectors = np.empty((kept.sum(), units.shape[1]), np.float32)
+        old = np.flatnonzero(kept[: len(self.vectors)])
+        np.take(self.vectors, old, axis=0, out=vectors[: len(old)], mode="clip")
+        vectors[np.cumsum(kept)[rows] - 1] = units
+        columns, blank = _columns_of(tracks, self.columns), [""] * len(self.vectors)
+        for name, new in columns.items():
+            before = self.columns[name].tolist() if name in self.columns else blank
+            columns[name] = merged(before, new)
+        for name, before in fields.items():
+            fields[name] = merged(before, [getattr(track, name) for track in tracks])
+        return self._arranged(vectors, fields, columns, self.made_with)
+
+    def _fields(self) -> dict[str, list[Any]]:
+        artists = [*self.artists.tolist(), ""]  # number -1 is the last
+        return {
+            "path": self.paths.tolist(),
+            "artist": [artists[number] for number in self.artist_of.tolist()],
+            "title": self.titles.tolist(),
+            "duration_s": self.durations_s.tolist(),
+        }
 
     def track(self, row: int) -> IndexedTrack:
         """Return path, names, length and further columns of a row."""
@@ -199,6 +257,12 @@ class IndexData:
             float(self.durations_s[row]),
             {name: texts[row] for name, texts in self.columns.items()},
         )
+
+
+def _columns_of(tracks: Sequence[IndexedTrack], names: Iterable[str] = ()) -> dict[str, list[Any]]:
+    """Return the further columns of tracks, those with some names first, {name: n texts}."""
+    names = dict.fromkeys([*names, *(name for track in tracks for name in track.extra)])
+    return {name: [track.extra.get(name, "") for track in tracks] for name in names}
 
 
 def write_index(path: Path, data: IndexData) -> None:

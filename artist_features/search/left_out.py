@@ -1,0 +1,57 @@
+"""Tracks that are no recommendation: files that are gone, and copies of what was asked with."""
+
+from collections.abc import Sequence
+
+from artist_features.extraction.remote import is_gone
+from artist_features.metrics import unit_vectors
+from artist_features.search.index import Index
+from artist_features.search.lookup import Query
+
+# of the 592,000 pairs of the open corpora one reaches it whose lengths agree: one piece, two names
+# (benchmarks/scores.py). Copies at a low bitrate lie below.
+COPY_COSINE = 0.99
+_SAME_LENGTH_S = 1.0
+
+
+class LeftOut:
+    """Function of a row, for `skip` of `Index.query`: whether it is gone, or a copy of a query.
+
+    A copy has a cosine of `COPY_COSINE` or more to a query, and its length within 1 s, as far as
+    both are known. A URI is never gone: it is not asked for.
+
+    Args:
+        index: `Index`.
+        queries: `Query`s; rows of their own are no copies.
+
+    Attributes:
+        gone, copies: sets of rows that were left out so far.
+    """
+
+    def __init__(self, index: Index, queries: Sequence[Query]) -> None:
+        self._index = index
+        self._units = unit_vectors([query.vector for query in queries])
+        self._durations_s = [query.track.duration_s for query in queries]
+        self._own = {row for query in queries for row in query.own_rows}
+        self._known: dict[int, bool] = {}
+        self.gone: set[int] = set()
+        self.copies: set[int] = set()
+
+    def __call__(self, row: int) -> bool:
+        if row not in self._known:
+            if self._is_copy(row):
+                self.copies.add(row)
+            elif is_gone(self._index.track(row).path):
+                self.gone.add(row)
+            self._known[row] = row in self.gone or row in self.copies
+        return self._known[row]
+
+    def _is_copy(self, row: int) -> bool:
+        if row in self._own:
+            return False
+        cosines = self._units @ self._index.vector(row)
+        duration_s = self._index.track(row).duration_s
+        return any(
+            cosine >= COPY_COSINE
+            and (not (length_s and duration_s) or abs(length_s - duration_s) <= _SAME_LENGTH_S)
+            for cosine, length_s in zip(cosines, self._durations_s, strict=True)
+        )
