@@ -8,6 +8,7 @@ import os
 import subprocess
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -105,7 +106,8 @@ def test_records_hold_every_field_and_any_file_name():
 
 
 def decode_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("decode-")]
+    """Return how many threads of decode pools are at work."""
+    return sum(t.name == "decode" for t in threading.enumerate()) - len(decode_pool._idle)
 
 
 def extracted(sources, model, **settings):
@@ -296,6 +298,32 @@ def test_closing_early_does_not_wait_for_a_process_that_hangs(
     assert time.monotonic() - started < 5
     assert not decode_threads()
     assert all(process.poll() is not None for process in processes)
+
+
+def test_threads_are_kept_for_the_next_call(model, sources):
+    extractor = Extractor(model, isolated=False, n_workers=2)
+    seen = []
+    for _ in range(5):
+        assert all(result.error is None for result in extractor.results(sources))
+        seen.append({t.ident for t in threading.enumerate() if t.name == "decode"})
+    assert len(seen[0]) >= 2
+    assert all(threads == seen[0] for threads in seen)
+
+
+def test_a_kept_thread_holds_nothing_of_its_last_task():
+    class Big:
+        pass
+
+    big = Big()
+    gone = weakref.ref(big)
+    done = threading.Event()
+    task = decode_pool.ThreadTask(lambda big=big: done.set())
+    task.start()
+    done.wait(5)
+    while task.is_alive():
+        time.sleep(0.001)
+    del big
+    assert gone() is None
 
 
 def test_a_reader_of_a_closed_pool_comes_to_an_end(victim, sabotage):

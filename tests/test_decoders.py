@@ -227,12 +227,27 @@ def test_video_without_audio_is_unsupported(tmp_path):
 
 @pytest.mark.parametrize(
     ("container", "codec"),
-    [("mov", "pcm_s24be"), ("mov", "alac"), ("matroska", "flac"), ("mp4", "ac3"), ("asf", "wmav1")],
+    [
+        *[("mov", "pcm_s24be"), ("mov", "alac"), ("matroska", "flac"), ("mp4", "ac3")],
+        *[("asf", "wmav1"), ("wv", "wavpack"), ("tta", "tta")],
+    ],
 )
 def test_codecs_of_the_fallback(container, codec, tmp_path):
     data = encode_av(music(2.0), container, codec, bit_rate=128_000)
     (tmp_path / "a").write_bytes(data)
     assert decode(tmp_path / "a")[1].duration_s == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("wv", "wavpack"), ("tta", "tta")])
+def test_cut_lossless_file_is_never_whole(container, codec, tmp_path):
+    data = encode_av(music(8.0), container, codec)
+    for share in (0.3, 0.8, 0.97):
+        (tmp_path / "a").write_bytes(data[: int(share * len(data))])
+        try:
+            found = [code for code, _ in decode(tmp_path / "a")[1].flaws]
+        except AudioError as error:
+            found = [error.code]
+        assert found in (["truncated"], ["damaged"])
 
 
 def test_codec_off_the_list_is_refused(tmp_path):

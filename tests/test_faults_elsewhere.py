@@ -245,12 +245,12 @@ def test_companions_of_desktops_are_passed_over_and_counted(tiny_folder, tmp_pat
     song = write_audio(tmp_path / "song.wav", music(4, 22050, 1), 22050).read_bytes()
     for name in ("a.wav", "._a.wav", "album/b.wav", ".AppleDouble/a.wav", "@eaDir/a.wav/x.mp3"):
         (lib / name).write_bytes(song)
-    for name in (".Trash-1000/c.wav", "$RECYCLE.BIN/d.wav", "Thumbs.db", "c.ape", "d.APE", "e.mkv"):
+    for name in (".Trash-1000/c.wav", "$RECYCLE.BIN/d.wav", "Thumbs.db", "c.dsf", "d.DSF", "e.mkv"):
         (lib / name).write_bytes(song)
     words = ["--model", str(tiny_folder), "-o", str(tmp_path / "o.npz")]
     assert main(["extract", str(lib), *words]) == 0
     said = capsys.readouterr().err
-    assert "passed over: 2 .ape, 1 .mkv, 5 companion files and folders of the system" in said
+    assert "passed over: 2 .dsf, 1 .mkv, 5 companion files and folders of the system" in said
     with np.load(tmp_path / "o.npz") as table:
         names = [os.path.relpath(path, lib) for path in table["path"].tolist()]
     assert names == ["a.wav", "album/b.wav"]
@@ -641,7 +641,7 @@ def test_no_word_of_matplotlib_without_a_home(tiny_folder, tmp_path):
     assert "atplotlib" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["Artist/Album/a.mp3", "a.ape"])
+@pytest.mark.parametrize("name", ["Artist/Album/a.mp3", "a.dsf"])
 def test_a_music_folder_is_no_place_for_vectors(name, tiny_folder, tmp_path, capsys):
     music_file = tmp_path / "music" / name
     music_file.parent.mkdir(parents=True)

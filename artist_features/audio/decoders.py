@@ -233,12 +233,16 @@ AV_FORMATS = {  # our container -> FFmpeg demuxer, named so that FFmpeg never gu
     "wav": "wav",
     "aiff": "aiff",
     "caf": "caf",
+    "wavpack": "wv",
+    "tta": "tta",
+    "ape": "ape",
 }
 # where FFmpeg seeks to the sample: these containers list or compute the place of each frame
 _EXACT_SEEK = ("mp4", "flac", "wav", "aiff", "caf")
 # FFmpeg has hundreds of decoders; a file must not choose one that nobody looks after
 _CODECS = (
     *("aac", "alac", "mp3", "mp3float", "mp2", "mp2float", "flac", "vorbis", "opus", "libopus"),
+    *("wavpack", "tta", "ape"),
     *("ac3", "eac3", "wmav1", "wmav2", "wmapro", "wmalossless", "adpcm_ms", "adpcm_ima_wav"),
     *("pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw"),

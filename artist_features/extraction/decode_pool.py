@@ -1,12 +1,13 @@
 """Decode many sources at once, in threads or in processes that may die.
 
-One supervising thread holds one source at a time, and in isolated mode one process.
+One supervising task holds one source at a time, and in isolated mode one process.
 Segments go into one bounded queue, so that a slow model slows the decoding
 and memory stays flat. A process that crashes or hangs costs the file it was reading:
 the file gets one more try in a fresh process, then an `AudioError`.
 """
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -48,6 +49,62 @@ class Event:
     release: Callable[[], None] | None = None
 
 
+class ThreadTask:
+    """One call of a function in a daemon thread, which is kept for later tasks.
+
+    A new thread for each task would take another arena of memory from glibc: 1,000 calls of
+    `extract` ended up to 70 MB larger (benchmarks/loop_of_calls.py).
+
+    Args:
+        function: without arguments; it raises nothing.
+
+    Attributes:
+        thread: identifier of the thread that runs it, or None before it is started.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.thread: int | None = None
+        self._function: Callable[[], None] | None = function
+        self._started, self._ended = False, threading.Event()
+
+    def start(self) -> None:
+        """Hand the function to an idle thread, or to a new one."""
+        try:
+            tasks = _idle.pop()
+        except IndexError:
+            tasks = queue.SimpleQueue()
+            threading.Thread(target=_run_tasks, args=[tasks], name="decode", daemon=True).start()
+        self._started = True
+        tasks.put(self)
+
+    def is_alive(self) -> bool:
+        """Return whether the function was started and has not returned."""
+        return self._started and not self._ended.is_set()
+
+    def run(self, tasks: "queue.SimpleQueue[ThreadTask]") -> None:
+        """Call the function, and forget it with all that it holds (in the thread)."""
+        self.thread = threading.get_ident()
+        function, self._function = self._function, None
+        try:
+            if function:
+                function()
+            del function
+            _idle.append(tasks)  # first: who sees that it has ended finds an idle thread
+        finally:
+            self._ended.set()
+
+
+# queues of the threads that wait for a task
+_idle: list["queue.SimpleQueue[ThreadTask]"] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # a child has none of its parent's threads
+
+
+def _run_tasks(tasks: "queue.SimpleQueue[ThreadTask]") -> None:
+    while True:
+        tasks.get().run(tasks)
+
+
 class DecodePool:
     """Iterate over the `Event`s of all sources; a context manager that cleans up.
 
@@ -77,25 +134,20 @@ class DecodePool:
         self._idle_s = idle_s
         self.fetch_s = 0.0
         self._counting = threading.Lock()
-        self._fetching: set[threading.Thread] = set()  # they wait for a network, and may do so long
+        self._fetching: set[int] = set()  # threads that wait for a network, and may do so long
         # an exception ends the reading; None: a supervising thread has ended
         self._events: queue.Queue[Event | Exception | None] = queue.Queue(_QUEUE_SEGMENTS)
         self._next_source = threading.Lock()
         self._stopping = threading.Event()
         self._processes: list[DecodeProcess] = []
         self._running = n_workers
-        self._threads = [
-            threading.Thread(target=self._supervise, name=f"decode-{n}", daemon=True)
-            for n in range(n_workers)
-        ]
-        if isolated:
-            watch = threading.Thread(target=self._watch, name="decode-watch", daemon=True)
-            self._threads.append(watch)
+        self._decoding = [ThreadTask(self._supervise) for _ in range(n_workers)]
+        self._tasks = [*self._decoding, *([ThreadTask(self._watch)] if isolated else [])]
 
     def __enter__(self) -> "DecodePool":
         try:
-            for thread in self._threads:
-                thread.start()
+            for task in self._tasks:
+                task.start()
         except BaseException:  # Ctrl-C: those that run end
             self._stopping.set()
             raise
@@ -106,7 +158,7 @@ class DecodePool:
         alive = True
         while alive:
             time.sleep(0.002)
-            alive = any(t.is_alive() for t in self._threads if t not in self._fetching)
+            alive = any(t.is_alive() for t in self._tasks if t.thread not in self._fetching)
             for process in self._processes:  # each time: one may only now have been started
                 process.kill()
             with contextlib.suppress(queue.Empty):
@@ -166,7 +218,7 @@ class DecodePool:
 
     @contextlib.contextmanager
     def _fetched(self, source: Source) -> Iterator[Source]:
-        thread, started = threading.current_thread(), time.perf_counter()
+        thread, started = threading.get_ident(), time.perf_counter()
         self._fetching.add(thread)
         try:
             with fetched(source, self._stopping.is_set) as copy:
@@ -176,7 +228,7 @@ class DecodePool:
             if thread in self._fetching:  # it failed
                 self._end_fetching(thread, started)
 
-    def _end_fetching(self, thread: threading.Thread, started: float) -> None:
+    def _end_fetching(self, thread: int, started: float) -> None:
         self._fetching.discard(thread)
         with self._counting:
             self.fetch_s += time.perf_counter() - started
@@ -216,7 +268,7 @@ class DecodePool:
     def _watch(self) -> None:
         """Kill processes that were waited for too long."""
         while not self._stopping.wait(0.25):
-            if not any(thread.is_alive() for thread in self._threads[:-1]):
+            if not any(task.is_alive() for task in self._decoding):
                 return
             for process in self._processes:
                 process.kill_if_late()
