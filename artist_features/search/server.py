@@ -30,7 +30,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from artist_features.errors import shortened
-from artist_features.search.index import Index
+from artist_features.search.index import Index, Skip
+from artist_features.search.left_out import LeftOut
+from artist_features.search.lookup import Query
 from artist_features.search.playlist import find_path
 from artist_features.search.sketch import Sketch
 from artist_features.version import VERSION
@@ -170,19 +172,30 @@ class Answers:
         return {"sonicMatch": [self._sonic_match(*step) for step in found]}
 
     def _similar(self, params: Params, id_name: str, n_name: str) -> list[tuple[int, float]]:
-        """Return (row, cosine) of the tracks nearest to one."""
+        """Return (row, cosine) of the tracks nearest to one; its copies are left out."""
         row, n = self._row(params, id_name), _number(params, n_name, 10)
-        rows, similarities = self._sketch.query(row, n)
-        return list(zip(rows.tolist(), similarities.tolist(), strict=True))
+        is_copy, n_asked = self._copies_of(row), n
+        while True:
+            rows, cosines = (found.tolist() for found in self._sketch.query(row, n_asked))
+            kept = [pair for pair in zip(rows, cosines, strict=True) if not is_copy(pair[0])]
+            if len(kept) >= n or len(rows) < n_asked:
+                return kept[:n]
+            n_asked *= 2
 
     def _path(self, params: Params, start: str, end: str, n_name: str) -> list[tuple[int, float]]:
         """Return (row, cosine to the first) of the tracks of a path, both ends included."""
         ends = self._row(params, start), self._row(params, end)
         if ends[0] == ends[1]:
             raise _Refusal(_GENERIC, f"{start} and {end} are one track; a path needs two.")
+        n = _number(params, n_name, 25, 2, MAX_PATH)
         vector = self._index.vector(ends[0])
-        rows = find_path(self._index, *ends, _number(params, n_name, 25, 2, MAX_PATH))
+        rows = find_path(self._index, *ends, n, skip=self._copies_of(*ends))
         return [(row, round(float(self._index.vector(row) @ vector), 6)) for row in rows]
+
+    def _copies_of(self, *rows: int) -> Skip:
+        """Return a function of a row: is it a copy? Files are not looked for."""
+        index = self._index
+        return LeftOut(index, [Query(index.track(i), index.vector(i), i) for i in rows]).is_copy
 
     def _songs(self, artist: str) -> list[Record]:
         """Return the tracks of an artist that are nearest to their mean."""
