@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from artist_features.errors import shortened
 from artist_features.search.index import Index, Skip
-from artist_features.search.left_out import LeftOut
+from artist_features.search.left_out import COPY_COSINE, LeftOut
 from artist_features.search.lookup import Query
 from artist_features.search.playlist import find_path
 from artist_features.search.sketch import Sketch
@@ -176,8 +176,9 @@ class Answers:
         row, n = self._row(params, id_name), _number(params, n_name, 10)
         is_copy, n_asked = self._copies_of(row), n
         while True:
-            rows, cosines = (found.tolist() for found in self._sketch.query(row, n_asked))
-            kept = [pair for pair in zip(rows, cosines, strict=True) if not is_copy(pair[0])]
+            rows, cosines = (array.tolist() for array in self._sketch.query(row, n_asked))
+            found = zip(rows, cosines, strict=True)
+            kept = [(r, cosine) for r, cosine in found if cosine < COPY_COSINE or not is_copy(r)]
             if len(kept) >= n or len(rows) < n_asked:
                 return kept[:n]
             n_asked *= 2
