@@ -243,20 +243,22 @@ class Answers:
 
 
 def create_app(index: Index, *, hosts: Sequence[str] = ("*",)) -> Starlette:
-    """Return the ASGI application that answers from an index, two requests at a time.
+    """Return the ASGI application that answers from an index: one request, and one path, at a time.
 
     Args:
         index: `Index`.
         hosts: names by which it may be called, against web pages whose own name points here;
             "*" is any.
     """
-    answers, searcher = Answers(index), ThreadPoolExecutor(2)
+    answers, path_finder = Answers(index), ThreadPoolExecutor(1)
 
     def route(address: str, answer: Callable[[Params], Any]) -> Route:
         async def endpoint(request: Request) -> Response:
             params = await _params(request)
+            if "path" not in request.url.path.lower():  # milliseconds: no thread pays
+                return JSONResponse(answer(params))
             loop = asyncio.get_running_loop()
-            return JSONResponse(await loop.run_in_executor(searcher, answer, params))
+            return JSONResponse(await loop.run_in_executor(path_finder, answer, params))
 
         return Route(address, endpoint, methods=["GET", "POST"])
 
