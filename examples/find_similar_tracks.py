@@ -11,9 +11,8 @@ import sys
 
 import numpy as np
 
-from artist_features import Extractor
+from artist_features import Extractor, Index
 from artist_features.library.inputs import find_audio
-from artist_features.search import Index, IndexedTrack
 
 
 def build_index(folder, extractor):
@@ -22,12 +21,9 @@ def build_index(folder, extractor):
     paths = [path for path in found if isinstance(path, str)]
     vectors = extractor.extract(paths, on_error="nan")
     usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
-    tracks = [IndexedTrack(path) for path, ok in zip(paths, usable, strict=True) if ok]
-    if not tracks:
+    if not usable.any():
         sys.exit(f"no track in {folder} could be used")
-    card = extractor.card
-    made_with = {"model": card.name, "weights_sha256": card.weights_sha256}
-    return Index.build(vectors[usable], tracks, made_with)
+    return Index.build(vectors[usable], np.array(paths)[usable].tolist(), extractor)
 
 
 def show(name, matches):

@@ -18,17 +18,13 @@ from artist_features.search import Index
 ARTISTS = {"ann0": "Ann", "ann1": "Ann", "bob0": "Bob", "bob1": "Bob", "cy0": "Cy", "nn": ""}
 
 
-# one of another length is no copy, however similar
-SECONDS = dict.fromkeys(ARTISTS, 3.2) | {"ann1": 5.2, "bob1": 5.2}
-
-
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory, tiny_folder):
     """Two artists of two similar tracks, one of one, one track without; indexed."""
     folder = tmp_path_factory.mktemp("found")
     lines = ["file,artist,title,genre"]
     for number, (name, artist) in enumerate(ARTISTS.items()):
-        wave = music(SECONDS[name], 22050, 1, seed=ord(name[0]))
+        wave = music(3.2, 22050, 1, seed=ord(name[0]))
         noise = np.random.default_rng(number).standard_normal(wave.shape)
         write_audio(folder / f"{name}.wav", np.float32(0.9 * wave + 0.01 * noise), 22050)
         lines.append(f"{name}.wav,{artist},T {name},folk")
@@ -94,7 +90,8 @@ def test_info(library, tiny_folder, capsys):
 
 
 def test_similar_to_a_track_of_the_index(library, expected, capsys):
-    assert main(["similar", "ann0.wav", "--index", "lib.index", "-k", "9", "--json"]) == 0
+    query = ["similar", "ann0.wav", "--index", "lib.index", "--all"]
+    assert main([*query, "-k", "9", "--json"]) == 0
     record = results(capsys)
     assert record["query"]["in_index"] is True
     found = record["results"]
@@ -105,16 +102,18 @@ def test_similar_to_a_track_of_the_index(library, expected, capsys):
     for name, result in zip(names, found, strict=True):
         assert result["similarity"] == pytest.approx(expected["ann0"] @ expected[name], abs=2e-6)
         assert (result["artist"], result["title"]) == (ARTISTS[name], f"T {name}")
-        assert result["duration_s"] == pytest.approx(SECONDS[name], abs=0.01)
+        assert result["duration_s"] == pytest.approx(3.2, abs=0.01)
         assert result["columns"] == {"genre": "folk"}
-    assert main(["similar", "ann0.wav", "--index", "lib.index", "-k", "1"]) == 0
-    line = f"1\t{found[0]['similarity']:.4f}\tAnn - T ann1\t{found[0]['path']}\n"
+    assert main([*query, "-k", "1"]) == 0
+    percentile = Index.load("lib.index").percentile(found[0]["similarity"])
+    assert found[0]["percentile"] == percentile
+    line = f"1\t{found[0]['similarity']:.4f}\t{percentile:.1f}\tAnn - T ann1\t{found[0]['path']}\n"
     assert capsys.readouterr().out == line
 
 
 def test_row82_more_than_there_are(library, capsys):
     for k, note in [("9", "-k is 9; the index has no more than 5 to compare with\n"), ("5", "")]:
-        assert main(["similar", "ann0.wav", "--index", "lib.index", "-k", k]) == 0
+        assert main(["similar", "ann0.wav", "--index", "lib.index", "--all", "-k", k]) == 0
         out, err = capsys.readouterr()
         assert len(out.splitlines()) == 5
         assert err == note
@@ -122,12 +121,13 @@ def test_row82_more_than_there_are(library, capsys):
 
 def test_link_to_a_track_is_the_track(library, tmp_path, capsys):
     os.symlink(library / "ann0.wav", tmp_path / "link.wav")
-    assert main(["similar", f"{tmp_path}/link.wav", "--index", "lib.index", "--json"]) == 0
+    assert main(["similar", f"{tmp_path}/link.wav", "--index", "lib.index", "--all", "--json"]) == 0
     assert len(results(capsys)["results"]) == 5
 
 
 def test_own_artist_can_be_excluded(library, expected, capsys):
-    assert main(["similar", "bob1.wav", "--index", "lib.index", "--exclude-artist", "--json"]) == 0
+    query = ["similar", "bob1.wav", "--index", "lib.index", "--exclude-artist", "--all", "--json"]
+    assert main(query) == 0
     names = ranked(expected, "bob1", ["ann0", "ann1", "cy0", "nn"])
     found = [os.path.basename(r["path"]) for r in results(capsys)["results"]]
     assert found == [f"{name}.wav" for name in names]
@@ -158,31 +158,34 @@ def test_similar_artists_by_hand(library, expected, capsys):
 def test_who_does_not_count_the_track_itself(library, expected, capsys):
     assert main(["who", "ann0.wav", "--index", "lib.index", "--json"]) == 0
     first = results(capsys)["results"][0]
-    assert (first["artist"], first["n_tracks"]) == ("Ann", 1)
+    assert (first["artist"], first["n_tracks"], first["identified"]) == ("Ann", 1, False)
     assert first["similarity"] == pytest.approx(expected["ann0"] @ expected["ann1"], abs=2e-6)
     assert main(["who", "cy0.wav", "--index", "lib.index"]) == 0
     assert "\tCy\t" not in capsys.readouterr().out  # nothing of Cy is left
     assert main(["who", "ann0.wav", "--index", "lib.index", "-k", "1"]) == 0
-    assert capsys.readouterr().out == f"1\t{first['similarity']:.4f}\tAnn\t1 tracks\n"
+    assert (
+        capsys.readouterr().out
+        == f"1\t{first['similarity']:.4f}\tAnn\t1 tracks\tclosest, not identified\n"
+    )
 
 
 def test_playlist(library, tmp_path, capsys):
     shutil.copy("lib.index", tmp_path)
     out = tmp_path / "like.m3u8"
     similar = ["similar", "ann0.wav", "--index", "lib.index", "-k", "1", "--m3u"]
-    assert main([*similar, str(out)]) == 0
-    right = f"#EXTM3U\n#EXTINF:5,Ann - T ann1\n{library}/ann1.wav\n"
+    assert main([*similar, str(out), "--all"]) == 0
+    right = f"#EXTM3U\n#EXTINF:3,Ann - T ann1\n{library}/ann1.wav\n"
     assert out.read_bytes() == right.encode()
     for arguments, text in [
         ([str(out)], "exists; --force replaces"),
         (["x.txt"], "allowed endings are .m3u8 and .m3u"),
         ([str(tmp_path / "y.m3u"), "--by", "artist"], "--m3u goes with recordings"),
-        (["y.m3u", "--by", "artist", "--all"], "leave it out or leave out --by artist"),
+        (["", "--by", "artist", "--all"], "--all goes with recordings"),
         (["z.m3u", "--by", "artist", "--exclude-artist"], "leave it out or leave out --by artist"),
     ]:
         assert main([*similar, *arguments]) == 2
         assert text in capsys.readouterr().err
-    assert main([*similar, str(out), "--force"]) == 0
+    assert main([*similar, str(out), "--all", "--force"]) == 0
 
 
 def test_no_model_is_loaded_for_what_is_no_file(library, tiny_folder, monkeypatch, capsys):
@@ -270,7 +273,7 @@ def test_real_processes_from_audio_to_playlist(recorded, tiny_folder, tmp_path):
     run("extract", ".", "--model", tiny_folder, "-o", tmp_path / "shards", code=1)
     run("index", "build", tmp_path / "shards", "-o", tmp_path / "lib.index")
     assert Index.load(tmp_path / "lib.index").row_of(f"{recorded}/ann0.wav") is not None
-    found = run("similar", "ann0.wav", "--index", tmp_path / "lib.index", "-k", 2)
+    found = run("similar", "ann0.wav", "--index", tmp_path / "lib.index", "--all", "-k", 2)
     assert found.splitlines()[0].endswith(f"\tann1\t{recorded}/ann1.wav")
     program = (
         "import sys; from artist_features.cli.main import main;"

@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from artist_features.errors import SearchIndexError
 from artist_features.metrics import unit_vectors
-from artist_features.search import Index, IndexedTrack, ranking
+from artist_features.search import ArtistMatch, Index, IndexedTrack, ranking
+from artist_features.search.identify import is_identified
 
 MADE_WITH = {"model": "tiny", "weights_sha256": "ab" * 32, "graph_sha256": "cd" * 32}
 
@@ -162,3 +163,31 @@ def test_another_model_is_refused():
         with pytest.raises(SearchIndexError, match="holds vectors of model 'tiny'") as caught:
             index.check_model(*other)
         assert caught.value.code == "mismatch"
+
+
+def test_percentile_is_that_among_the_pairs():
+    vectors = clustered(60, dim=4)
+    index = index_of(vectors)
+    units = unit_vectors(vectors)
+    cosines = (units @ units.T)[np.triu_indices(60, 1)]
+    for similarity in (-0.5, 0.0, 0.3, 0.9):
+        right = 100 * np.mean(cosines < similarity)
+        assert index.percentile(similarity) == pytest.approx(right, abs=0.6)
+    assert (index.percentile(-1.1), index.percentile(1.1)) == (0, 100)
+    (match,) = index.query(vectors[0], 1)
+    assert match.percentile == index.percentile(match.similarity)
+    assert index_of([[1, 0]]).percentile(0.5) == 100
+
+
+@pytest.mark.parametrize(
+    ("matches", "identified"),
+    [
+        ([("a", 0.9, 3), ("b", 0.83, 1)], True),
+        ([("a", 0.9, 2), ("b", 0.1, 9)], False),
+        ([("a", 0.9, 9), ("b", 0.85, 9)], False),
+        ([("a", 0.9, 9)], False),
+        ([], False),
+    ],
+)
+def test_an_artist_is_identified_by_margin_and_tracks(matches, identified):
+    assert is_identified([ArtistMatch(*match) for match in matches]) is identified

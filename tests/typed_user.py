@@ -38,6 +38,7 @@ def extraction(
     assert_type(af.extract(path, pool=None, offset=1), Vector | Any)
     assert_type(af.extract(series, pool=None), Vector | Any)
     assert_type(af.extract(path, pool=None, return_times=True), tuple[Any, Any])
+    assert_type(af.similarity("a.mp3", (samples, 44100), model="basic"), float)
     extractor = af.Extractor("basic", decoder="av", on_loaded=print)
     assert_type(extractor.extract((path, path), pool=None), list[Vector])
     assert_type(extractor.extract(path), Vector)
@@ -67,13 +68,15 @@ def mistakes(path: Path) -> None:
     af.Extractor(decoder="sox")  # type: ignore[arg-type]
     af.models.basic("10")  # type: ignore[arg-type]
     metrics.average_precision([True], 10)  # type: ignore[call-arg]
-    Index.build([[1.0]], ["a.mp3"], {})  # type: ignore[list-item]
+    Index.build([[1.0]], [1], {})  # type: ignore[list-item]
+    af.similarity(path)  # type: ignore[call-arg]
 
 
 def search(vectors: Vector) -> None:
     tracks = [IndexedTrack("/a.mp3", artist="A", extra={"year": "1999"})]
     index = Index.build(vectors, tracks, {"model": "mine", "weights_sha256": "0"})
     index.save("lib.index")
+    assert_type(af.Index.build(vectors, ["a.mp3", Path("b.flac")], af.Extractor()), Index)
     index = Index.load(Path("lib.index"))
     index.check_model("0")
     assert_type(index.query(vectors[0], k=3, exclude_artists=["A"]), list[Match])
@@ -82,6 +85,7 @@ def search(vectors: Vector) -> None:
     assert_type(index.updated(vectors, tracks, drop_rows=[0]), Index)
     assert_type(find_path(index, 0, 1, 10), list[int])
     assert_type(playlist(index, index.vectors, n=3, no_repeat_artist=1, seed=7), list[int])
+    assert_type(index.percentile(0.9), float)
     assert_type(index.row_of("/a.mp3"), int | None)
     assert_type(index.vector(0), Vector)
     assert_type(index.track(0).label, str)

@@ -15,6 +15,7 @@ from typing import NoReturn, cast
 
 import artist_features
 from artist_features.cli import (
+    compare,
     evaluate,
     export,
     extract,
@@ -41,7 +42,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, manifest, train),
-    *(index, search, playlists, serve, pictures, export),
+    *(index, search, playlists, compare, serve, pictures, export),
 )
 
 

@@ -29,9 +29,10 @@ def _add_similar(commands: Commands) -> None:
         "similar",
         help="recordings of an index that sound like one",
         description="Print the K recordings of an index whose embeddings are nearest to that of "
-        "TRACK, by cosine: rank, similarity, artist and title, path, parted by tabs. A file that "
-        "is not in the index is extracted first. TRACK itself is never among them; copies of it "
-        "and files that are gone are so with --all.",
+        "TRACK, by cosine: rank, similarity, percentage of the index's random pairs that are less "
+        "similar, artist and title, path, parted by tabs. A file that is not in the index is "
+        "extracted first. TRACK itself is never among them; copies of it and files that are gone "
+        "are so with --all.",
     )
     _add_query_arguments(parser)
     parser.add_argument(
@@ -55,8 +56,9 @@ def _add_who(commands: Commands) -> None:
         "who",
         help="the artists of an index that a recording is most likely by",
         description="Print the K artists of an index whose mean embedding is nearest to that of "
-        "TRACK, by cosine. TRACK itself does not count for its artist; an artist with no other "
-        "recording is no candidate.",
+        "TRACK, by cosine: rank, similarity, artist, recordings compared, parted by tabs. The "
+        "first line ends in 'likely', or in 'closest, not identified'. TRACK itself does not count "
+        "for its artist; an artist with no other recording is no candidate.",
     )
     _add_query_arguments(parser)
     parser.set_defaults(command=run_who)
@@ -105,8 +107,13 @@ def run_similar(args: argparse.Namespace) -> int:
     report_left_out(left_out)
     if args.m3u:
         write_m3u(args.m3u, [match.track for match in matches])
-    records = [{"similarity": match.similarity, **track_record(match.track)} for match in matches]
-    lines = [(f"{m.similarity:.4f}", m.track.label, m.track.path) for m in matches]
+    records = [
+        {"similarity": m.similarity, "percentile": m.percentile, **track_record(m.track)}
+        for m in matches
+    ]
+    lines = [
+        (f"{m.similarity:.4f}", f"{m.percentile:.1f}", m.track.label, m.track.path) for m in matches
+    ]
     _print_results(args, index, query, records, lines)
     return 0
 
@@ -125,9 +132,12 @@ def _run_by_artist(args: argparse.Namespace, index: "Index", query: "Query") -> 
 
 def run_who(args: argparse.Namespace) -> int:
     """Search, print, and return the exit code."""
+    from artist_features.search.identify import is_identified
+
     index, query = _open_query(args)
-    matches = index.query_artists(query.vector, args.k, exclude_rows=query.own_rows)
-    _print_artists(args, index, query, matches)
+    # two at least: the first is judged by its distance to the second
+    matches = index.query_artists(query.vector, max(2, args.k), exclude_rows=query.own_rows)
+    _print_artists(args, index, query, matches[: args.k], is_identified(matches))
     return 0
 
 
@@ -171,12 +181,22 @@ def _open_query(args: argparse.Namespace) -> tuple["Index", "Query"]:
 
 
 def _print_artists(
-    args: argparse.Namespace, index: "Index", query: "Query", matches: Sequence["ArtistMatch"]
+    args: argparse.Namespace,
+    index: "Index",
+    query: "Query",
+    matches: Sequence["ArtistMatch"],
+    identified: bool | None = None,
 ) -> None:
-    records = [
+    """Print artists; the first one with whether it is `identified`, unless that is None."""
+    records: list[dict[str, Any]] = [
         {"similarity": m.similarity, "artist": m.artist, "n_tracks": m.n_tracks} for m in matches
     ]
-    lines = [(f"{m.similarity:.4f}", m.artist, f"{m.n_tracks} tracks") for m in matches]
+    lines: list[tuple[str, ...]] = [
+        (f"{m.similarity:.4f}", m.artist, f"{m.n_tracks} tracks") for m in matches
+    ]
+    if matches and identified is not None:
+        records[0]["identified"] = identified
+        lines[0] = (*lines[0], "likely" if identified else "closest, not identified")
     _print_results(args, index, query, records, lines)
 
 

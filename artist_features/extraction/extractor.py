@@ -39,12 +39,14 @@ from artist_features.extraction.recordings import (
     OneRecording,
     OnError,
     Pool,
+    Recording,
     Recordings,
     Several,
     recordings_in,
     require_readable,
     to_source,
 )
+from artist_features.metrics import unit_vectors
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras
@@ -478,6 +480,33 @@ def extract(
     """
     extractor = Extractor(model, batch_size=batch_size, decoder=decoder)
     return extractor.extract(audio, sample_rate, **options)
+
+
+def similarity(a: Recording, b: Recording, *, model: Model = "siamese") -> float:
+    """Return the cosine of two recordings' embeddings.
+
+    What a cosine means depends on the model and the music: `artist_features.Index.percentile`
+    compares it with random pairs of a library.
+
+    Args:
+        a, b: each one recording, as `extract` takes it; an array of samples as
+            `(samples, sample_rate)`.
+        model: as for `Extractor`.
+
+    Returns:
+        -1 to 1; of embeddings that have no negative numbers, as the bundled models' do, 0 to 1.
+
+    Raises:
+        AudioError: a recording cannot be used, or is a folder.
+        ValueError: an argument outside what is allowed, or an embedding of zeros only.
+
+    Example:
+        >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 22050 * 4)
+        >>> round(similarity((noise, 22050), (noise, 22050)), 5)
+        1.0
+    """
+    units = unit_vectors(Extractor(model).extract([a, b]))
+    return float(units[0] @ units[1])
 
 
 def check_options(batch_size: int, n_workers: int, decoder: DecoderName) -> tuple[int, int]:

@@ -4,16 +4,20 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from artist_features.errors import SearchIndexError, checked_int
+from artist_features.extraction.remote import identity
 from artist_features.metrics import unit_vectors
 from artist_features.search import ranking, storage
 from artist_features.search.ranking import Floats
 from artist_features.search.storage import IndexedTrack
+
+if TYPE_CHECKING:  # Keras is imported when a model is used
+    from artist_features.extraction.extractor import Extractor
 
 Skip: TypeAlias = Callable[[int], bool]
 
@@ -26,11 +30,13 @@ class Match:
         row: number in the index, from 0.
         similarity: cosine, -1 to 1, rounded to 6 decimals.
         track: `IndexedTrack`.
+        percentile: of the similarity, see `Index.percentile`.
     """
 
     row: int
     similarity: float
     track: IndexedTrack
+    percentile: float
 
 
 @dataclass(frozen=True)
@@ -80,24 +86,32 @@ class Index:
     def build(
         cls,
         vectors: npt.ArrayLike,
-        tracks: Sequence[IndexedTrack],
-        made_with: Mapping[str, Any],
+        tracks: Sequence[IndexedTrack | str | os.PathLike[str]],
+        made_with: "Mapping[str, Any] | Extractor",
     ) -> "Index":
         """Make an index in memory.
 
         Args:
             vectors: float `(n, dim)`, n >= 1, finite, no row all zeros.
-            tracks: list of n `IndexedTrack`, each path once.
-            made_with: dict of plain values with `model` and `weights_sha256`.
+            tracks: list of n paths or `IndexedTrack`s, each path once. Files are known by their
+                absolute path with links followed; that of an `IndexedTrack` stays as it is.
+            made_with: the `Extractor` of the vectors, or a dict of plain values with `model` and
+                `weights_sha256`.
 
         Raises:
             ValueError: an argument outside what is allowed; a row is named by its number
                 and path.
         """
-        units = _checked_units(np.asarray(vectors), tracks)
+        if not isinstance(made_with, Mapping):
+            made_with = _made_with(made_with)
+        rows = [
+            track if isinstance(track, IndexedTrack) else IndexedTrack(identity(track))
+            for track in tracks
+        ]
+        units = _checked_units(np.asarray(vectors), rows)
         if missing := [key for key in ("model", "weights_sha256") if not made_with.get(key)]:
             raise ValueError(f"made_with lacks {missing[0]!r}: which model made the vectors?")
-        return cls(storage.IndexData.of(units, tracks, made_with))
+        return cls(storage.IndexData.of(units, rows, made_with))
 
     def updated(
         self,
@@ -195,6 +209,22 @@ class Index:
             return np.empty(0, np.int64)
         return np.flatnonzero(self._data.artist_of == number)
 
+    def percentile(self, similarity: float) -> float:
+        """Return how many of 100 random pairs of tracks in this index are less similar.
+
+        From all pairs, or a sample of 100,000, always the same one of an index.
+
+        Args:
+            similarity: cosine.
+
+        Returns:
+            0 to 100, rounded to 1 decimal.
+        """
+        quantiles = self._data.pair_quantiles
+        return round(
+            float(np.interp(similarity, quantiles, np.linspace(0, 100, len(quantiles)))), 1
+        )
+
     def check_model(
         self, weights_sha256: str, graph_sha256: str | None = None, model: str | None = None
     ) -> None:
@@ -251,7 +281,10 @@ class Index:
         for artist in exclude_artists:
             allowed[self.rows_of_artist(artist)] = False
         found = zip(*self.nearest_rows(vector, k, allowed, skip), strict=True)
-        return [Match(int(row), float(cosine), self.track(row)) for row, cosine in found]
+        return [
+            Match(int(row), float(cosine), self.track(row), self.percentile(cosine))
+            for row, cosine in found
+        ]
 
     def query_artists(
         self,
@@ -335,6 +368,20 @@ class Index:
             if rows:
                 means[number] = ranking.mean_direction(vectors[rows])
         return means, counts
+
+
+def _made_with(extractor: "Extractor") -> dict[str, Any]:
+    card = extractor.card
+    if card is None:
+        raise ValueError(
+            "the extractor's model is none of a folder; give a dict of its name and hash."
+        )
+    return {
+        "model": card.name,
+        "weights_sha256": card.weights_sha256,
+        "graph_sha256": card.graph_sha256,
+        "decoder": extractor.decoder,
+    }
 
 
 def _checked_units(vectors: npt.NDArray[np.floating], tracks: Sequence[IndexedTrack]) -> Floats:

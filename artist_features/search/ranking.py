@@ -17,6 +17,7 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 
 BLOCK_ROWS = 16384  # 16 MiB of 256 numbers: what a processor's cache may hold
 DECIMALS = 6
+N_QUANTILES, _N_PAIRS = 1001, 100_000
 _BLOCK_QUERIES = 512  # 100 MB of similarities at 50,000 rows
 
 
@@ -118,6 +119,30 @@ def mean_direction(units: Floats) -> Floats:
     mean = units.mean(axis=0, dtype=np.float64)
     length = np.linalg.norm(mean)
     return (mean / length if length > 1e-6 else np.zeros_like(mean)).astype(np.float32)
+
+
+def pair_quantiles(units: Floats) -> Floats:
+    """Return the cosines of 100,000 random pairs of different rows, or of all, as quantiles.
+
+    Args:
+        units: float32 `(n, dim)`, of length 1.
+
+    Returns:
+        float32 `(1001,)`, ascending: the quantiles 0, 0.001, ... 1; all 0 of a single row.
+    """
+    n = len(units)
+    if n == 1:
+        return np.zeros(N_QUANTILES, np.float32)
+    first, second = np.triu_indices(n if n * (n - 1) // 2 <= _N_PAIRS else 1, 1)
+    if not len(first):
+        rng = np.random.default_rng(0)
+        first = rng.integers(0, n, _N_PAIRS)
+        second = (first + rng.integers(1, n, _N_PAIRS)) % n
+    cosines = np.empty(len(first), np.float32)
+    for start in range(0, len(first), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        cosines[block] = np.einsum("nd,nd->n", units[first[block]], units[second[block]])
+    return np.quantile(cosines, np.linspace(0, 1, N_QUANTILES)).astype(np.float32)
 
 
 def artist_means(units: Floats, artist_of: npt.NDArray[np.int32], n_artists: int) -> Floats:

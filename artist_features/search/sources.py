@@ -170,7 +170,7 @@ def join_manifest(
 def read_tags(
     tracks: Iterable[IndexedTrack], *, progress: bool = False
 ) -> tuple[list[IndexedTrack], list[AudioError]]:
-    """Give tracks the artist, title and album of their files' tags.
+    """Give tracks the artist, title and album of their files' tags; what is blank there stays.
 
     Args:
         tracks: `IndexedTrack`s; URIs are left as they are.
@@ -193,7 +193,8 @@ def read_tags(
             except AudioError as error:
                 problems.append(error)
             else:
-                extra = {"album": tags["album"]} if tags["album"] else {}
-                track = replace(track, artist=tags["artist"], title=tags["title"], extra=extra)
+                artist, title = tags["artist"] or track.artist, tags["title"] or track.title
+                extra = track.extra | ({"album": tags["album"]} if tags["album"] else {})
+                track = replace(track, artist=artist, title=title, extra=extra)
         tagged.append(track)
     return tagged, problems

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from artist_features.errors import AnyPath, SearchIndexError
 from artist_features.files import write_parts_atomically
-from artist_features.search.ranking import Floats, artist_means
+from artist_features.search.ranking import N_QUANTILES, Floats, artist_means, pair_quantiles
 from artist_features.version import VERSION
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -46,6 +46,7 @@ _ARRAYS = {  # name -> (dtype, number of axes)
     "artist_vectors": (np.float32, 2),
     "artist_of": (np.int32, 1),
     "durations_s": (np.float64, 1),
+    "pair_quantiles": (np.float32, 1),
 }
 
 
@@ -100,12 +101,16 @@ class Texts:
         Raises:
             ValueError: a text with a zero byte in it.
         """
-        parts = [_encoded(text) for text in texts]
-        for row, part in enumerate(parts):
-            if b"\0" in part:
-                raise ValueError(f"text {row} has a zero byte in it; leave that out.")
-        data = np.frombuffer(b"\0" + b"".join(part + b"\0" for part in parts), np.uint8)
-        return cls(data, np.cumsum([1, *(len(part) + 1 for part in parts)], dtype=np.int64))
+        try:
+            data = "\0".join(["", *texts, ""]).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half a pair in one of them
+            data = b"\0".join([b"", *map(_encoded, texts), b""])
+        array = np.frombuffer(data, np.uint8)
+        starts = np.flatnonzero(array == 0) + 1
+        if len(starts) != len(texts) + 1:
+            row = next(row for row, text in enumerate(texts) if "\0" in text)
+            raise ValueError(f"text {row} has a zero byte in it; leave that out.")
+        return cls(array, starts.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -152,6 +157,8 @@ class IndexData:
         paths, titles: n texts each; artists: n_artists names.
         columns: {name: n texts}, further columns.
         made_with, package_version, created: see `Index`.
+        pair_quantiles: float32 `(1001,)`, see `ranking.pair_quantiles`; a file of an earlier
+            version has none, for which they are computed.
         path: of the file, or None.
     """
 
@@ -166,6 +173,7 @@ class IndexData:
     made_with: dict[str, Any]
     package_version: str
     created: str
+    pair_quantiles: Floats
     path: AnyPath | None = None
 
     @classmethod
@@ -201,6 +209,7 @@ class IndexData:
             dict(made_with),
             VERSION,
             datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            pair_quantiles(units),
         )
 
     def updated(
@@ -305,6 +314,8 @@ def read_index(path: AnyPath) -> IndexData:
 
 def _assembled(arrays: Arrays, metadata: dict[str, str], path: AnyPath) -> IndexData:
     for name, (dtype, n_axes) in _ARRAYS.items():
+        if name == "pair_quantiles" and name not in arrays:
+            arrays[name] = pair_quantiles(arrays["vectors"])
         if arrays[name].dtype != dtype or arrays[name].ndim != n_axes:
             raise ValueError(name)
 
@@ -328,6 +339,7 @@ def _assembled(arrays: Arrays, metadata: dict[str, str], path: AnyPath) -> Index
         made_with=made_with,
         package_version=metadata["package_version"],
         created=metadata["created"],
+        pair_quantiles=arrays["pair_quantiles"],
         path=path,
     )
 
@@ -346,6 +358,8 @@ def _fits(data: IndexData) -> bool:
         and bool(data.artist_of.min() >= -1 and data.artist_of.max() < n_artists)
         and bool(np.isfinite(data.artist_vectors).all())
         and bool(np.isfinite(data.durations_s).all())
+        and data.pair_quantiles.shape == (N_QUANTILES,)
+        and bool((np.diff(data.pair_quantiles) >= 0).all())
     )
 
 
