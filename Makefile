@@ -24,11 +24,13 @@ nightly:
 	$(PYTEST) --nightly
 	$(PYTHON) -m nox --error-on-missing-interpreters -s "tfio-3.11" -- core
 
-# the wheel is made from the source archive; another one from this tree has to be the same
+# the wheel is made from the source archive; another one from this tree has to be the same, and
+# that of artist-features-lite has to hold the same files
 dist:
-	rm -rf build dist
+	rm -rf build dist packaging/lite/build
 	$(PYTHON) -m build --quiet --outdir dist .
 	$(PYTHON) -m build --quiet --wheel --outdir build/from_tree .
+	$(PYTHON) -m build --quiet --wheel --outdir dist packaging/lite
 	$(PYTHON) -m twine check --strict dist/*
 	$(PYTHON) tests/check_dist.py dist build/from_tree
 

@@ -3,6 +3,7 @@
     nox                          # all environments; each brings docs/compatibility.md up to date
     nox -s compat -- full        # the slow tests, too
     nox -s compat -- core        # only those of the models, the extraction and the measures
+    nox -s lite                  # artist-features-lite, on every Python
     nox -s "compat(python3.13-tf2.20)"
     nox -s compat -- -k hear     # other arguments go to pytest; nothing is recorded
 
@@ -61,6 +62,16 @@ def tfio(session):
     """Do the same with the extra `[tfio]`, which holds TensorFlow at 2.16."""
     install(session, ".[test,tfio]", OLD_PYARROW)
     run_tests(session, f"python{session.python}-tfio")
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.14"], default=False)
+def lite(session):
+    """Test artist-features-lite from its wheel, without TensorFlow."""
+    session.install(
+        "./packaging/lite[av]", "hypothesis", "pytest", "pytest-timeout", "pytest-xdist"
+    )
+    tests = [f"tests/test_{name}.py" for name in ("lite", "segments", "mp3", "stream", "search")]
+    session.run("pytest", "-q", *tests)
 
 
 def install(session, *wanted):

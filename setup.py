@@ -6,11 +6,13 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
+WEIGHTS = Path(__file__).resolve().parent / "weights"
 MODELS = ("basic", "siamese")
 FILES = (
     "artist_features.json",
     "config.json",
     "metadata.json",
+    "model.onnx",
     "model.weights.h5",
     "README.md",
 )
@@ -27,7 +29,7 @@ class BuildWithWeights(build_py):
             target = Path(self.build_lib) / "artist_features" / "weights" / model
             target.mkdir(parents=True, exist_ok=True)
             for name in FILES:
-                shutil.copyfile(Path("weights") / model / name, target / name)
+                shutil.copyfile(WEIGHTS / model / name, target / name)
 
 
 setup(cmdclass={"build_py": BuildWithWeights})

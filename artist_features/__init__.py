@@ -10,9 +10,10 @@ that plain `keras.saving.load_model` finds them.
 """
 
 import importlib
+import importlib.util
+import os
+import sys
 from typing import TYPE_CHECKING, Any
-
-import wrapt
 
 from artist_features import devices as _devices  # noqa: F401  from now on forks are noted
 from artist_features.errors import (
@@ -68,10 +69,62 @@ __all__ = [
 ]
 
 
-@wrapt.when_imported("keras")
+def _refuse_two_versions() -> None:
+    """Raise where artist-features and artist-features-lite lie over each other in two versions.
+
+    Of one version they are the same files. Read from what pip leaves beside a package.
+    """
+    place = os.path.dirname(os.path.dirname(__file__))
+    found = {
+        name.removesuffix(".dist-info").replace("_", "-")
+        for name in os.listdir(place)
+        if name.startswith(("artist_features-", "artist_features_lite-"))
+    }
+    if len({name.rpartition("-")[2] for name in found}) > 1:
+        raise ImportError(
+            f"{' and '.join(sorted(found))} are installed over each other in {place}; run "
+            "`pip uninstall artist-features artist-features-lite`, then install one of them."
+        )
+
+
+_refuse_two_versions()
+
+
+class _WhenKerasIsImported:
+    """Import hook: registers our layers once Keras has been executed (PEP 451)."""
+
+    def __init__(self) -> None:
+        self._searching = False
+
+    def find_spec(self, name: str, *_: Any) -> Any:
+        """Return Keras' spec with a loader that calls `_register_layers`; None for all else."""
+        if name != "keras" or self._searching:
+            return None
+        self._searching = True
+        try:
+            spec: Any = importlib.util.find_spec(name)
+        finally:
+            self._searching = False
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: Any) -> None:
+                execute(module)
+                _register_layers(module)
+
+            spec.loader.exec_module = execute_and_register
+        return spec
+
+
 def _register_layers(keras: Any) -> None:
     if keras.config.backend() == "tensorflow":  # with another one Kapre cannot be imported
         importlib.import_module("artist_features.zoo.frontend")
+
+
+if sys.modules.get("keras") is not None:
+    _register_layers(sys.modules["keras"])
+else:
+    sys.meta_path.insert(0, _WhenKerasIsImported())
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours

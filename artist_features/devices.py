@@ -1,15 +1,19 @@
 """Set up TensorFlow's devices and threads, and check Keras' backend."""
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
 import sys
+from pathlib import Path
 
 from artist_features.errors import ModelError
 
 _CALL_ROWS = 16  # segments in one of several calls at once (benchmarks/README.md)
 _MOST_CALLS = 4  # as many as a batch of 64 has; of more cores several share an operation
+# what artist-features installs and artist-features-lite leaves out
+_NOT_IN_LITE = ("tensorflow", "keras", "kapre", "h5py", "sklearn", "scipy")
 _used_by: int | None = None  # process id of the process that has used a model
 _side_by_side = False  # whether `configure_devices` chose the threads of an operation
 
@@ -81,14 +85,42 @@ def _no_word_of_its_cache(record: logging.LogRecord) -> bool:
     return "cache directory" not in text and "mkdir -p failed" not in text
 
 
+def may_use_gpu() -> bool:
+    """Return whether TensorFlow is installed and the system shows a graphics card for it.
+
+    Known without TensorFlow: by the device files of NVIDIA's driver, of AMD's, and of WSL 2.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        return False
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    devices = Path("/dev")
+    return any(devices.glob("nvidia[0-9]*")) or any((devices / n).exists() for n in ("kfd", "dxg"))
+
+
+def explained(error: Exception) -> str:
+    """Return an error's text; of a package that the lite distribution leaves out, what to do."""
+    name = getattr(error, "name", None) or ""
+    if isinstance(error, ImportError) and name.partition(".")[0] in _NOT_IN_LITE:
+        return (
+            f"{name} is not installed, which artist-features-lite leaves out; "
+            "`pip uninstall artist-features-lite`, then `pip install artist-features`."
+        )
+    return str(error)
+
+
 def prepare_keras() -> None:
     """Check the backend, and hide TensorFlow's start-up lines, before Keras is imported.
 
     Lines are not hidden where the user has set TensorFlow's log level.
 
     Raises:
+        ImportError: TensorFlow is not installed.
         ModelError: the backend is not TensorFlow; names the variable or file that says so.
     """
+    if importlib.util.find_spec("tensorflow") is None:
+        missing = ModuleNotFoundError(name="tensorflow")
+        raise ModuleNotFoundError(explained(missing), name="tensorflow")
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("matplotlib").addFilter(_no_word_of_its_cache)

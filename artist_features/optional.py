@@ -1,6 +1,7 @@
 """Optional dependencies: import a package that an extra installs, or say how to install it."""
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 
@@ -20,5 +21,6 @@ def require(package: str, purpose: str, extra: str, otherwise: str = "") -> Modu
         return importlib.import_module(package)
     except ImportError as error:
         text = f"{purpose} needs {package.partition('.')[0]} ({error}); install it with "
-        text += f"`pip install 'artist-features[{extra}]'`{otherwise}."
+        lite = "" if importlib.util.find_spec("tensorflow") else "-lite"
+        text += f"`pip install 'artist-features{lite}[{extra}]'`{otherwise}."
         raise ImportError(text) from None

@@ -45,21 +45,21 @@ def _noise(n_values):
     return values
 
 
-def embeddings():
+def embeddings(runtime="tensorflow"):
     """Return {name: (sha256 of the weights, float32 `(256,)`)} of the bundled models."""
     from artist_features import extract, list_models
 
     audio = clip()
     return {
-        name: (card.weights_sha256, extract(audio, sample_rate=SAMPLE_RATE, model=name))
+        name: (card.weights_sha256, extract(audio, SAMPLE_RATE, model=name, runtime=runtime))
         for name, card in list_models().items()
     }
 
 
-def differences():
+def differences(runtime="tensorflow"):
     """Return {name: greatest absolute difference to the file} of the bundled models."""
     golden = json.loads(FILE.read_text(encoding="utf-8"))["models"]
-    found = embeddings()
+    found = embeddings(runtime)
     if {name: sha256 for name, (sha256, _) in found.items()} != {
         name: model["weights_sha256"] for name, model in golden.items()
     }:

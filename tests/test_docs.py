@@ -40,7 +40,7 @@ BLOCKS = {
     "docs/evaluation.md": (3, 3),
     "docs/faq.md": (1, 0),
     "docs/how_it_works.md": (1, 0),
-    "docs/index.md": (9, 2),
+    "docs/index.md": (10, 3),
     "docs/models.md": (2, 2),
     "docs/own_library.md": (2, 5),
     "docs/search.md": (7, 1),

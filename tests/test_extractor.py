@@ -213,7 +213,7 @@ def test_a_bundled_name_is_loaded_once(tiny_folder, files, alone, monkeypatch):
     monkeypatch.setattr(folder, "build", lambda *a, real=folder.build: built.append(1) or real(*a))
     extractor_module._BUILT.clear()
     for _ in range(3):
-        same(af.extract(files[0], model="tiny"), alone[0])
+        same(af.extract(files[0], model="tiny", runtime="tensorflow"), alone[0])
     extractor_module._BUILT.clear()
     assert len(built) == 1
 

@@ -178,6 +178,7 @@ def test_another_backend_is_named_at_once(by, tmp_path):
         named = "the variable KERAS_BACKEND says backend 'torch'"
     write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
     words = [sys.executable, "-m", "artist_features.cli.main", "extract", "a.wav"]
+    words += ["--runtime", "tensorflow"]
     done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert named in done.stderr

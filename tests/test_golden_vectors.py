@@ -14,8 +14,9 @@ def test_the_clip_is_always_the_same():
     np.testing.assert_allclose(clip[-1], [0.01600999, -0.00337036], atol=1e-7)
 
 
-def test_bundled_models_give_the_golden_vectors():
-    found = golden_vectors.differences()
+@pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
+def test_bundled_models_give_the_golden_vectors(runtime):
+    found = golden_vectors.differences(runtime)
     assert sorted(found) == ["basic", "siamese"]
     for name, difference in found.items():
         assert difference <= golden_vectors.TOLERANCE, name
@@ -27,7 +28,7 @@ def test_vectors_of_other_weights_are_not_compared(tmp_path, monkeypatch):
     other.write_text(text)
     monkeypatch.setattr(golden_vectors, "FILE", other)
     monkeypatch.setattr(
-        golden_vectors, "embeddings", lambda: {"basic": ("1f", np.zeros(256, np.float32))}
+        golden_vectors, "embeddings", lambda _: {"basic": ("1f", np.zeros(256, np.float32))}
     )
     with pytest.raises(ValueError, match="of other weights than the bundled"):
         golden_vectors.differences()

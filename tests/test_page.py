@@ -19,6 +19,7 @@ from map_data import open_browser, wait_for
 from artist_features import extract
 from artist_features.errors import OutputError
 from artist_features.search.ranking import neighbours
+from artist_features.search.sources import read_embeddings
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "page"
 pytestmark = pytest.mark.slow
@@ -248,6 +249,22 @@ def test_same_recordings_are_found(visit):
     assert {"a.flac", "a.mp3", "a.wav"} <= set(groups[0]) <= {"a.flac", "a.mp3", "a.ogg", "a.wav"}
 
 
+def test_a_high_likeness_alone_makes_no_same_recording(visit):
+    page, _ = visit
+    script = """const [[one, other], courses, tell] = arguments;
+        import("./place.js").then(({Same}) => { const same = new Same();
+        same.add("one", one, courses[0]), same.add("other", other, courses[1]);
+        tell(same.several()); });"""
+    vectors = [[1, 0], [0.9, 0.19**0.5]]
+    course = np.random.default_rng(0).random((2, 8, 16))
+    ask = page.browser.execute_async_script
+    assert ask(script, vectors, course.tolist()) == []
+    copies = [course[0].tolist(), (1.1 * course[0] + 0.1 * course[1]).tolist()]
+    assert ask(script, vectors, copies) == [["one", "other"]]
+    assert ask(script, vectors, [part[:5] for part in copies]) == []  # too short to tell
+    assert ask(script, [[1, 0], [0.8, 0.6]], copies) == []
+
+
 def test_titles_are_no_markup_and_nothing_is_fetched_elsewhere(visit):
     page, _ = visit
     assert not page.run("return window.ran")
@@ -267,19 +284,25 @@ def test_titles_are_no_markup_and_nothing_is_fetched_elsewhere(visit):
     assert severe == []
 
 
-def test_export_as_csv(visit, tmp_path):
+def test_export(visit, tmp_path):
     page, files = visit
     behaviour = {"behavior": "allow", "downloadPath": str(tmp_path)}
     page.browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
-    page.run("document.getElementById('export').click()")
-    path = tmp_path / "vectors.csv"
-    wait_for(path.exists, "the download")
-    with open(path, encoding="utf-8", newline="") as file:
+    for kind in ("csv", "parquet"):
+        page.browser.find_element("id", kind).click()
+        wait_for((tmp_path / f"vectors.{kind}").exists, "the download")
+    with open(tmp_path / "vectors.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
+    found = read_embeddings([tmp_path / "vectors.parquet"])
     done = [file for file in files.values() if file["state"] == "done"]
-    assert [row["path"] for row in table] == [file["path"] for file in done]
-    vector = [float(table[0][f"e{number}"]) for number in range(256)]
-    np.testing.assert_allclose(vector, done[0]["vector"], rtol=1e-6)
+    paths = [file["path"] for file in done]
+    assert paths == [row["path"] for row in table] == [track.path for track in found.tracks]
+    vectors = np.float32([file["vector"] for file in done])
+    read = [[float(row[f"e{number}"]) for number in range(256)] for row in table]
+    np.testing.assert_allclose(read, vectors, rtol=1e-6)
+    np.testing.assert_array_equal(found.vectors, vectors)
+    assert found.made_with["model"] == "siamese"
+    assert {track.path: track.duration_s for track in found.tracks}["a.wav"] == 8
 
 
 def test_keyboard_reaches_a_file_and_the_player_plays_it(visit):
@@ -298,6 +321,29 @@ def test_keyboard_reaches_a_file_and_the_player_plays_it(visit):
     page.run("document.querySelector('#neighbours .play').click()")
     name = page.text("#neighbours .what > span")
     wait_for(lambda: page.text("#playing").startswith(name), "the neighbour")
+
+
+def test_a_dropped_folder_is_searched_and_every_control_has_a_name(browser, server, tmp_path):
+    (tmp_path / "music" / "album").mkdir(parents=True)
+    for name in ("one.wav", "album/two.flac"):
+        write_audio(tmp_path / "music" / name, music(3, 22050, 1), 22050)
+    (tmp_path / "music" / "cover.jpg").write_bytes(b"no music")
+    page = Visitor(browser, server)
+    data = {"items": [], "files": [str(tmp_path / "music")], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": 300, "y": 300, "data": data}
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", event)
+    wait_for(lambda: page.run("return own.length") == 2 and page.settled(), "the files")
+    assert page.run("return own.map(({path}) => path)") == ["music/album/two.flac", "music/one.wav"]
+    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    names = [
+        node["name"]["value"]
+        for node in nodes
+        if not node["ignored"]
+        and node["role"]["value"] in ("button", "checkbox", "combobox", "link", "slider")
+    ]
+    assert len(names) > 20
+    assert all(names)
 
 
 @pytest.mark.parametrize("dark", [False, True])

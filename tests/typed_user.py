@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,8 @@ def extraction(
     assert_type(extractor.embedding_dim, int)
     assert_type(extractor.front_end, config.FrontEnd)
     assert_type(extractor.timing["wall_s"], float)
+    assert_type(af.Extractor(runtime="onnx").runtime, Literal["auto", "tensorflow", "onnx"])
+    assert_type(af.extract("song.mp3", runtime="tensorflow"), Vector)
 
 
 def models() -> None:

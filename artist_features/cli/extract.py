@@ -87,6 +87,14 @@ def add_parser(commands: Any) -> None:
         help="auto: libsndfile, then FFmpeg where the extra [av] is installed",
     )
     parser.add_argument(
+        "--runtime",
+        default="auto",
+        choices=("auto", "tensorflow", "onnx"),
+        help="onnx: ONNX Runtime, on the CPU, for a bundled model; tensorflow: any model, on a "
+        "graphics card where there is one; auto: onnx for a bundled model where there is no "
+        "graphics card, else tensorflow",
+    )
+    parser.add_argument(
         "--force", action="store_true", help="start an existing .npz or .parquet anew"
     )
     parser.add_argument(
@@ -223,10 +231,12 @@ def _make_extractor(args: argparse.Namespace) -> "Extractor | ClusterExtractor":
     if args.ray is not None:
         from artist_features.library.cluster import ClusterExtractor
 
+        if args.runtime == "onnx":
+            raise ValueError("--runtime onnx with --ray; on a cluster allowed is tensorflow.")
         return ClusterExtractor(args.model, address=args.ray, **options)
     from artist_features.extraction.extractor import Extractor
 
-    return Extractor(args.model, isolated=True, dedicated=True, **options)
+    return Extractor(args.model, isolated=True, dedicated=True, runtime=args.runtime, **options)
 
 
 def _device_line(args: argparse.Namespace) -> Callable[[str], None]:

@@ -30,6 +30,7 @@ from artist_features.cli import (
 )
 from artist_features.cli.progress import LogHandler
 from artist_features.cli.stopping import Stopped
+from artist_features.devices import explained
 from artist_features.errors import (
     ArtistFeaturesError,
     ClusterError,
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"artist-features: {error}")
         return 2 if isinstance(error, _OF_THE_JOB) else 1
     except (ValueError, ImportError) as error:
-        _say(f"artist-features: {error}")
+        _say(f"artist-features: {explained(error)}")
         return 2
     except KeyboardInterrupt:
         _say("artist-features: interrupted")

@@ -32,7 +32,8 @@ def show(args: argparse.Namespace) -> int:
     if args.name is None:
         print(card.models_table(registry.list_models().values()))
     else:
-        sys.stdout.write(card.card_summary(registry.read_model(args.name)[0]))
+        bundled = registry.list_models().get(args.name)
+        sys.stdout.write(card.card_summary(bundled or registry.read_model(args.name)[0]))
     return 0
 
 

@@ -129,6 +129,7 @@ def file_facts(card: ModelCard, precision: str) -> dict[str, str]:
         "license": card.license,
         "credit": card.credit,
         "weights_sha256": card.weights_sha256,
+        "graph_sha256": card.graph_sha256,
         "precision": precision,
         "sample_rate": front_end.sample_rate,
         "segment_samples": front_end.segment_samples,

@@ -11,6 +11,7 @@ import tensorflow as tf
 from artist_features import optional
 from artist_features.export.check import Runner
 from artist_features.export.plain import TensorFunction
+from artist_features.extraction.onnx_engine import UNSEALED, sealed
 
 _OPSET = 17  # ONNX 1.12 of 2022; nothing newer is used
 _LEAST_NUMBERS = 1024  # of a constant that is worth halving
@@ -40,7 +41,7 @@ def onnx_bytes(
         precision: "float32"; "float16": the weights of the convolutions are kept in 16 bits and
             computed with in 32; "int8": the convolutions in 8 bits, scaled at run time, but the
             first and the last, which are kept as for float16.
-        facts: {name: text}, for the file's metadata.
+        facts: {name: text}, for the file's metadata, which gets the file's own sha256, too.
 
     Returns:
         bytes of the file.
@@ -53,9 +54,9 @@ def onnx_bytes(
         model = _quantised(onnx, model)
         _halve_weights(onnx, model)
     model.producer_name = "artist_features"
-    onnx.helper.set_model_props(model, facts)
+    onnx.helper.set_model_props(model, {**facts, "file_sha256": UNSEALED})
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return sealed(model.SerializeToString())
 
 
 def run_onnx(data: bytes) -> Runner:

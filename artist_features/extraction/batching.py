@@ -1,8 +1,8 @@
-"""Decoded segments of many files to embeddings: tf.data, one batch shape, one trace.
+"""Decoded segments of many files to embeddings: one batch shape, one trace.
 
-Segments of all files flow through a `tf.data.Dataset` in batches of constant shape,
-each row with the number of the source it belongs to. Which sources are complete
-travels as data too: an exception inside tf.data would end the whole job.
+Segments of all files flow in batches of constant shape, through a `tf.data.Dataset` where
+TensorFlow computes, each row with the number of the source it belongs to. Which sources are
+complete travels as data too: an exception inside tf.data would end the whole job.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -34,6 +35,8 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 # segments float32 (n, segment_samples), number of the attempt that each belongs to, numbers of
 # the attempts that are complete with this batch
 Batch: TypeAlias = tuple[Floats, list[int], list[int]]
+# gives a batcher's batches as an iterator, and ends what it started for that
+Prefetch: TypeAlias = Callable[["_Batcher"], AbstractContextManager[Iterator[Any]]]
 _PREFETCH_BATCHES = 2
 _ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
 NOT_FINITE = (
@@ -132,39 +135,54 @@ def embed_events(
     n_calls: int = 1,
     pooled: bool = True,
     timing: MutableMapping[str, float],
+    prefetch: "Prefetch | None" = None,
 ) -> Generator[Result, None, None]:
     """Run the model over the events of a `DecodePool`.
 
     Args:
         events: iterable of `Event`, and of None when none came for a while: what is there is
             computed then, and the main thread gets a chance to notice signals.
-        embed: from `inference_function`.
+        embed: from `inference_function` or `onnx_function`.
         segment_samples: length of a segment.
         n_rows: segments in a call of `embed`.
         n_calls: calls at once; together they take a batch, of which the last has fewer rows.
         pooled: average the rows of a source, or keep them.
         timing: seconds spent in the model and waiting for segments are added.
+        prefetch: makes batches while others are computed; None takes tf.data.
 
     Yields:
         `Result`, once per source, as soon as it is complete.
     """
-    import tensorflow as tf
-
     compute = _SideBySide(embed, n_calls, n_rows)
     batcher = _Batcher(events, segment_samples, n_calls * n_rows)
+    with (prefetch or _by_tf_data)(batcher) as batches, compute:
+        yield from _embed_batches(batches, compute, batcher, pooled, timing)
+    if batcher.failure is not None:
+        raise batcher.failure
+
+
+@contextlib.contextmanager
+def in_turn(batcher: "_Batcher") -> Iterator[Iterator[Batch]]:
+    """Make each batch when it is asked for, without TensorFlow."""
+    with contextlib.closing(batcher.batches()) as batches:
+        yield batches
+
+
+@contextlib.contextmanager
+def _by_tf_data(batcher: "_Batcher") -> Iterator[Iterator[Any]]:
+    """Have tf.data make batches, two ahead."""
+    import tensorflow as tf
+
     key = next(_keys)
     _sources[key] = batcher.batches()
     try:
-        iterator = iter(_dataset_function(segment_samples)(tf.constant(key, tf.int64)))
+        iterator = iter(_dataset_function(batcher.segment_samples)(tf.constant(key, tf.int64)))
         try:
-            with compute:
-                yield from _embed_batches(iterator, compute, batcher, pooled, timing)
+            yield iterator
         finally:
             batcher.end(iterator)
     finally:
         del _sources[key]
-    if batcher.failure is not None:
-        raise batcher.failure
 
 
 @functools.lru_cache(maxsize=8)
@@ -206,13 +224,14 @@ class _SideBySide:
     """Divide a batch among several calls of a function at once; a context manager.
 
     Args:
-        embed: from `inference_function`.
+        embed: from `inference_function` or `onnx_function`.
         n_calls: at once, each in a thread of its own.
         n_rows: segments in a call; a call of fewer is padded with zeros if `embed` wants it.
     """
 
     def __init__(self, embed: Any, n_calls: int, n_rows: int) -> None:
-        constant_rows = embed.input_signature[0].shape[0]
+        signature = getattr(embed, "input_signature", None)
+        constant_rows = signature[0].shape[0] if signature else None
         if constant_rows not in (None, n_rows):
             raise ValueError(
                 f"the model is compiled for {constant_rows} rows, a call is of {n_rows}; they "
@@ -228,25 +247,22 @@ class _SideBySide:
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown()
 
-    def __call__(self, segments: "tf.Tensor") -> Floats:
+    def __call__(self, segments: "tf.Tensor | Floats") -> Floats:
         """Return the embeddings float32 `(n, dim)` of `(n, n_samples)`."""
         starts = range(0, len(segments), self._n_rows)
         parts = [segments[first : first + self._n_rows] for first in starts]
         compute = self._threads.map if len(parts) > 1 else map
         return np.concatenate(list(compute(self._rows, parts)))
 
-    def _rows(self, part: "tf.Tensor") -> Floats:
-        import tensorflow as tf
-
+    def _rows(self, part: "tf.Tensor | Floats") -> Floats:
         n = len(part)
         if self._padded and n < self._n_rows:
-            part = tf.pad(part, [[0, self._n_rows - n], [0, 0]])
-        rows: Floats = self._embed(part).numpy()[:n]
-        return rows
+            part = np.pad(part, [(0, self._n_rows - n), (0, 0)])
+        return np.asarray(self._embed(part))[:n]
 
 
 def _embed_batches(
-    batches: Iterator[tuple["tf.Tensor", "tf.Tensor", "tf.Tensor"]],
+    batches: Iterator[tuple[Any, Any, Any]],
     embed: _SideBySide,
     batcher: "_Batcher",
     pooled: bool,
@@ -260,10 +276,10 @@ def _embed_batches(
         clock = time.perf_counter()
         if len(owners):
             timing["segments"] += len(owners)
-            _collect(embed(segments), owners.numpy(), sums, pooled)
+            _collect(embed(segments), np.asarray(owners), sums, pooled)
         batcher.take_back()
         timing["model_s"] += time.perf_counter() - clock
-        closed = closed.numpy()
+        closed = np.asarray(closed, np.int64)
         for key in closed[closed != _END]:
             rows = sums.pop(key, None)
             if (event := batcher.outcomes.pop(key)) is not None:
@@ -291,7 +307,7 @@ class _Batcher:
         self, events: Iterable[Event | None], segment_samples: int, batch_size: int
     ) -> None:
         self._events = events
-        self._segment_samples = segment_samples
+        self.segment_samples = segment_samples
         self._batch_size = batch_size
         # key of an attempt -> its last event, or None if given up
         self.outcomes: dict[int, Event | None] = {}
@@ -320,14 +336,14 @@ class _Batcher:
         if room is not None:
             self._free.append(room)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Yield (segments, owner keys, keys complete with this batch)."""
         try:
             yield from self._batches()
         except Exception as error:  # noqa: BLE001 - tf.data would lose its type; raised again
             self.failure = error
             self._on_the_way.append(None)
-            yield np.empty((0, self._segment_samples), np.float32), [], [_END]
+            yield np.empty((0, self.segment_samples), np.float32), [], [_END]
 
     def _batches(self) -> Iterator[Batch]:
         keys: dict[int, tuple[int, int]] = {}  # index of a source -> (attempt, key)
@@ -371,7 +387,7 @@ class _Batcher:
     def _new_batch(self) -> Batch:
         if self._free:
             return self._free.pop(), [], []
-        shape = self._batch_size, self._segment_samples
+        shape = self._batch_size, self.segment_samples
         room = np.empty(4 * shape[0] * shape[1] + _ALIGNED_BYTES, np.uint8)
         first = -room.ctypes.data % _ALIGNED_BYTES
         segments = room[first : first + len(room) - _ALIGNED_BYTES].view(np.float32)

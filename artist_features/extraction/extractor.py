@@ -26,12 +26,19 @@ from artist_features.errors import (
     AudioError,
     AudioWarning,
     ModelError,
+    WeightsError,
     checked_int,
     shortened,
 )
-from artist_features.extraction.batching import Result, embed_events, inference_function
+from artist_features.extraction.batching import (
+    Result,
+    embed_events,
+    in_turn,
+    inference_function,
+)
 from artist_features.extraction.decode import Source
 from artist_features.extraction.decode_pool import DecodePool
+from artist_features.extraction.onnx_engine import chosen_runtime, onnx_function
 from artist_features.extraction.recordings import (
     DecoderName,
     Embedding,
@@ -41,6 +48,7 @@ from artist_features.extraction.recordings import (
     Pool,
     Recording,
     Recordings,
+    RuntimeName,
     Several,
     recordings_in,
     require_readable,
@@ -79,6 +87,7 @@ class ModelOptions(ExtractOptions, total=False):
     model: Model
     batch_size: int
     decoder: DecoderName
+    runtime: RuntimeName
 
 
 class Extractor:
@@ -94,6 +103,10 @@ class Extractor:
             the number of files (8 or more).
         decoder: "auto" (libsndfile, then FFmpeg where the extra `[av]` is installed),
             "soundfile", "av", or "tfio" (tensorflow-io, extra `[tfio]`).
+        runtime: "onnx" runs a bundled model by ONNX Runtime, on the CPU; "tensorflow" any
+            model, on a graphics card where there is one; "auto" is "onnx" for a bundled name
+            on a machine without a graphics card, else "tensorflow". Vectors of both are equal
+            within 1e-4.
         on_loaded: called with the name of the device once the model is there.
         dedicated: TensorFlow does nothing else in this process, so that its threads may be
             set; they stay so.
@@ -102,6 +115,7 @@ class Extractor:
         front_end: `FrontEnd` of the model.
         timing: seconds and counts of everything extracted so far.
         device: where the model runs, once it is loaded.
+        runtime: "onnx" or "tensorflow".
     """
 
     def __init__(
@@ -112,6 +126,7 @@ class Extractor:
         n_workers: int | None = None,
         isolated: bool | None = None,
         decoder: DecoderName = "auto",
+        runtime: RuntimeName = "auto",
         on_loaded: Callable[[str], object] | None = None,
         dedicated: bool = False,
     ) -> None:
@@ -122,6 +137,7 @@ class Extractor:
                 "n_workers": n_workers,
                 "isolated": isolated,
                 "decoder": decoder,
+                "runtime": runtime,
                 "on_loaded": on_loaded,
                 "dedicated": dedicated,
             },
@@ -130,7 +146,8 @@ class Extractor:
         self.batch_size, self.n_workers = check_options(batch_size, n_workers, decoder)
         self.isolated = isolated
         self.decoder = decoder
-        self.card, self.front_end, self._load = _prepare(model)
+        self.runtime = chosen_runtime(model, runtime)
+        self.card, self.front_end, self._load = _prepare(model, self.runtime)
         self._on_loaded = on_loaded
         self._dedicated = dedicated
         self.timing: dict[str, float] = cast("dict[str, float]", Counter())
@@ -143,23 +160,39 @@ class Extractor:
     def model(self) -> "keras.Model":
         """The `keras.Model`, built when first needed: decoders start before TensorFlow.
 
-        Extractors of equal weights share it: to train a model, take `load_model`.
+        Extractors of equal weights share it: to train a model, take `load_model`. It is there
+        with runtime "onnx", too, which makes no use of it.
         """
+        refuse_fork()
+        with self._loading("TensorFlow and Keras"):
+            self.device = configure_devices(self._dedicated)
+            return self._load()
+
+    @functools.cached_property
+    def _onnx(self) -> tuple[Callable[..., Any], int, int]:
+        """What `onnx_function` returns, made when first needed."""
+        with self._loading("ONNX Runtime"):
+            self.device = f"CPU ({usable_cores()} cores, ONNX Runtime)"
+            return onnx_function(cast(ModelCard, self.card), self.batch_size)
+
+    @contextlib.contextmanager
+    def _loading(self, engine: str) -> Iterator[None]:
+        """Note how long it takes, tell the device, explain what goes wrong."""
         started = time.perf_counter()
-        self.device = configure_devices(self._dedicated)
         try:
-            model = self._load()
+            yield
+        except WeightsError:
+            raise
         except Exception as error:
             name = self.card.name if self.card else "of your own"
             text = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
             raise ModelError(
-                f"model {name} cannot be built by this TensorFlow and Keras ({text}). Check their "
-                "settings and versions, and the memory that is free."
+                f"model {name} cannot be built by this {engine} ({text}). Check settings and "
+                "versions, and the memory that is free."
             ) from error
         self.timing["load_s"] += time.perf_counter() - started
         if self._on_loaded is not None:
             self._on_loaded(self.device)
-        return model
 
     @property
     def embedding_dim(self) -> int:
@@ -198,6 +231,7 @@ class Extractor:
                 n_calls=n_calls,
                 pooled=pool == "mean",
                 timing=self.timing,
+                prefetch=in_turn if self.runtime == "onnx" else None,
             )
             with contextlib.closing(results):  # now, not when Python finds time for it
                 for result in results:
@@ -210,6 +244,8 @@ class Extractor:
 
     def _compiled(self, n_sources: int | None) -> tuple[Callable[..., Any], int, int]:
         """Return (compiled model, segments in a call, calls at once)."""
+        if self.runtime == "onnx":
+            return self._onnx
         model = self.model
         many = n_sources is None or n_sources >= COMPILE_FROM
         on_cpu = self.device.startswith("CPU")  # the rest is not measured on a GPU
@@ -427,6 +463,7 @@ def extract(
     model: Model = "siamese",
     batch_size: int = 64,
     decoder: DecoderName = "auto",
+    runtime: RuntimeName = "auto",
     **options: Any,
 ) -> Any:
     """Extract embeddings from recordings.
@@ -454,6 +491,7 @@ def extract(
         on_error: for a list: "raise" at the first unreadable recording, "skip" it, or
             put a row of "nan". A single recording always raises.
         decoder: "auto", "soundfile", "av" or "tfio"; see `Extractor`.
+        runtime: "auto", "tensorflow" or "onnx"; see `Extractor`.
         progress: show a bar (tqdm) over several recordings.
         return_times: with `pool=None`, also return where each segment begins.
 
@@ -478,7 +516,7 @@ def extract(
         >>> extract(noise, sample_rate=44100, pool=None).shape
         (2, 256)
     """
-    extractor = Extractor(model, batch_size=batch_size, decoder=decoder)
+    extractor = Extractor(model, batch_size=batch_size, decoder=decoder, runtime=runtime)
     return extractor.extract(audio, sample_rate, **options)
 
 
@@ -537,7 +575,9 @@ def _remade(model: Model, options: dict[str, Any]) -> Extractor:
     return Extractor(model, **options)
 
 
-def _prepare(model: Model) -> tuple[ModelCard | None, FrontEnd, Callable[[], "keras.Model"]]:
+def _prepare(
+    model: Model, runtime: RuntimeName
+) -> tuple[ModelCard | None, FrontEnd, Callable[[], "keras.Model"]]:
     """Return (card or None, front end, function that gives the Keras model)."""
     if hasattr(model, "input_shape"):
         from artist_features.zoo.frontend import front_end_of
@@ -545,6 +585,9 @@ def _prepare(model: Model) -> tuple[ModelCard | None, FrontEnd, Callable[[], "ke
         return None, front_end_of(model), lambda: model
     from artist_features.zoo import registry
 
+    if runtime == "onnx":
+        card = registry.list_models()[cast(str, model)]
+        return card, card.front_end, lambda: _built(*registry.read_model(model))
     card, weights = registry.read_model(model)
     return card, card.front_end, lambda: _built(card, weights)
 

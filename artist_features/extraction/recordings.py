@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Generator, Iterable, Mapping, Set
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -44,9 +44,10 @@ Model: TypeAlias = "ModelSpec | keras.Model"
 Pool: TypeAlias = Literal["mean"] | None
 OnError: TypeAlias = Literal["raise", "skip", "nan"]
 DecoderName: TypeAlias = Literal["auto", "soundfile", "av", "tfio"]
+RuntimeName: TypeAlias = Literal["auto", "tensorflow", "onnx"]
 Embedding: TypeAlias = npt.NDArray[np.float32]
 
-
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 _LONGEST_NAME = 4096  # bytes
 _BYTES = (bytes, bytearray, memoryview)
 _ALLOWED = (

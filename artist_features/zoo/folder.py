@@ -23,11 +23,12 @@ from artist_features import devices
 from artist_features.config import SCHEMA_VERSION, ModelCard, Network, shown
 from artist_features.errors import OutputError, WeightsError
 from artist_features.files import atomic_file, output_error
-from artist_features.zoo import tensors
 from artist_features.zoo.card import model_card
 
-if TYPE_CHECKING:  # imported when a model is built
+if TYPE_CHECKING:  # imported when a model is built, or its weights are read
     import keras
+
+    from artist_features.zoo.tensors import Layout
 
 Folder: TypeAlias = str | os.PathLike[str]
 Weights: TypeAlias = dict[str, list[npt.NDArray[np.float32]]]  # by layer, in Keras' order
@@ -190,12 +191,14 @@ def _parse_weights(data: bytes, card: ModelCard, path: Path) -> Weights:
             "The file is incomplete or changed; delete it and fetch it again.",
             path,
         )
+    from artist_features.zoo import tensors  # imports h5py, 0.1 s
+
     return tensors.read_layers(data, expected, path)
 
 
-def expected_weights(network: Network, n_mels: int) -> tensors.Layout:
+def expected_weights(network: Network, n_mels: int) -> "Layout":
     """Return {layer name: (path in Keras' HDF5 file, shapes)} for a `Network`."""
-    expected: tensors.Layout = {}
+    expected: Layout = {}
     n_in = n_mels
     for index, (n_out, size) in enumerate(zip(network.filters, network.kernel_sizes, strict=True)):
         suffix = f"_{index}" if index else ""

@@ -1,14 +1,14 @@
 // A visitor's files: through the model, onto the map, into the list. The map's own scripts are
 // in `tracks`, `plot`, `panel` and so on, as on the page of `artist-features map`.
 import { chosen, dropped } from "./intake.js";
-import { csv, download } from "./export.js";
+import { csv, download, table } from "./export.js";
 import { nearest, Places, Same, unit } from "./place.js";
 import { Pool } from "./pool.js";
 
 const N_ROWS = 100; // of the list at first; a thousand files must not be a thousand rows
 const items = []; // { path, file, state, share, track, vector, ... }, in the order in which they came
 const same = new Same(), places = new Places(tracks.x, tracks.y);
-const PAUSE_MS = 150;
+const PAUSE_MS = 250;
 let nDrawn = 0; // tracks on the map
 let toShow = false; // the list, when it has its first row
 let pool = null, corpus = null, begun = 0, nDone = 0, nShown = N_ROWS, asked = 0, stopped = false;
@@ -58,7 +58,7 @@ function settle(item, heard, rows) {
   const place = places.of(near);
   item.track = tracks.add({ ...near, ...place, path: item.path, title, artist: "", link });
   Object.assign(item, heard, { state: "done", near });
-  same.add(item, direction);
+  same.add(item, direction, heard.course);
   if (panel.chosen() >= 0) return;
   panel.choose(item.track, { centre: true });
   toShow = true;
@@ -80,7 +80,7 @@ function draw() {
   const seconds = (performance.now() - begun) / 1000, rate = nDone / seconds;
   byId("work").hidden = nDone === items.length;
   byId("work-text").textContent = pool && (nDone || running.length)
-    ? `${nDone.toLocaleString("en")} of ${items.length.toLocaleString("en")}${seconds > 3 ? ` · ${rate.toFixed(1)} a second` : ""}`
+    ? `${nDone.toLocaleString("en")} of ${items.length.toLocaleString("en")}${nDone && seconds > 3 ? ` · ${rate.toFixed(1)} a second` : ""}`
     : "Fetching the model …";
   byId("work-bar").value = (nDone + running.reduce((sum, { share }) => sum + share, 0)) / Math.max(1, items.length);
   byId("running").replaceChildren(...running.slice(0, 5).map(({ path, share }) => {
@@ -112,6 +112,8 @@ function list() {
   byId("more-own").textContent = `${Math.min(rest, N_ROWS)} of ${rest.toLocaleString("en")} more`;
   const groups = same.several();
   byId("same").hidden = !groups.length;
+  byId("same").firstElementChild.textContent =
+    `Possibly the same recording: ${groups.length} ${groups.length === 1 ? "group" : "groups"}`;
   if (byId("same-list").dataset.n === String(same.files.length)) return;
   byId("same-list").dataset.n = same.files.length;
   byId("same-list").replaceChildren(...groups.slice(0, N_ROWS).map((group) => {
@@ -142,8 +144,10 @@ byId("choose-folder").addEventListener("change", (event) => { take(chosen(event.
 byId("folder-choice").hidden = !("webkitdirectory" in byId("choose-folder"));
 byId("stop").addEventListener("click", () => { stopped = true; pool?.stop(); });
 byId("more-own").addEventListener("click", () => { nShown += N_ROWS; refresh(); });
-byId("export").addEventListener("click", () =>
-  download(csv(items.filter(({ vector }) => vector)), "vectors.csv", "text/csv"));
+const heard = () => items.filter(({ state }) => state === "done");
+byId("csv").addEventListener("click", () => download(csv(heard()), "vectors.csv"));
+byId("parquet").addEventListener("click", async () =>
+  download(table(heard(), (await facts).model), "vectors.parquet"));
 document.addEventListener("click", refresh); // the chosen row is marked
 
 let inside = 0;
@@ -161,7 +165,7 @@ facts.then(({ example }) => {
   if (!example) return;
   byId("example-note").hidden = false;
   byId("example-note").lastElementChild.textContent =
-    `${example.title} by ${example.artist}, ${example.licence}. It is not on the map.`;
+    `${example.title} by ${example.artist} (${example.licence}), which the map does not know`;
   byId("example").addEventListener("click", async () => {
     byId("example-note").hidden = true;
     const blob = await (await fetch(example.file)).blob();

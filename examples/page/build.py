@@ -56,8 +56,8 @@ ORT_FILES = (
     "ort-wasm-simd-threaded.wasm",
 )
 MODULES = (
-    *("app.js", "containers.js", "decode.js", "export.js", "intake.js"),
-    *("kernel.js", "place.js", "pool.js", "signal.js", "worker.js"),
+    *("app.js", "containers.js", "decode.js", "export.js", "intake.js", "kernel.js"),
+    *("parquet.js", "place.js", "pool.js", "signal.js", "worker.js"),
 )
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
@@ -110,7 +110,11 @@ def build(manifest, out, *, model="siamese", title=TITLE, onnxruntime=None):
     front_end = card.front_end
     names = ("sample_rate", "segment_samples", "segment_hop_samples", "pad_samples")
     facts = {name: getattr(front_end, name) for name in names}
-    facts = {"model": {**facts, "embedding_dim": card.embedding_dim}, "example": example}
+    facts |= {"embedding_dim": card.embedding_dim, "name": card.name}
+    facts = {
+        "model": {**facts, "weights_sha256": card.weights_sha256},
+        "example": example,
+    }
     write_atomically(out / "facts.json", json.dumps(facts).encode())
     tracks, rows = [tracks[row] for row in kept], unit(vectors[kept])
     write_atomically(out / "vectors.bin", rows.astype("<f4").tobytes())
@@ -259,7 +263,7 @@ def map_data(tracks, rows, links, root):
 
 def write_page(out, data, title, card):
     """Write index.html, its scripts and styles, and the texts that go along."""
-    about = [f"{data['n']:,} open tracks: those that sound alike lie close together"]
+    about = [f"{data['n']:,} open tracks, placed by their sound"]
     scripts = [f'<script src="{name}" defer></script>' for name in page.SCRIPTS]
     html = page.fill_page(
         data,

@@ -12,13 +12,15 @@ const MAX_UP = 1000; // positions between samples that are worth a table
 // to decode, how many samples at its end are to be kept (undefined: all), share of the file.
 export async function plan(file) {
   const head = await read(file, 0, HEAD);
-  const found = kinds.map((kind) => kind(head, file)).find(Boolean) ?? mp4(head) ?? {};
+  const found = kinds.reduce((known, kind) => known ?? kind(head, file), null) ?? {};
   const rate = usable(found.rate) ? found.rate : undefined;
   const long = file.size > (found.limit ?? WHOLE);
-  return { rate, pieces: long && rate && found.pieces ? found.pieces(file, found) : whole(file) };
+  return { rate, pieces: long && rate && found.pieces ? found.pieces(file, found) : whole(file, head) };
 }
 
-async function* whole(file) { yield { bytes: await file.arrayBuffer(), done: 1 }; }
+async function* whole(file, head) {
+  yield { bytes: file.size > head.byteLength ? await file.arrayBuffer() : head.buffer, done: 1 };
+}
 
 async function read(file, start, stop) {
   return new DataView(await file.slice(start, stop).arrayBuffer());
@@ -240,4 +242,4 @@ function joined(parts) {
   return all.buffer;
 }
 
-const kinds = [wav, flac, ogg, mp3];
+const kinds = [wav, flac, ogg, mp4, mp3]; // MP3 last: any bytes may look like a frame

@@ -11,8 +11,10 @@ export async function* decoded(file) {
   for await (const { bytes, keep, done } of pieces) {
     const audio = await decode(bytes, rate);
     const start = keep === undefined ? 0 : Math.max(0, audio.length - keep);
-    const channels = Array.from({ length: audio.numberOfChannels }, (_, number) =>
-      audio.getChannelData(number).slice(start));
+    const channels = Array.from({ length: audio.numberOfChannels }, (_, number) => {
+      const samples = audio.getChannelData(number);
+      return start ? samples.slice(start) : samples;
+    });
     yield { channels, rate: audio.sampleRate, done };
   }
 }
@@ -26,11 +28,17 @@ async function decode(bytes, rate) {
   }
 }
 
+const contexts = new Map(); // by rate
+
 // decodeAudioData resamples to the rate of its context: with the file's rate it does nothing
-function context(rate) {
+function context(rate = USUAL_RATE) {
+  if (contexts.has(rate)) return contexts.get(rate);
+  let made;
   try {
-    return new OfflineAudioContext({ numberOfChannels: 1, length: 1, sampleRate: rate ?? USUAL_RATE });
+    made = new OfflineAudioContext({ numberOfChannels: 1, length: 1, sampleRate: rate });
   } catch { // a rate that this browser does not know
-    return new OfflineAudioContext({ numberOfChannels: 1, length: 1, sampleRate: USUAL_RATE });
+    made = context();
   }
+  contexts.set(rate, made);
+  return made;
 }

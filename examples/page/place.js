@@ -3,8 +3,9 @@
 const K = 10; // neighbours, as on the map
 const NEAR = 0.08; // of the map's half width: neighbours so close to each other are one place
 const STEP = 0.02; // how far from a track of the corpus an own file may stand
-const SAME = 0.99; // cosine similarity of one recording in two files: an MP3 of 128 kbit/s mostly has more,
-// of 590,000 pairs of different recordings of the open corpus none (the nearest: 0.989)
+// One recording in two files: a cosine similarity that no two recordings of the open corpus have,
+// or a high one of segments that rise and fall together. See docs/elsewhere.md for the errors.
+const SAME = 0.99, ALIKE = 0.85, AGREE = 0.8, LEAST_SEGMENTS = 6;
 
 export function unit(vector) {
   const length = Math.hypot(...vector);
@@ -63,27 +64,47 @@ export class Places {
   }
 }
 
-// Groups of files with nearly the same vector, joined as files come.
+// How two courses agree: correlation of what their segments, in order, are beyond the average.
+function agreement(one, other) {
+  const n = Math.min(one.length, other.length);
+  if (n < LEAST_SEGMENTS) return 0;
+  const mean = (course, band) => course.slice(0, n).reduce((sum, bands) => sum + bands[band], 0) / n;
+  let both = 0, square = 0, otherSquare = 0;
+  for (let band = 0; band < one[0].length; band += 1) {
+    const middle = mean(one, band), otherMiddle = mean(other, band);
+    for (let at = 0; at < n; at += 1) {
+      const a = one[at][band] - middle, b = other[at][band] - otherMiddle;
+      [both, square, otherSquare] = [both + a * b, square + a * a, otherSquare + b * b];
+    }
+  }
+  return both / Math.sqrt(square * otherSquare) || 0;
+}
+
+// Groups of files that may hold the same recording, joined as files come.
 export class Same {
   constructor() {
-    this.files = []; // { vector, group }
+    this.files = []; // { vector, course, group }
     this.groups = []; // lists of keys, of one or more
   }
 
-  add(key, vector) {
-    const group = [key];
+  // vector: of length 1; course: short forms of the first segments
+  add(key, vector, course) {
+    const group = [key], mine = { vector, course, group };
     this.groups.push(group);
-    const mine = { vector, group };
     for (const other of this.files) {
-      if (other.group === mine.group || product(other.vector, 0, vector) < SAME) continue;
+      if (other.group === mine.group || !same(other, mine)) continue;
       const gone = mine.group;
       other.group.push(...gone);
       this.groups.splice(this.groups.indexOf(gone), 1);
       for (const file of [...this.files, mine]) if (file.group === gone) file.group = other.group;
     }
     this.files.push(mine);
-    return mine.group.length > 1;
   }
 
   several() { return this.groups.filter((group) => group.length > 1); }
+}
+
+function same(one, other) {
+  const similarity = product(one.vector, 0, other.vector);
+  return similarity >= SAME || (similarity >= ALIKE && agreement(one.course, other.course) >= AGREE);
 }

@@ -37,7 +37,7 @@ export class Pool {
     this.nLoops = 2 * nLanes; // a file is decoded while another is embedded
   }
 
-  // Embed a file; resolves to { vector, nSegments, seconds, short }. `onProgress` hears shares.
+  // Embed a file; resolves to { vector, nSegments, seconds, rate, short }. `onProgress` hears shares.
   embed(file, onProgress = () => {}) {
     return new Promise((resolve, reject) => {
       this.queue.push({ file, onProgress, resolve, reject });

@@ -4,6 +4,7 @@ import { mix, Resampler, Segmenter } from "./signal.js";
 
 const BATCH = 8; // segments at once
 const MAX_AMPLITUDE = 16; // 24 dB above full scale; more is a scaling mistake
+const COURSE = 64, BANDS = 16; // segments of which a short form is kept, numbers of each
 let session, facts, clip = null, work = Promise.resolve();
 
 async function start(given) {
@@ -19,7 +20,8 @@ async function start(given) {
 function open() {
   clip = {
     segmenter: new Segmenter({ size: facts.segment_samples, hop: facts.segment_hop_samples, pad: facts.pad_samples }),
-    resampler: null, sum: new Float64Array(facts.embedding_dim), nSegments: 0, peak: 0, seconds: 0,
+    resampler: null, sum: new Float64Array(facts.embedding_dim),
+    course: [], nSegments: 0, peak: 0, seconds: 0,
   };
 }
 
@@ -31,6 +33,7 @@ async function block({ channels, rate }) {
     if (!(size <= clip.peak)) clip.peak = size; // NaN, too
   }
   if (!(clip.peak <= MAX_AMPLITUDE)) throw new Error("holds samples that are no audio");
+  clip.rate = rate;
   clip.seconds += mono.length / rate;
   clip.resampler ??= new Resampler(rate, facts.sample_rate);
   await embed(clip.segmenter.push(clip.resampler.push(mono)));
@@ -43,9 +46,18 @@ async function embed(segments) {
     const waveform = new ort.Tensor("float32", data, [data.length / size, size]);
     const { embedding } = await session.run({ waveform });
     embedding.data.forEach((value, place) => { clip.sum[place % dim] += value; });
+    for (let start = 0; start < embedding.data.length && clip.course.length < COURSE; start += dim)
+      clip.course.push(folded(embedding.data.subarray(start, start + dim)));
     clip.nSegments += data.length / size;
     embedding.dispose();
   }
+}
+
+// sums of neighbouring numbers
+function folded(vector) {
+  const sums = new Float32Array(BANDS);
+  vector.forEach((value, place) => { sums[Math.floor((place * BANDS) / vector.length)] += value; });
+  return sums;
 }
 
 async function finish() {
@@ -53,9 +65,9 @@ async function finish() {
   await embed(clip.segmenter.finish());
   if (!clip.nSegments) throw new Error("holds no sound");
   if (!clip.peak) throw new Error("is silent from start to end");
-  const { nSegments, seconds, segmenter: { short } } = clip;
+  const { course, nSegments, seconds, rate, segmenter: { short } } = clip;
   const vector = Float32Array.from(clip.sum, (sum) => sum / nSegments);
-  return { vector, nSegments, seconds, short };
+  return { vector, course, nSegments, seconds, rate, short };
 }
 
 const answers = { start, open, block, finish };

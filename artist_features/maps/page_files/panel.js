@@ -1,6 +1,7 @@
 "use strict";
 // The chosen track and its neighbours; mouse, keyboard and the page's address alike.
 const panel = (() => {
+  const narrow = matchMedia("(max-width: 52rem)"); // as in page.css
   let chosen = -1, step = -1;
 
   function choose(track, { play = false, centre = false } = {}) {
@@ -130,7 +131,10 @@ const panel = (() => {
   byId("zoom-in").addEventListener("click", () => plot.zoom(0.7));
   byId("zoom-out").addEventListener("click", () => plot.zoom(1 / 0.7));
   byId("zoom-all").addEventListener("click", plot.whole);
-  plot.handlers.choose = (track) => choose(track, { play: true });
+  plot.handlers.choose = (track) => {
+    choose(track, { play: true });
+    if (narrow.matches) byId("track").scrollIntoView({ block: "start" }); // from below the map
+  };
   plot.handlers.clear = clear;
   finder.handlers.chosen = (track, play) => choose(track, { play, centre: true });
   legend.handlers.chosen = clear;

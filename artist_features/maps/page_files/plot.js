@@ -168,8 +168,9 @@ const plot = (() => {
 
   function placeLabels() {
     const taken = [];
-    for (const { element, track, group } of labels) {
-      const width = element.offsetWidth, height = element.offsetHeight;
+    for (const label of labels) {
+      const { element, track, group } = label;
+      const [width, height] = label.size ??= [element.offsetWidth, element.offsetHeight];
       const [left, top] = screenPosition(track);
       const inside = left > 0 && left < view.width && top > 0 && top < view.height;
       const x = Math.max(4, Math.min(left - width / 2, view.width - width - 4));
@@ -185,8 +186,8 @@ const plot = (() => {
   // numbers beside their points, moved apart where they would cover each other
   function placeMarks() {
     const lines = [], taken = [];
-    for (const { element, track } of marks) {
-      const [x, y] = screenPosition(track);
+    for (const mark of marks) {
+      const { element, track } = mark, [x, y] = screenPosition(track);
       element.hidden = x < 0 || y < 0 || x > view.width || y > view.height;
       if (element.hidden) continue;
       const isRing = element.classList.contains("ring");
@@ -194,9 +195,21 @@ const plot = (() => {
       const at = isRing ? [x, y] : around(x, y).find(free) ?? [x, y];
       element.style.transform = `translate(${at[0]}px, ${at[1]}px)`;
       taken.push([...at, isRing ? 30 : 21]);
+      if (isRing) taken.push(...placeName(mark, x, y));
       if (Math.hypot(at[0] - x, at[1] - y) > 17) lines.push([[x, y], at]);
     }
     return lines;
+  }
+
+  // the name of the chosen one, above its ring or below, where it hides fewer points; [x, y, reach]s
+  function placeName(mark, x, y) {
+    const element = mark.element.firstElementChild;
+    const half = mark.half ??= element.offsetWidth / 2; // once: to ask is to lay the page out
+    const away = 34, places = marks.map(({ track }) => screenPosition(track));
+    const hidden = (top) => places.filter(([u, v]) => Math.abs(u - x) < half + 8 && Math.abs(v - top) < 20).length;
+    const top = hidden(y + away) < hidden(y - away) ? y + away : y - away;
+    element.classList.toggle("below", top > y);
+    return Array.from({ length: Math.ceil(half / 10) + 1 }, (_, at) => [x - half + 20 * at, top, 22]);
   }
 
   function around(x, y) {
@@ -242,7 +255,9 @@ const plot = (() => {
     if (track >= 0) {
       const near = tracks.neighboursOf(track);
       state.chosen = new Set([track, ...near]);
-      marks = [{ track, element: make("span", "ring") }];
+      const ring = make("span", "ring");
+      ring.append(make("span", "here", tracks.title[track]));
+      marks = [{ track, element: ring }];
       marks.push(...near.map((other, place) => ({ track: other, element: make("span", "badge", String(place + 1)) })));
       overlay.append(...marks.map((mark) => mark.element).reverse()); // the nearest on top
     }
