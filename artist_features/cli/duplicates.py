@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artist_features.cli import Commands
+from artist_features.cli.index import report_left_out
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path
 from artist_features.files import check_new_file, write_atomically
@@ -61,6 +62,7 @@ def run_duplicates(args: argparse.Namespace) -> int:
     if args.csv:
         check_new_file(args.csv, args.force)
     table = read_embeddings(args.vectors)
+    report_left_out(table)
     n = len(table.tracks)
     with tqdm(total=n, desc="duplicates", unit="track", disable=None) as bar:
         found = find_duplicates(table.vectors, table.tracks, args.within, bar.update)

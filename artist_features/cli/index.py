@@ -79,7 +79,7 @@ def run_build(args: argparse.Namespace) -> int:
 
     check_new_file(args.output, args.force)
     found = read_embeddings(args.embeddings)
-    _report_left_out(found)
+    report_left_out(found)
     index = Index.build(found.vectors, _named(found.tracks, args), found.made_with)
     index.save(args.output)
     write_line(
@@ -108,7 +108,7 @@ def _update(index: "Index", path: Path, args: argparse.Namespace) -> int:
     found = Embeddings(index.vectors[:0])
     if args.embeddings:
         found = read_embeddings(args.embeddings, index.made_with)
-        _report_left_out(found)
+        report_left_out(found)
     row_of = {path: row for row, path in enumerate(index.paths)}
     gone = [row for path, row in row_of.items() if is_gone(path)] if args.prune else []
     if gone and len(gone) == len(index):
@@ -135,7 +135,8 @@ def _update(index: "Index", path: Path, args: argparse.Namespace) -> int:
     return 0
 
 
-def _report_left_out(found: "Embeddings") -> None:
+def report_left_out(found: "Embeddings") -> None:
+    """Say on standard error which rows of tables are of no use."""
     if found.n_failed:
         write_line(f"{found.n_failed} recordings that failed are left out")
     if found.n_repeated:

@@ -26,6 +26,7 @@ from artist_features.cli import (
     pictures,
     playlists,
     search,
+    serve,
     train,
 )
 from artist_features.cli.progress import LogHandler
@@ -43,7 +44,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, manifest, train),
-    *(index, search, playlists, compare, duplicates, pictures, export),
+    *(index, search, playlists, compare, duplicates, serve, pictures, export),
 )
 
 

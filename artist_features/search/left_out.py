@@ -38,14 +38,15 @@ class LeftOut:
 
     def __call__(self, row: int) -> bool:
         if row not in self._known:
-            if self._is_copy(row):
+            if self.is_copy(row):
                 self.copies.add(row)
             elif is_gone(self._index.track(row).path):
                 self.gone.add(row)
             self._known[row] = row in self.gone or row in self.copies
         return self._known[row]
 
-    def _is_copy(self, row: int) -> bool:
+    def is_copy(self, row: int) -> bool:
+        """Return whether a row is a copy of a query."""
         if row in self._own:
             return False
         cosines = self._units @ self._index.vector(row)

@@ -1,0 +1,347 @@
+"""HTTP server of a search index, for players (extra `[serve]`): JSON only, nothing is changed.
+
+Addresses, parameters and fields are those of
+
+- OpenSubsonic's extensions `sonicSimilarity` and `formPost`, version 1, and its answers
+  `sonicMatch`, `Child` and `error` (https://opensubsonic.netlify.app/docs/);
+- AudioMuse-AI (`app_ivf.py`, `app_path.py`, `app_artist_similarity.py` of
+  https://github.com/NeptuneHub/AudioMuse-AI), as far as its Navidrome plugin asks for them
+  (`main.go`, `audiomuse_api.go` of https://github.com/NeptuneHub/AudioMuse-AI-NV-plugin).
+  `radius_similarity`, `mood_pct` and `path_fix_size` steer that program's own search: not used.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from artist_features.errors import shortened
+from artist_features.search.index import Index, Skip
+from artist_features.search.left_out import COPY_COSINE, LeftOut
+from artist_features.search.lookup import Query
+from artist_features.search.playlist import find_path
+from artist_features.search.sketch import Sketch
+from artist_features.version import VERSION
+
+Params: TypeAlias = Mapping[str, str]
+Record: TypeAlias = dict[str, Any]
+
+MAX_N, MAX_PATH = 500, 100  # results of one request
+MAX_BYTES = 8192  # of the parameters of one request
+_N_SONGS = 3  # of an artist, as AudioMuse-AI's `artist_gmm_manager.py` gives
+_LOG = logging.getLogger(__name__)
+# codes of https://opensubsonic.netlify.app/docs/responses/error/
+_GENERIC, _MISSING, _NOT_FOUND = 0, 10, 70
+
+_DOCS = f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>artist-features serve</title>
+<h1>artist-features serve</h1>
+<p>Parameters go into the address or a form, {MAX_BYTES} bytes at most; answers are JSON, of {MAX_N}
+results at most (paths: {MAX_PATH}). What is refused has status 400 or 404 and a text,
+<code>error</code>. The id of a track is the index's column <code>id</code>, or its path.
+<pre>
+/similar?id=ID&amp;n=10                          nearest tracks
+/path?start=ID&amp;end=ID&amp;n=25                  tracks in even steps from one to the other
+
+as AudioMuse-AI
+/api/similar_tracks?item_id=ID&amp;n=10          nearest tracks
+/api/find_path?start_song_id=ID&amp;end_song_id=ID&amp;max_steps=25
+/api/similar_artists?artist=ID or name&amp;n=10&amp;include_component_matches=true
+
+as OpenSubsonic (f=json; no user is asked for)
+/rest/getSonicSimilarTracks?id=ID&amp;count=10&amp;f=json
+/rest/findSonicPath?startSongId=ID&amp;endSongId=ID&amp;count=25&amp;f=json
+/rest/getOpenSubsonicExtensions?f=json
+/rest/ping?f=json
+</pre></html>
+"""
+
+
+class _Refusal(Exception):
+    """A request that is not answered: code of OpenSubsonic, and what to do."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Answers:
+    """Answers of an index to parameters, as objects for JSON; `_Refusal` for wrong ones.
+
+    A track's id is its text in the index's column `id`, else its path; an artist's is that in
+    the column `artist_id`, else the name.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index, self._sketch = index, Sketch(index)
+        self._ids: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._artist_ids: dict[str, str] = {}
+        for row in range(len(index)):
+            track = index.track(row)
+            path = _valid(track.path)
+            self._ids.append(track.extra.get("id") or path)
+            self._rows.setdefault(path, row)
+            self._rows.setdefault(self._ids[row], row)
+            if track.artist:
+                number = track.extra.get("artist_id") or track.artist
+                self._artist_ids.setdefault(track.artist, number)
+        self._artists = {number: artist for artist, number in self._artist_ids.items()}
+
+    def similar(self, params: Params) -> Record:
+        """Return the nearest tracks, plain."""
+        return {"results": [self._plain(*found) for found in self._similar(params, "id", "n")]}
+
+    def path(self, params: Params) -> Record:
+        """Return a path, plain."""
+        found = self._path(params, "start", "end", "n")
+        return {"results": [self._plain(*step) for step in found]}
+
+    def similar_tracks(self, params: Params) -> list[Record]:
+        """Return the nearest tracks as AudioMuse-AI does."""
+        return [self._audiomuse(*found) for found in self._similar(params, "item_id", "n")]
+
+    def find_path(self, params: Params) -> Record:
+        """Return a path as AudioMuse-AI does."""
+        found = self._path(params, "start_song_id", "end_song_id", "max_steps")
+        return {"path": [self._audiomuse(*step) for step in found]}
+
+    def similar_artists(self, params: Params) -> list[Record]:
+        """Return the nearest artists as AudioMuse-AI does: by name or id, with songs if asked."""
+        given = _required(params, "artist")
+        artist = self._artists.get(given, given)
+        if artist not in self._artist_ids:
+            raise _Refusal(_NOT_FOUND, f"artist {shortened(given)!r} has no track in the index.")
+        vector, n = self._index.artist_vector(artist), _number(params, "n", 10)
+        if not vector.any():
+            raise _Refusal(_NOT_FOUND, "the artist's tracks cancel out: no mean direction.")
+        with_songs = params.get("include_component_matches") == "true"
+        records = []
+        for match in self._index.query_artists(vector, n, exclude_artists=[artist]):
+            record = {
+                "artist": match.artist,
+                "artist_id": self._artist_ids[match.artist],
+                "divergence": round(1 - match.similarity, 6),
+            }
+            if with_songs:
+                pair = enumerate((artist, match.artist), start=1)
+                songs = {f"artist{i}_representative_songs": self._songs(name) for i, name in pair}
+                record["component_matches"] = [songs]
+            records.append(record)
+        return records
+
+    def subsonic(self, params: Params) -> Record:
+        """Return the answer to a method of OpenSubsonic, in its envelope, failures too."""
+        status, content = "ok", {}
+        try:
+            content = self._subsonic(params["method"].removesuffix(".view"), params)
+        except _Refusal as refusal:
+            status, content = "failed", {"error": {"code": refusal.code, "message": str(refusal)}}
+        envelope = {"status": status, "version": "1.16.1", "openSubsonic": True}
+        envelope |= {"type": "artist-features", "serverVersion": VERSION}
+        return {"subsonic-response": envelope | content}
+
+    def _subsonic(self, method: str, params: Params) -> Record:
+        if params.get("f") != "json":
+            raise _Refusal(_GENERIC, "answers are JSON only; ask with f=json.")
+        if method == "ping":
+            return {}
+        if method == "getOpenSubsonicExtensions":
+            names = ("sonicSimilarity", "formPost")
+            return {"openSubsonicExtensions": [{"name": name, "versions": [1]} for name in names]}
+        if method == "getSonicSimilarTracks":
+            found = self._similar(params, "id", "count")
+        elif method == "findSonicPath":
+            found = self._path(params, "startSongId", "endSongId", "count")
+        else:
+            raise _Refusal(_GENERIC, f"{shortened(method, 50)!r} is not answered; see /docs.")
+        return {"sonicMatch": [self._sonic_match(*step) for step in found]}
+
+    def _similar(self, params: Params, id_name: str, n_name: str) -> list[tuple[int, float]]:
+        """Return (row, cosine) of the tracks nearest to one; its copies are left out."""
+        row, n = self._row(params, id_name), _number(params, n_name, 10)
+        is_copy, n_asked = self._copies_of(row), n
+        while True:
+            rows, cosines = (array.tolist() for array in self._sketch.query(row, n_asked))
+            found = zip(rows, cosines, strict=True)
+            kept = [(r, cosine) for r, cosine in found if cosine < COPY_COSINE or not is_copy(r)]
+            if len(kept) >= n or len(rows) < n_asked:
+                return kept[:n]
+            n_asked *= 2
+
+    def _path(self, params: Params, start: str, end: str, n_name: str) -> list[tuple[int, float]]:
+        """Return (row, cosine to the first) of the tracks of a path, both ends included."""
+        ends = self._row(params, start), self._row(params, end)
+        if ends[0] == ends[1]:
+            raise _Refusal(_GENERIC, f"{start} and {end} are one track; a path needs two.")
+        n = _number(params, n_name, 25, 2, MAX_PATH)
+        vector = self._index.vector(ends[0])
+        rows = find_path(self._index, *ends, n, skip=self._copies_of(*ends))
+        return [(row, round(float(self._index.vector(row) @ vector), 6)) for row in rows]
+
+    def _copies_of(self, *rows: int) -> Skip:
+        """Return a function of a row: is it a copy? Files are not looked for."""
+        index = self._index
+        return LeftOut(index, [Query(index.track(i), index.vector(i), i) for i in rows]).is_copy
+
+    def _songs(self, artist: str) -> list[Record]:
+        """Return the tracks of an artist that are nearest to their mean."""
+        mean = self._index.artist_vector(artist)
+        rows = self._index.rows_of_artist(artist).tolist()
+        rows.sort(key=lambda row: -float(self._index.vector(row) @ mean))
+        songs = [self._audiomuse(row, 0) for row in rows[:_N_SONGS]]
+        return [{name: song[name] for name in ("item_id", "title")} for song in songs]
+
+    def _row(self, params: Params, name: str) -> int:
+        given = _required(params, name)
+        if given not in self._rows:
+            text = f"{name} {shortened(given)!r} is not in the index; give an id or path of it."
+            raise _Refusal(_NOT_FOUND, text)
+        return self._rows[given]
+
+    def _plain(self, row: int, similarity: float) -> Record:
+        track = self._index.track(row)
+        return {
+            "id": self._ids[row],
+            "similarity": similarity,
+            "artist": track.artist,
+            "title": track.title or PurePath(_valid(track.path)).stem,
+            "album": track.extra.get("album", ""),
+            "path": _valid(track.path),
+            "duration_s": track.duration_s,
+        }
+
+    def _audiomuse(self, row: int, similarity: float) -> Record:
+        plain = self._plain(row, similarity)
+        names = {"item_id": "id", "title": "title", "author": "artist", "album": "album"}
+        record = {name: plain[ours] for name, ours in names.items()}
+        return {**record, "distance": round(1 - similarity, 6)}
+
+    def _sonic_match(self, row: int, similarity: float) -> Record:
+        plain = self._plain(row, similarity)
+        entry = {name: plain[name] for name in ("id", "title", "artist", "album", "path")}
+        entry |= {"suffix": os.path.splitext(plain["path"])[1][1:], "type": "music"}
+        entry |= {"artistId": self._artist_ids.get(plain["artist"])}
+        entry |= {"duration": round(plain["duration_s"])}
+        known = {name: value for name, value in entry.items() if value}
+        # normalised: 0 is most different, below which a cosine may lie
+        return {"entry": {**known, "isDir": False}, "similarity": max(0.0, similarity)}
+
+
+def create_app(index: Index, *, hosts: Sequence[str] = ("*",)) -> Starlette:
+    """Return the ASGI application that answers from an index: one request, and one path, at a time.
+
+    Args:
+        index: `Index`.
+        hosts: names by which it may be called, against web pages whose own name points here;
+            "*" is any.
+    """
+    answers, path_finder = Answers(index), ThreadPoolExecutor(1)
+
+    def route(address: str, answer: Callable[[Params], Any]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            params = await _params(request)
+            if "path" not in request.url.path.lower():  # milliseconds: no thread pays
+                return JSONResponse(answer(params))
+            loop = asyncio.get_running_loop()
+            return JSONResponse(await loop.run_in_executor(path_finder, answer, params))
+
+        return Route(address, endpoint, methods=["GET", "POST"])
+
+    return Starlette(
+        routes=[
+            route("/similar", answers.similar),
+            route("/path", answers.path),
+            route("/api/similar_tracks", answers.similar_tracks),
+            route("/api/find_path", answers.find_path),
+            route("/api/similar_artists", answers.similar_artists),
+            route("/rest/{method}", answers.subsonic),
+            Route("/docs", lambda _: HTMLResponse(_DOCS)),
+            Route("/", lambda _: RedirectResponse("/docs")),
+        ],
+        middleware=[
+            Middleware(_RequestLog),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+        ],
+        exception_handlers={_Refusal: _refused},
+    )
+
+
+class _RequestLog:
+    """ASGI middleware: a line of JSON for each request, without its parameters.
+
+    They hold the passwords of OpenSubsonic's users.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, status = time.perf_counter(), 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            record = {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "client": (scope.get("client") or [""])[0],
+                "method": scope["method"],
+                "path": shortened(scope["path"]),
+                "status": status,
+                "ms": round(1000 * (time.perf_counter() - started), 1),
+            }
+            _LOG.info(json.dumps(record))
+
+
+async def _params(request: Request) -> Params:
+    """Return the parameters of an address and of a form; of one given twice, the last."""
+    texts = [request.scope["query_string"], b"&"]
+    async for chunk in request.stream():
+        texts.append(chunk)
+        if sum(map(len, texts)) > MAX_BYTES:
+            raise _Refusal(_GENERIC, f"parameters of more than {MAX_BYTES} bytes.")
+    pairs = parse_qsl(b"".join(texts).decode("latin-1"))
+    return {**dict(pairs), **request.path_params}
+
+
+def _refused(_: Request, refusal: Exception) -> Response:
+    code = getattr(refusal, "code", _GENERIC)
+    return JSONResponse({"error": str(refusal)}, 404 if code == _NOT_FOUND else 400)
+
+
+def _required(params: Params, name: str) -> str:
+    if name not in params:
+        raise _Refusal(_MISSING, f"parameter {name} is missing.")
+    return params[name]
+
+
+def _number(params: Params, name: str, default: int, least: int = 1, most: int = MAX_N) -> int:
+    value = params.get(name, str(default))
+    if not (value.isdecimal() and len(value) < 6 and least <= int(value) <= most):
+        text = f"{name} is {shortened(value, 50)!r}; allowed is {least} to {most}."
+        raise _Refusal(_GENERIC, text)
+    return int(value)
+
+
+def _valid(path: str) -> str:
+    """Return a path as valid UTF-8: a byte of a file name that is none is shown as an escape."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
