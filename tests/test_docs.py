@@ -43,7 +43,7 @@ BLOCKS = {
     "docs/index.md": (10, 3),
     "docs/models.md": (2, 2),
     "docs/own_library.md": (2, 5),
-    "docs/search.md": (7, 1),
+    "docs/search.md": (8, 1),
     "docs/vector_databases.md": (2, 3),
 }
 # packages of the extra [nightly] that blocks marked "run nightly" need

@@ -11,6 +11,7 @@ from typing_extensions import assert_type
 import artist_features as af
 from artist_features import config, files, hear, metrics
 from artist_features.search import ArtistMatch, Index, IndexedTrack, Match
+from artist_features.search.duplicates import Copy, find_duplicates
 from artist_features.search.playlist import find_path, playlist
 
 Vector = npt.NDArray[np.float32]
@@ -93,6 +94,7 @@ def search(vectors: Vector) -> None:
     assert_type(index.track(0).label, str)
     assert_type(len(index) + index.dim + index.n_unlabelled, int)
     assert_type([*index.artists, *index.columns], list[str])
+    assert_type(find_duplicates(vectors, tracks, within_s=2).groups, list[list[Copy]])
 
 
 def measures(vectors: Vector) -> None:

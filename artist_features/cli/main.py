@@ -16,6 +16,7 @@ from typing import NoReturn, cast
 import artist_features
 from artist_features.cli import (
     compare,
+    duplicates,
     evaluate,
     export,
     extract,
@@ -43,7 +44,7 @@ from artist_features.errors import (
 
 _COMMANDS = (
     *(extract, evaluate, models, manifest, train),
-    *(index, search, playlists, compare, serve, pictures, export),
+    *(index, search, playlists, serve, compare, duplicates, pictures, export),
 )
 
 

@@ -1,0 +1,116 @@
+"""`artist-features duplicates`: recordings of a library that are the same performance."""
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artist_features.cli import Commands
+from artist_features.cli.progress import write_line
+from artist_features.errors import display_path
+from artist_features.files import check_new_file, write_atomically
+
+if TYPE_CHECKING:  # NumPy is imported when a command runs
+    from artist_features.search.duplicates import Duplicates
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "duplicates",
+        help="recordings that are the same performance, the best copy first",
+        description="Print groups of recordings that are the same performance: other codec, "
+        "bitrate, level, a start up to 10 s later, a clipped master. Vectors choose candidates, "
+        "whose files are then read and compared. Lossless copies come first, then by bitrate. "
+        "Columns: group, similarity to its first copy (1: the same, 0: by chance), seconds that "
+        "it is longer than that, format, kbit/s, path. Nothing is deleted. Exit code 1 if a "
+        "file could not be read.",
+    )
+    parser.add_argument(
+        "vectors",
+        nargs="+",
+        metavar="VECTORS",
+        help=".npz, .parquet or folder that extract wrote; several, if one model made them",
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="as JSON")
+    output.add_argument("--csv", metavar="OUT.csv", help="write a table, a row for each copy")
+    parser.add_argument(
+        "--within",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="seconds by which lengths may differ, not counting what only one of them has before "
+        "the common start (default: 1.0)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing OUT.csv")
+    parser.set_defaults(command=run_duplicates)
+
+
+def run_duplicates(args: argparse.Namespace) -> int:
+    """Find, report, and return the exit code."""
+    from tqdm import tqdm
+
+    from artist_features.search.duplicates import find_duplicates
+    from artist_features.search.sources import read_embeddings
+
+    if args.csv:
+        check_new_file(args.csv, args.force)
+    table = read_embeddings(args.vectors)
+    n = len(table.tracks)
+    with tqdm(total=n, desc="duplicates", unit="track", disable=None) as bar:
+        found = find_duplicates(table.vectors, table.tracks, args.within, bar.update)
+    for error in found.unreadable:
+        write_line(str(error))
+    write_line(
+        f"{n} recordings, {found.n_compared} pairs compared, {len(found.groups)} groups of copies, "
+        f"{len(found.unreadable)} files could not be read"
+    )
+    records = [
+        {"group": number, **dataclasses.asdict(copy), "path": _valid(copy.path)}
+        for number, group in enumerate(found.groups, start=1)
+        for copy in group
+    ]
+    if args.json:
+        print(json.dumps(_nested(found, records), indent=2))
+    elif args.csv:
+        _write_csv(args.csv, records)
+    else:
+        for r in records:
+            numbers = f"{r['similarity']:.3f}", f"{r['length_difference_s']:+.2f}"
+            kind = r["container"], r["kbps"], display_path(r["path"])
+            print(r["group"], *numbers, *kind, sep="\t")
+    return 1 if found.unreadable else 0
+
+
+def _nested(found: "Duplicates", records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    groups: list[list[dict[str, Any]]] = [[] for _ in found.groups]
+    for record in records:
+        groups[record.pop("group") - 1].append(record)
+    errors = [
+        {"path": _valid(os.fsdecode(error.path or "")), **error.to_record()}
+        for error in found.unreadable
+    ]
+    return {"groups": groups, "n_compared": found.n_compared, "unreadable": errors}
+
+
+def _write_csv(path: str, records: list[dict[str, Any]]) -> None:
+    from artist_features.search.duplicates import Copy
+
+    text = io.StringIO(newline="")
+    fields = ["group", *(field.name for field in dataclasses.fields(Copy))]
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_atomically(Path(path), text.getvalue().encode())
+    write_line(f"written to {display_path(path)}")
+
+
+def _valid(path: str) -> str:
+    """Return a path as valid UTF-8: a byte of a file name that is none is shown as an escape."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

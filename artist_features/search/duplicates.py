@@ -1,0 +1,220 @@
+"""Duplicates of a library: recordings that are the same performance, the best copy first.
+
+`candidates` chooses pairs by their vectors and lengths, the audio decides, by
+`audio.fingerprint`. Recordings come in the order of their length, so that each is read once and
+few fingerprints are held at a time.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from artist_features.audio.decoders import Span
+from artist_features.audio.fingerprint import (
+    FRAMES_PER_S,
+    SAMPLE_RATE,
+    Fingerprint,
+    Lags,
+    agreement,
+    fingerprint,
+)
+from artist_features.audio.stream import open_file
+from artist_features.errors import AudioError
+from artist_features.search.candidates import candidate_pairs
+from artist_features.search.ranking import Floats
+from artist_features.search.storage import IndexedTrack
+
+LEAST_AGREEMENT = 0.78  # calibrated by benchmarks/duplicates.py
+MOST_SHIFT_S = 10.5  # between two starts
+_EXCERPT = Span(0.0, 120.0)
+_LOSSLESS = ("flac", "wav", "aiff", "caf", "au", "w64")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A recording of a group.
+
+    Attributes:
+        path: as the table has it.
+        similarity: agreement of the audio with the group's first copy, 1 for the same bits, 0
+            for chance; its own is 1.
+        length_difference_s: seconds that it is longer than the first copy.
+        starts_later_s: seconds of the first copy before this one starts; negative where this
+            one has more at its beginning.
+        container: "flac", "mp3", ...
+        kbps: size of the file by its length, in kbit/s; 0 if the length is unknown.
+    """
+
+    path: str
+    similarity: float
+    length_difference_s: float
+    starts_later_s: float
+    container: str
+    kbps: int
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Outcome of `find_duplicates`.
+
+    Attributes:
+        groups: lists of `Copy`, the best first, in the order of the tracks.
+        unreadable: `AudioError` of each candidate whose audio could not be read.
+        n_compared: pairs whose audio was compared.
+    """
+
+    groups: list[list[Copy]]
+    unreadable: list[AudioError]
+    n_compared: int
+
+
+@dataclass(frozen=True)
+class _Audio:
+    """A file that was read; the length is 0 if unknown."""
+
+    path: str
+    packed: Fingerprint
+    length_s: float
+    container: str
+    n_bytes: int
+
+    @property
+    def kbps(self) -> int:
+        return round(self.n_bytes / 125 / self.length_s) if self.length_s else 0
+
+    @property
+    def rank(self) -> tuple[bool, int, int, str]:
+        """Lowest for the best copy; a lossless one that is longer lacks less of the music."""
+        lossy = self.container not in _LOSSLESS
+        return lossy, 0 if lossy else -round(self.length_s), -self.kbps, self.path
+
+
+def find_duplicates(
+    vectors: Floats,
+    tracks: Sequence[IndexedTrack],
+    within_s: float = 1.0,
+    progress: Callable[[int], object] | None = None,
+) -> Duplicates:
+    """Find recordings that are the same performance.
+
+    Every copy of a group agrees with its best one. The first two minutes are compared; starts
+    may differ by 10 s.
+
+    Args:
+        vectors: float32 `(n, dim)`, of one model.
+        tracks: n `IndexedTrack`s of local files; a length of 0 is looked up in the file.
+        within_s: largest difference in length in seconds, >= 0, of two recordings as they are,
+            or without what only one of them has before the common start.
+        progress: called with the number of tracks done since the last call, or None.
+
+    Raises:
+        ValueError: `within_s` is not allowed.
+    """
+    if not 0 <= within_s < np.inf:
+        raise ValueError(f"within is {within_s:g} s; allowed is 0 s or more.")
+    lengths_s = np.array([track.duration_s for track in tracks], np.float64)
+    audio: dict[int, _Audio] = {}
+    failed: dict[int, AudioError] = {}
+    copies: dict[int, set[int]] = {}
+    n_compared = 0
+
+    def is_copy(pair: tuple[int, int]) -> bool:
+        return _agreement(audio[pair[0]], audio[pair[1]], within_s)[0] >= LEAST_AGREEMENT
+
+    with ThreadPoolExecutor() as pool:
+        for done, pairs in candidate_pairs(vectors, lengths_s, within_s + MOST_SHIFT_S):
+            missing = dict.fromkeys(itertools.chain(*pairs)).keys() - audio.keys() - failed.keys()
+            _read_all(sorted(missing), tracks, audio, failed, pool)
+            pairs = [pair for pair in pairs if audio.keys() >= {*pair}]
+            n_compared += len(pairs)
+            for (a, b), same in zip(pairs, pool.map(is_copy, pairs), strict=True):
+                if same:
+                    copies.setdefault(a, set()).add(b)
+                    copies.setdefault(b, set()).add(a)
+            for row in done.tolist():  # it comes in no later pair
+                if row not in copies:
+                    audio.pop(row, None)
+            if progress:
+                progress(len(done))
+    groups = [[audio[row] for row in rows] for rows in _groups(copies, audio, is_copy)]
+    errors = [failed[row] for row in sorted(failed)]
+    return Duplicates([_copies(group, within_s) for group in groups], errors, n_compared)
+
+
+def _read_all(
+    rows: Sequence[int],
+    tracks: Sequence[IndexedTrack],
+    audio: dict[int, _Audio],
+    failed: dict[int, AudioError],
+    pool: ThreadPoolExecutor,
+) -> None:
+    for row, read in zip(rows, pool.map(_read, [tracks[row] for row in rows]), strict=True):
+        if isinstance(read, AudioError):
+            failed[row] = read
+        else:
+            audio[row] = read
+
+
+def _read(track: IndexedTrack) -> _Audio | AudioError:
+    try:
+        with open_file(track.path, target_rate=SAMPLE_RATE, span=_EXCERPT) as stream:
+            packed = fingerprint(stream.read())
+            length_s = track.duration_s or stream.declared_s or 0.0
+            n_bytes = os.path.getsize(track.path)
+            return _Audio(track.path, packed, length_s, stream.container, n_bytes)
+    except AudioError as error:
+        return error.renamed(track.path)
+    except (RuntimeError, OSError, ValueError, EOFError) as error:  # of a decoder library
+        text = f"the decoder failed ({type(error).__name__}: {error})."
+        return AudioError("damaged", text, track.path)
+
+
+def _agreement(a: _Audio, b: _Audio, within_s: float) -> tuple[float, float]:
+    """Return how well two recordings agree, and the seconds of `a` before `b` starts."""
+    agreed, lag = agreement(a.packed, b.packed, _lags(a.length_s, b.length_s, within_s))
+    return agreed, lag / FRAMES_PER_S
+
+
+def _lags(a_s: float, b_s: float, within_s: float) -> Lags:
+    """Return the starts to be tried: any of like length, or those by which the ends meet."""
+    most = int(MOST_SHIFT_S * FRAMES_PER_S)
+    lags = np.arange(-most, most + 1)
+    if not (a_s and b_s) or abs(a_s - b_s) <= within_s:
+        return lags
+    return lags[np.abs(lags / FRAMES_PER_S - (a_s - b_s)) <= within_s + 1 / FRAMES_PER_S]
+
+
+def _groups(
+    copies: dict[int, set[int]],
+    audio: dict[int, _Audio],
+    is_copy: Callable[[tuple[int, int]], bool],
+) -> Iterator[list[int]]:
+    """Yield groups of rows, the best first: all connected to it that agree with it."""
+    left = set(copies)
+    for best in sorted(copies, key=lambda row: audio[row].rank):
+        if best not in left:
+            continue
+        connected, ahead = {best}, [best]
+        while ahead:
+            near = copies[ahead.pop()] & left - connected
+            connected |= near
+            ahead += near
+        members = [row for row in connected - {best} if is_copy((best, row))]
+        left -= {best, *members}
+        if members:
+            yield [best, *sorted(members, key=lambda row: audio[row].rank)]
+
+
+def _copies(group: Sequence[_Audio], within_s: float) -> list[Copy]:
+    best = group[0]
+    found = []
+    for audio in group:
+        agreed, later_s = _agreement(best, audio, within_s) if audio is not best else (1.0, 0.0)
+        difference_s = audio.length_s - best.length_s if audio.length_s and best.length_s else 0.0
+        numbers = (round(agreed, 3), round(difference_s, 2), round(later_s, 2))
+        found.append(Copy(audio.path, *numbers, audio.container, audio.kbps))
+    return found
