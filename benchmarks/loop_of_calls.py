@@ -1,6 +1,7 @@
 """Memory and file descriptors after many calls of `extract`, against those after 50.
 
 python benchmarks/loop_of_calls.py                       # 1,000 calls of each kind
+python benchmarks/loop_of_calls.py --runtime onnx
 python benchmarks/loop_of_calls.py --calls 200 --only file list
 
 Each kind runs in a process of its own, on a recording of 30 s.
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -23,22 +25,25 @@ import artist_features as af
 from artist_features.extraction.decode import Source
 
 WARM_UP = 50  # calls
+Runtime = Literal["tensorflow", "onnx"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=1000, metavar="N", help="of each kind")
     parser.add_argument("--only", nargs="+", choices=sorted(KINDS), default=sorted(KINDS))
+    parser.add_argument("--runtime", choices=("tensorflow", "onnx"), default="tensorflow")
     parser.add_argument("--one", nargs=2, metavar=("KIND", "FILE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(*grown(KINDS[args.one[0]](args.one[1]), args.calls))
+        print(*grown(KINDS[args.one[0]](args.one[1], args.runtime), args.calls))
         return
     print(f"| {args.calls} calls of | MB more than after {WARM_UP} | descriptors more |")
     print("|---|---|---|")
     (path,) = synthetic_files(1, ("mp3 CBR",))["mp3 CBR"]
     for kind in args.only:
-        words = [sys.executable, __file__, "--calls", str(args.calls), "--one", kind, str(path)]
+        words = [sys.executable, __file__, "--calls", str(args.calls), "--runtime", args.runtime]
+        words += ["--one", kind, str(path)]
         done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
         megabytes, descriptors = done.stdout.split()
         print(f"| {kind} | {float(megabytes):.1f} | {descriptors} |", flush=True)
@@ -62,25 +67,25 @@ def state() -> tuple[float, int]:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir("/proc/self/fd"))
 
 
-def _method(path: str) -> Callable[[], object]:
-    extractor = af.Extractor()
+def _method(path: str, runtime: Runtime) -> Callable[[], object]:
+    extractor = af.Extractor(runtime=runtime)
     return lambda: extractor.extract(path)
 
 
-def _memory(path: str) -> Callable[[], object]:
+def _memory(path: str, runtime: Runtime) -> Callable[[], object]:
     data = Path(path).read_bytes()
-    return lambda: af.extract(data)
+    return lambda: af.extract(data, runtime=runtime)
 
 
-def _array(path: str) -> Callable[[], object]:
+def _array(path: str, runtime: Runtime) -> Callable[[], object]:
     samples = np.random.default_rng(0).uniform(-0.1, 0.1, 22050 * 30).astype(np.float32)
-    return lambda: af.extract(samples, sample_rate=22050)
+    return lambda: af.extract(samples, sample_rate=22050, runtime=runtime)
 
 
-def _error(path: str) -> Callable[[], object]:
+def _error(path: str, runtime: Runtime) -> Callable[[], object]:
     def call() -> None:
         try:
-            af.extract(f"{path}.gone")
+            af.extract(f"{path}.gone", runtime=runtime)
         except af.AudioError:
             return
         raise RuntimeError("no error")
@@ -88,8 +93,8 @@ def _error(path: str) -> Callable[[], object]:
     return call
 
 
-def _given_up(path: str) -> Callable[[], object]:
-    extractor = af.Extractor()
+def _given_up(path: str, runtime: Runtime) -> Callable[[], object]:
+    extractor = af.Extractor(runtime=runtime)
 
     def call() -> None:
         for _ in extractor.results([Source(path)] * 3, n_sources=3):
@@ -98,12 +103,12 @@ def _given_up(path: str) -> Callable[[], object]:
     return call
 
 
-KINDS: dict[str, Callable[[str], Callable[[], object]]] = {
-    "file": lambda path: lambda: af.extract(path),
-    "list": lambda path: lambda: af.extract([path] * 8),
+KINDS: dict[str, Callable[[str, Runtime], Callable[[], object]]] = {
+    "file": lambda path, runtime: lambda: af.extract(path, runtime=runtime),
+    "list": lambda path, runtime: lambda: af.extract([path] * 8, runtime=runtime),
     "array": _array,
     "method": _method,
-    "segments": lambda path: lambda: af.extract(path, pool=None),
+    "segments": lambda path, runtime: lambda: af.extract(path, pool=None, runtime=runtime),
     "memory": _memory,
     "error": _error,
     "given up": _given_up,

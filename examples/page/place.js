@@ -4,7 +4,7 @@ const K = 10; // neighbours, as on the map
 const NEAR = 0.08; // of the map's half width: neighbours so close to each other are one place
 const STEP = 0.02; // how far from a track of the corpus an own file may stand
 // One recording in two files: a cosine similarity that no two recordings of the open corpus have,
-// or a high one of segments that rise and fall together. See docs/elsewhere.md for the errors.
+// or a high one of segments that rise and fall together. Errors: benchmarks/README.md.
 const SAME = 0.99, ALIKE = 0.85, AGREE = 0.8, LEAST_SEGMENTS = 6;
 
 export function unit(vector) {
