@@ -25,7 +25,7 @@ KINDS = {
     "wav": "wav",
     "flac": "flac",
     "ogg": "ogg",
-    "opus": "ogg",
+    "opus": "opus",
     "mp3": "mp3",
     "aiff": "aiff",
     "au": "au",

@@ -114,7 +114,7 @@ def test_part_of_a_file_is_a_slice_of_the_whole(
     "name", ["wav", "flac", "ogg", "opus", "mp3", "aiff", "caf", "mp3-id3", "mp3-junk"]
 )
 def test_both_decoders_agree(name, recordings):
-    ours, stream = recordings.whole(name)
+    ours, stream = recordings.whole(name, "soundfile")
     theirs, by_av = recordings.whole(name, "av")
     assert (stream.decoder, by_av.decoder) == ("soundfile", "av")
     assert len(ours) == len(theirs)
@@ -236,6 +236,26 @@ def test_codecs_of_the_fallback(container, codec, tmp_path):
     data = encode_av(music(2.0), container, codec, bit_rate=128_000)
     (tmp_path / "a").write_bytes(data)
     assert decode(tmp_path / "a")[1].duration_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_opus_whose_times_skip_is_read_to_its_end(tmp_path):
+    """As FFmpeg writes it from a source with such times; libsndfile 1.2.2 calls it malformed."""
+    samples = music(8.0, 48000)
+    with av.open(str(tmp_path / "a"), "w", format="ogg") as target:
+        stream = target.add_stream("libopus", rate=48000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.T), format="fltp", layout="stereo"
+        )
+        frame.sample_rate, frame.pts = 48000, 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            if 4 * 48000 < packet.pts < 5 * 48000:
+                packet.pts, packet.dts = packet.pts + 278, packet.dts + 278
+            target.mux(packet)
+    with pytest.raises(AudioError, match="decoding failed between"):
+        decode(tmp_path / "a", decoder="soundfile")
+    found, stream = decode(tmp_path / "a")
+    assert (stream.container, stream.decoder, stream.flaws) == ("opus", "av", [])
+    assert len(found) == pytest.approx(8 * 48000, abs=600)
 
 
 @pytest.mark.parametrize(("container", "codec"), [("wv", "wavpack"), ("tta", "tta")])

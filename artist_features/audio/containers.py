@@ -26,6 +26,7 @@ _STREAMED_BITS = 0x7FFF0000  # set in the sizes that writers to a pipe put
 # (offset, magic bytes, kind)
 _AUDIO_MAGIC = (
     (0, b"fLaC", "flac"),
+    (28, b"OpusHead", "opus"),  # after the head of an Ogg page with one packet (RFC 7845)
     (0, b"OggS", "ogg"),
     (8, b"WAVE", "wav"),
     (8, b"AIFF", "aiff"),
@@ -155,7 +156,7 @@ def find_damage(
         None, or `(code, text)`: code "truncated" where the end is missing, "damaged"
         where bytes before the end are wrong.
     """
-    if kind == "ogg":
+    if kind in ("ogg", "opus"):
         return _ogg_damage(fd, first_only, start)
     if kind in _LAYOUTS or kind == "au":
         return _chunk_damage(fd, size, kind, start)

@@ -170,12 +170,12 @@ class SoundFileDecoder:
                 where = (
                     f"between {(first + done) / rate:.1f} and {(first + done + wanted) / rate:.1f}"
                 )
-                raise AudioError(
-                    "damaged",
-                    f"decoding failed {where} s ({_cause_of(error)}). Restore the file, or pass a "
-                    "duration that ends before.",
-                    self._path,
-                ) from None
+                text = f"decoding failed {where} s ({_cause_of(error)}). "
+                if sound.subtype == "OPUS" and not av_installed():
+                    text += "FFmpeg may read it: `pip install 'artist-features[av]'`."
+                else:
+                    text += "Restore the file, or pass a duration that ends before."
+                raise AudioError("damaged", text, self._path) from None
             if not len(block):
                 break
             if integers:
@@ -228,6 +228,7 @@ AV_FORMATS = {  # our container -> FFmpeg demuxer, named so that FFmpeg never gu
     "aac": "aac",
     "matroska": "matroska",
     "ogg": "ogg",
+    "opus": "ogg",
     "mp3": "mp3",
     "flac": "flac",
     "wav": "wav",

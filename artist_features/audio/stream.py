@@ -317,10 +317,14 @@ class _ArrayDecoder:
 def _open_decoder(
     fd: int, container: Container, path: AnyPath, decoder: str | OpenDecoder
 ) -> Decoder:
-    """Choose the decoder; fall back to FFmpeg only where libsndfile cannot open the file."""
+    """Choose the decoder: FFmpeg for Opus, and where libsndfile cannot open the file.
+
+    libsndfile 1.2.2 fails in the middle of half the Opus files that FFmpeg has written.
+    """
     if callable(decoder):
         return decoder(fd, container, path)
-    if decoder == "av":
+    is_opus = container.kind == "opus"
+    if decoder == "av" or (decoder == "auto" and is_opus and av_installed()):
         return AvDecoder(fd, container, path)
     try:
         return SoundFileDecoder(fd, container, path)

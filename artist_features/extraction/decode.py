@@ -149,6 +149,8 @@ class SegmentStream:
         try:
             rate = self._front_end.sample_rate
             with open_file(path, target_rate=rate, decoder="soundfile") as stream:
+                if stream.container == "opus":  # see `stream._open_decoder`
+                    return
                 for segments in sampled_segments(stream, self._front_end, n):
                     n_read += len(segments)
                     yield segments
