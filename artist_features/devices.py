@@ -109,6 +109,16 @@ def explained(error: Exception) -> str:
     return str(error)
 
 
+def prepare_onnxruntime() -> None:
+    """Turn ONNX Runtime's telemetry off before it is imported, if the user has not decided.
+
+    Newer wheels write an identifier of the machine into ~/.cache, look for Microsoft's
+    server from a thread of their own, and hang at the end of a forked child, which has no such
+    thread.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 def prepare_keras() -> None:
     """Check the backend, and hide TensorFlow's start-up lines, before Keras is imported.
 

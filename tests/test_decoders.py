@@ -316,3 +316,16 @@ def test_damaged_m4a_is_damaged_where_ffmpeg_is_there(tmp_path):
     with pytest.raises(AudioError, match=r"a\.m4a: the file starts like mp4 but cannot") as caught:
         decode(tmp_path / "a.m4a")
     assert caught.value.code == "damaged"
+
+
+@pytest.mark.parametrize(("container", "codec"), [("wv", "wavpack"), ("tta", "tta")])
+def test_zeros_inside_a_lossless_file_are_told(container, codec, tmp_path):
+    data = bytearray(encode_av(music(8), container, codec))
+    (tmp_path / "a.wv").write_bytes(data)
+    assert len(decode(tmp_path / "a.wv")[0]) > 7 * SAMPLE_RATE
+    middle = len(data) // 2
+    data[middle : middle + 4096] = bytes(4096)
+    (tmp_path / "b.wv").write_bytes(data)
+    with pytest.raises(AudioError, match=r"decoding failed at [2-6]") as caught:
+        decode(tmp_path / "b.wv")
+    assert caught.value.code == "damaged"

@@ -1,5 +1,9 @@
 """The bundled models by ONNX Runtime have TensorFlow's vectors, on every format."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from conftest import music
@@ -54,3 +58,48 @@ def test_which_runtime_is_chosen(tiny_folder, monkeypatch):
         Extractor(runtime="torch")
     monkeypatch.setattr(onnx_engine.importlib.util, "find_spec", lambda name: None)
     assert chosen("siamese", "auto") == "tensorflow"
+
+
+FORKED = """
+import os, signal, sys
+from artist_features.extraction import onnx_engine
+onnx_engine.usable_cores = lambda: 4  # sessions with threads of their own
+import numpy as np
+from artist_features import Extractor
+wave = np.sin(np.arange(22050 * 4) / 9).astype("float32") / 2
+extractor = Extractor(batch_size=8, runtime="onnx")
+expected = extractor.extract(wave, 22050)
+for used in (True, False):
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        if used:
+            np.testing.assert_allclose(extractor.extract(wave, 22050), expected, atol=1e-5)
+        sys.exit(0)
+    print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_works_ends_and_leaves_nothing_in_the_home(tmp_path):
+    env = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    env |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    words = [sys.executable, "-c", FORKED]
+    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=120)
+    assert (done.stdout.split(), done.stderr) == (["0", "0"], "")
+    assert list(tmp_path.rglob("*onnxruntime*")) == []
+
+
+def test_another_backend_is_told_before_tensorflow_is_loaded():
+    code = """
+import sys
+from artist_features import Extractor
+from artist_features.errors import ModelError
+try:
+    Extractor(runtime="onnx").model
+except ModelError as error:
+    print(str(error).startswith("the variable KERAS_BACKEND says"), "tensorflow" in sys.modules)
+"""
+    env = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert (done.stdout.split(), done.stderr) == (["True", "False"], "")

@@ -248,6 +248,8 @@ _CODECS = (
     *("pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw"),
 )
+# each block has a checksum of what it must decode to
+_CHECKED = ("wavpack", "tta")
 
 
 class AvDecoder:
@@ -290,6 +292,8 @@ class AvDecoder:
                 text = f"its audio codec is {codec}; convert it to wav, flac, ogg, mp3 or m4a."
                 raise AudioError("unsupported", text, path)
             check_format(track.rate or 0, track.channels or 0, path)
+            if codec in _CHECKED:  # an error; FFmpeg alone would put noise or silence there
+                track.codec_context.options = {"err_detect": "crccheck+explode"}
             self.sample_rate: int = track.rate
             self.declared_s = None if source.duration is None else source.duration / av.time_base
             if container.kind in ("mp3", "aac"):  # FFmpeg guesses what the header leaves open
@@ -408,7 +412,7 @@ def open_error(
             "unsupported",
             f"no known audio format; the file starts with {describe_head(fd, container.start)}. "
             "Readable are wav, flac, ogg, opus, mp3, aiff, au, caf, and with the extra [av] "
-            "m4a, mp4, aac, wma, webm.",
+            "m4a, mp4, aac, wma, webm, wv, tta, ape.",
             path,
         )
     return AudioError(

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from artist_features import optional
+from artist_features.devices import prepare_onnxruntime
 from artist_features.export.check import Runner
 from artist_features.export.plain import TensorFunction
 from artist_features.extraction.onnx_engine import UNSEALED, sealed
@@ -23,6 +24,7 @@ def require_onnx() -> tuple[ModuleType, ModuleType, ModuleType]:
     Raises:
         ImportError: one is missing; the text says what to do.
     """
+    prepare_onnxruntime()
     onnx, onnxruntime, tf2onnx = (
         optional.require(package, "the format onnx", "onnx")
         for package in ("onnx", "onnxruntime", "tf2onnx")

@@ -18,6 +18,7 @@ from artist_features.config import FrontEnd, ModelCard
 from artist_features.devices import (
     calls_at_once,
     configure_devices,
+    prepare_keras,
     refuse_fork,
     usable_cores,
 )
@@ -164,6 +165,7 @@ class Extractor:
         with runtime "onnx", too, which makes no use of it.
         """
         refuse_fork()
+        prepare_keras()  # another backend is told before TensorFlow is loaded
         with self._loading("TensorFlow and Keras"):
             self.device = configure_devices(self._dedicated)
             return self._load()

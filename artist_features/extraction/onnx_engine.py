@@ -4,18 +4,22 @@
 the sha256 of the weights that it was made of, of the graph's description, and of itself.
 """
 
+import ctypes
 import functools
 import hashlib
 import importlib.util
+import os
 import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from artist_features.config import ModelCard
-from artist_features.devices import may_use_gpu, usable_cores
+from artist_features.devices import may_use_gpu, prepare_onnxruntime, usable_cores
 from artist_features.errors import WeightsError, shortened
 from artist_features.extraction.recordings import RUNTIMES, Model, RuntimeName
 from artist_features.zoo import folder, registry
@@ -71,17 +75,23 @@ def onnx_function(card: ModelCard, batch_size: int) -> tuple[Callable[[Floats], 
     """
     n_rows = min(_CALL_ROWS, batch_size)
     n_calls = min(usable_cores(), batch_size // n_rows)
-    embed = _function(card.name, card.weights_sha256, card.graph_sha256, usable_cores() // n_calls)
+    made_of = card.name, card.weights_sha256, card.graph_sha256, usable_cores() // n_calls
+    _session(*made_of, os.getpid())
+
+    def embed(segments: Floats) -> Floats:
+        # a forked child makes its own: it has none of the threads of its parent's
+        session = _session(*made_of, os.getpid())
+        return session.run(["embedding"], {"waveform": segments})[0]
+
     return embed, n_rows, n_calls
 
 
 @functools.lru_cache(maxsize=4)
-def _function(
-    name: str, weights_sha256: str, graph_sha256: str, n_threads: int
-) -> Callable[[Floats], Floats]:
+def _session(name: str, weights_sha256: str, graph_sha256: str, n_threads: int, _: int) -> Any:
     path = registry.bundled_folder() / name / ONNX_FILE
     data = folder.read_bytes(path, _MOST_BYTES)
     _verify(data, weights_sha256, graph_sha256, path)
+    prepare_onnxruntime()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -89,11 +99,21 @@ def _function(
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    _sessions.add(session)
+    return session
 
-    def embed(segments: Floats) -> Floats:
-        return session.run(["embedding"], {"waveform": segments})[0]
 
-    return embed
+_sessions: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def _keep_sessions() -> None:
+    """Never destroy a parent's sessions in a forked child: that waits for threads it has not."""
+    for session in list(_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_sessions)
 
 
 def _verify(data: bytes, weights_sha256: str, graph_sha256: str, path: Path) -> None:
