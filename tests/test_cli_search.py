@@ -13,7 +13,7 @@ from conftest import music, write_audio
 import artist_features as af
 from artist_features.cli.main import main
 from artist_features.metrics import unit_vectors
-from artist_features.search import Index
+from artist_features.search import Index, IndexedTrack
 
 ARTISTS = {"ann0": "Ann", "ann1": "Ann", "bob0": "Bob", "bob1": "Bob", "cy0": "Cy", "nn": ""}
 
@@ -119,6 +119,17 @@ def test_row82_more_than_there_are(library, capsys):
         assert err == note
 
 
+def test_nothing_to_compare_with(library, tmp_path, capsys):
+    """Where names would help, and where they would not."""
+    index = Index.load("lib.index")
+    tracks = [IndexedTrack(f"{tmp_path}/{name}.wav") for name in "ab"]  # gone, without artist
+    Index.build(index.vectors[:2], tracks, index.made_with).save(tmp_path / "x.index")
+    none = "nothing else in the index to compare with"
+    for command, said in [("similar", f"{none}\n"), ("who", f"{none}; no recording of it has an")]:
+        assert main([command, f"{tmp_path}/a.wav", "--index", f"{tmp_path}/x.index"]) == 0
+        assert said in capsys.readouterr().err
+
+
 def test_link_to_a_track_is_the_track(library, tmp_path, capsys):
     os.symlink(library / "ann0.wav", tmp_path / "link.wav")
     assert main(["similar", f"{tmp_path}/link.wav", "--index", "lib.index", "--all", "--json"]) == 0
@@ -210,6 +221,12 @@ def test_file_that_is_not_indexed_is_extracted(library, tiny_folder, tmp_path, c
     assert "not in the index; extracted with tiny on " in err
     assert main(["who", *query]) == 0
     assert results(capsys)["results"][0]["artist"] == "Bob"
+    write_audio(tmp_path / "short.wav", music(1.0, 22050, 1))
+    playlist = ["playlist", "--like", f"{tmp_path}/short.wav", "--index", "lib.index"]
+    assert main([*playlist, "--model", str(tiny_folder)]) == 0
+    err = capsys.readouterr().err
+    assert "not in the index; extracted with tiny on " in err
+    assert "short.wav: short: " in err
 
 
 def test_options_of_the_extraction_are_those_of_the_index(library, tiny_folder, tmp_path, capsys):

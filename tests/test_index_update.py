@@ -87,6 +87,12 @@ def test_rows_are_added_replaced_and_dropped_in_place(tmp_path, monkeypatch, cap
     assert index.artists == ["Bob"]
     right = Index.build(row("", 6).embedding[None], [IndexedTrack("x")], MADE_WITH).vector(0)
     np.testing.assert_array_equal(index.vector(0), right)
+    os.symlink("lib.index", "link.index")
+    os.unlink(files["c"])
+    assert main(["index", "update", "link.index", "--prune"]) == 0
+    assert "0 recordings added, 0 replaced, 1 dropped" in capsys.readouterr().err
+    assert os.readlink("link.index") == "lib.index"
+    assert Index.load("lib.index").paths == [files["b"], "s3://b/k"]
     assert main(["index", "update", "lib.index", "--prune"]) == 0
     assert "0 recordings added, 0 replaced, 0 dropped" in capsys.readouterr().err
 

@@ -125,6 +125,10 @@ def test_tags_name_tracks(tmp_path):
     assert tracks[0] == IndexedTrack(str(path), "Ann", "One", 0, {"album": "First"})
     assert tracks[1:] == [IndexedTrack(path) for path in paths[1:]]
     assert [problem.path for problem in problems] == [paths[2]]
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.flac")
+    os.rename(path, odd)
+    (track,), problems = read_tags([IndexedTrack(odd)])
+    assert (track.artist, problems) == ("Ann", [])
 
 
 def test_playlist_by_hand():

@@ -204,6 +204,8 @@ def test_what_is_refused(asked, address, params, status, text):
 def test_form_is_bounded_and_other_hosts_names_are_refused(asked):
     assert asked.ask("/similar", data=b"id=t1&n=2")[0] == 200
     assert asked.ask("/similar", data=b"id=" + b"x" * 9000)[0] == 400
+    raw = f"id={path_of(5)}".replace("&", "%26").encode()  # as curl -d sends it
+    assert asked.ask("/similar", data=raw)[0] == 200
     assert asked.ask("/docs", headers={"Host": "evil.example"})[0] == 400
 
 
@@ -226,6 +228,23 @@ def test_log_and_end(index):
         ]
         assert records[0]["client"] == "127.0.0.1"
         assert "secret" not in said
+
+
+def test_a_client_that_leaves_and_a_websocket_leave_no_traceback(index):
+    """Half a form, and an upgrade, which is answered as if it were not asked for."""
+    found = Server(index._data.path)
+    head = "Host: localhost\r\n"
+    with socket.create_connection(("127.0.0.1", found.port)) as client:
+        client.sendall(f"POST /similar HTTP/1.1\r\n{head}Content-Length: 50\r\n\r\nid=".encode())
+    head += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    with socket.create_connection(("127.0.0.1", found.port), timeout=60) as client:
+        client.sendall(f"GET /docs HTTP/1.1\r\n{head}Sec-WebSocket-Key: a\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert found.ask("/docs")[0] == 200
+    said = found.stop()[1]
+    records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert sorted(r["status"] for r in records) == [200, 200, 499], said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(("scale", "n_narrow"), [(0.02, 100), (1.0, 2000)])

@@ -96,6 +96,8 @@ def run_update(args: argparse.Namespace) -> int:
     if not (args.embeddings or args.prune):
         raise ValueError("nothing to do; name EMBEDDINGS to add, or --prune, or both.")
     path = Path(args.index)
+    if path.is_symlink():  # it stays one: what it leads to is replaced
+        path = Path(os.path.realpath(path))
     Index.load(path)  # what is no index is refused before a lock is written beside it
     with acquire_lock(path.with_name(f".{path.name}.lock"), path):
         return _update(Index.load(path), path, args)

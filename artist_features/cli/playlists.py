@@ -10,6 +10,7 @@ from artist_features.cli.search import (
     add_list_options,
     check_m3u,
     open_left_out,
+    open_query,
     report_left_out,
     track_record,
     write_m3u,
@@ -71,10 +72,12 @@ def run_path(args: argparse.Namespace) -> int:
     ends = [_indexed(index, name) for name in (args.start, args.end)]
     left_out = open_left_out(args, index, ends)
     start, end = (query.own_rows[0] for query in ends)
+    if start == end:
+        raise ValueError(f"A and B are both {display_path(ends[0].track.path)}; a path needs two.")
     rows = find_path(index, start, end, args.n, skip=left_out)
     report_left_out(left_out)
     vectors = index.vectors[rows]
-    steps = (vectors[:-1] * vectors[1:]).sum(axis=1).round(6).tolist()
+    steps = (vectors[:-1] * vectors[1:]).sum(axis=1).astype(float).round(6).tolist()
     _print(args, index, rows, [{"similarity": step} for step in (None, *steps)])
     return 0
 
@@ -92,14 +95,12 @@ def _indexed(index: "Index", name: str) -> "Query":
 def run_playlist(args: argparse.Namespace) -> int:
     """Choose the recordings, print them, and return the exit code."""
     from artist_features.search import Index
-    from artist_features.search.lookup import find_query
     from artist_features.search.playlist import playlist
 
     check_m3u(args)
     index = Index.load(args.index)
     like, unlike = (
-        [find_query(index, name, model=args.model) for name in names]
-        for names in (args.like, args.unlike)
+        [open_query(args, index, name) for name in names] for names in (args.like, args.unlike)
     )
     left_out = open_left_out(args, index, like)
     rows = playlist(

@@ -163,21 +163,26 @@ def check_m3u(args: argparse.Namespace) -> None:
 
 
 def _open_query(args: argparse.Namespace) -> tuple["Index", "Query"]:
-    """Return the index and the query of the command line; report the recording's flaws."""
+    """Return the index and the query of the command line."""
     from artist_features.search import Index
-    from artist_features.search.lookup import find_query
 
     if args.k < 1:
         raise ValueError(f"-k is {args.k}; allowed is 1 or more.")
     index = Index.load(args.index)
+    return index, open_query(args, index, args.track)
+
+
+def open_query(args: argparse.Namespace, index: "Index", name: str) -> "Query":
+    """Return the query of a file or URI; say whether it is extracted, and its flaws."""
+    from artist_features.search.lookup import find_query
 
     def report(device: str) -> None:
         write_line(f"not in the index; extracted with {index.made_with['model']} on {device}")
 
-    query = find_query(index, args.track, model=args.model, on_loaded=report)
+    query = find_query(index, name, model=args.model, on_loaded=report)
     for code, text in query.flaws:
-        write_line(f"{display_path(args.track)}: {code}: {text}")
-    return index, query
+        write_line(f"{display_path(name)}: {code}: {text}")
+    return query
 
 
 def _print_artists(
@@ -197,7 +202,7 @@ def _print_artists(
     if matches and identified is not None:
         records[0]["identified"] = identified
         lines[0] = (*lines[0], "likely" if identified else "closest, not identified")
-    _print_results(args, index, query, records, lines)
+    _print_results(args, index, query, records, lines, of_artists=True)
 
 
 def _print_results(
@@ -206,8 +211,9 @@ def _print_results(
     query: "Query",
     records: Sequence[dict[str, Any]],
     lines: Sequence[tuple[str, ...]],
+    of_artists: bool = False,
 ) -> None:
-    """Print results to standard output with their ranks: JSON, or a line for each."""
+    """Print tracks or artists to standard output with their ranks: JSON, or a line for each."""
     if 0 < len(records) < args.k:
         write_line(f"-k is {args.k}; the index has no more than {len(records)} to compare with")
     if args.json:
@@ -229,7 +235,7 @@ def _print_results(
         print(rank, *map(display_path, fields), sep="\t")
     if not lines:
         text = "nothing else in the index to compare with"
-        if index.n_unlabelled == len(index):
+        if of_artists and index.n_unlabelled == len(index):
             text += "; no recording of it has an artist: build it with --manifest, or from tagged"
             text += " files"
         write_line(text)

@@ -51,6 +51,7 @@ def run_serve(args: argparse.Namespace) -> int:
         log_level="warning",
         access_log=False,
         lifespan="off",
+        ws="none",
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_MAX_CONNECTIONS,

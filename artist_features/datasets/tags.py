@@ -55,6 +55,9 @@ def scan_folder(folder: str | Path) -> tuple[list[Track], list[AudioError]]:
         try:
             if isinstance(found, AudioError):
                 raise found
+            if not _is_utf8(found):
+                text = "the file name is not UTF-8, which a manifest is; rename the file."
+                raise AudioError("unsupported", text, found)
             tags = read_tags(found, mutagen)
         except AudioError as error:
             problems.append(error)
@@ -64,6 +67,14 @@ def scan_folder(folder: str | Path) -> tuple[list[Track], list[AudioError]]:
     return tracks, problems
 
 
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_tags(path: str, mutagen: ModuleType) -> dict[str, str]:
     """Return {"artist", "title", "album", "musicbrainz_artistid": text, "" if not tagged}.
 
@@ -71,7 +82,6 @@ def read_tags(path: str, mutagen: ModuleType) -> dict[str, str]:
         AudioError: the file cannot be read, or its tags are damaged.
     """
     try:
-        path.encode()
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # a named pipe would be waited for
             raise AudioError("not_a_file", "is not a regular file; remove it.", path)
@@ -80,9 +90,6 @@ def read_tags(path: str, mutagen: ModuleType) -> dict[str, str]:
         with open(path, "rb") as file:
             kind = identify(file.fileno(), status.st_size, path).kind
             tagged = _parse(file, path, kind, mutagen)
-    except UnicodeEncodeError:
-        text = "the file name is not UTF-8, which a manifest is; rename the file."
-        raise AudioError("unsupported", text, path) from None
     except OSError as error:
         code = "no_permission" if isinstance(error, PermissionError) else "not_found"
         text = f"cannot be read ({error.strerror}); check its mode and path."

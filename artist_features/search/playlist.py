@@ -97,6 +97,8 @@ def playlist(
     """
     checked_int("n", n)
     checked_int("no_repeat_artist", no_repeat_artist, 0)
+    if seed is not None:
+        checked_int("seed", seed, 0)
     wanted = ranking.mean_direction(_units(index, like))
     allowed = np.ones(len(index), bool)
     allowed[list(exclude_rows)] = False

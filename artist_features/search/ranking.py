@@ -128,10 +128,10 @@ def pair_quantiles(units: Floats) -> Floats:
         units: float32 `(n, dim)`, of length 1.
 
     Returns:
-        float32 `(1001,)`, ascending: the quantiles 0, 0.001, ... 1; all 0 of a single row.
+        float32 `(1001,)`, ascending: the quantiles 0, 0.001, ... 1; all 0 where there is no pair.
     """
     n = len(units)
-    if n == 1:
+    if n < 2:
         return np.zeros(N_QUANTILES, np.float32)
     first, second = np.triu_indices(n if n * (n - 1) // 2 <= _N_PAIRS else 1, 1)
     if not len(first):

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -291,6 +291,8 @@ class _RequestLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
         started, status = time.perf_counter(), 500
 
         async def noting(message: Message) -> None:
@@ -300,6 +302,8 @@ class _RequestLog:
 
         try:
             await self._app(scope, receive, noting)
+        except ClientDisconnect:  # its parameters never came to their end: nobody to answer
+            status = 499
         finally:
             record = {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -319,7 +323,7 @@ async def _params(request: Request) -> Params:
         texts.append(chunk)
         if sum(map(len, texts)) > MAX_BYTES:
             raise _Refusal(_GENERIC, f"parameters of more than {MAX_BYTES} bytes.")
-    pairs = parse_qsl(b"".join(texts).decode("latin-1"))
+    pairs = parse_qsl(b"".join(texts).decode("utf-8", "replace"))
     return {**dict(pairs), **request.path_params}
 
 
