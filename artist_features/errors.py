@@ -189,6 +189,11 @@ def display_path(path: AnyPath) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def valid_utf8(text: str) -> str:
+    """Return a file name as valid UTF-8: a byte of it that is none is shown as an escape."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
 # a web address may hold a token alone, elsewhere `name@` is part of a name
 _LOGIN = re.compile(r"(?P<scheme>https?://)[^/\s]+@|(?P<other>\w://)[^/\s:]*:[^/\s]+@")
 _QUERY = re.compile(r"(?<=\w)(://[^?\s]*\?)[^\s'\"]*?(?=::|[\s'\"]|$)")

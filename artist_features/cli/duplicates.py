@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from artist_features.cli import Commands
 from artist_features.cli.index import report_left_out
 from artist_features.cli.progress import write_line
-from artist_features.errors import display_path
+from artist_features.errors import display_path, valid_utf8
 from artist_features.files import check_new_file, write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
@@ -73,7 +73,7 @@ def run_duplicates(args: argparse.Namespace) -> int:
         f"{len(found.unreadable)} files could not be read"
     )
     records = [
-        {"group": number, **dataclasses.asdict(copy), "path": _valid(copy.path)}
+        {"group": number, **dataclasses.asdict(copy), "path": valid_utf8(copy.path)}
         for number, group in enumerate(found.groups, start=1)
         for copy in group
     ]
@@ -95,7 +95,7 @@ def _nested(found: "Duplicates", records: list[dict[str, Any]]) -> dict[str, Any
     for record in records:
         groups[record.pop("group") - 1].append(record)
     errors = [
-        {"path": _valid(os.fsdecode(error.path or "")), **error.to_record()}
+        {"path": valid_utf8(os.fsdecode(error.path or "")), **error.to_record()}
         for error in found.unreadable
     ]
     return {"groups": groups, "n_compared": found.n_compared, "unreadable": errors}
@@ -111,8 +111,3 @@ def _write_csv(path: str, records: list[dict[str, Any]]) -> None:
     writer.writerows(records)
     write_atomically(Path(path), text.getvalue().encode())
     write_line(f"written to {display_path(path)}")
-
-
-def _valid(path: str) -> str:
-    """Return a path as valid UTF-8: a byte of a file name that is none is shown as an escape."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from artist_features.cli import Commands
 from artist_features.cli.progress import write_line
-from artist_features.errors import display_path
+from artist_features.errors import display_path, valid_utf8
 from artist_features.files import check_new_file, write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
@@ -219,12 +219,12 @@ def _print_results(
     if args.json:
         record = {
             "query": {
-                "path": _valid(query.track.path),
+                "path": valid_utf8(query.track.path),
                 "artist": query.track.artist,
                 "title": query.track.title,
                 "in_index": query.row is not None,
             },
-            "index": _valid(os.path.abspath(args.index)),
+            "index": valid_utf8(os.path.abspath(args.index)),
             "model": index.made_with["model"],
             "weights_sha256": index.made_with["weights_sha256"],
             "results": [{"rank": rank, **found} for rank, found in enumerate(records, start=1)],
@@ -262,7 +262,7 @@ def track_record(track: "IndexedTrack") -> dict[str, Any]:
     return {
         "artist": track.artist,
         "title": track.title,
-        "path": _valid(track.path),
+        "path": valid_utf8(track.path),
         "duration_s": track.duration_s,
         **({"columns": track.extra} if track.extra else {}),
     }
@@ -277,8 +277,3 @@ def write_m3u(path: str, tracks: list["IndexedTrack"]) -> None:
         write_line(f"{display_path(track.path)}: no playlist can name this path; left out")
     write_atomically(Path(path), text.encode())
     write_line(f"playlist written to {display_path(path)}")
-
-
-def _valid(path: str) -> str:
-    """Return a path as valid UTF-8: a byte of a file name that is none is shown as an escape."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from artist_features.errors import AnyPath, OutputError
+from artist_features.errors import AnyPath, OutputError, valid_utf8
 from artist_features.extraction.batching import Result
 from artist_features.optional import require
 
@@ -180,7 +180,7 @@ def to_parquet(rows: Iterable[Row], dim: int, made_with: str) -> bytes:
     rows, vectors, starts = _lines(rows)
     types = {np.str_: pa.string(), np.int64: pa.int64(), np.float64: pa.float64()}
     columns = {
-        "path": pa.array([_valid(row.path) for row in rows], pa.string()),
+        "path": pa.array([valid_utf8(row.path) for row in rows], pa.string()),
         "path_bytes": pa.array([os.fsencode(row.path) for row in rows], pa.binary()),
         "embedding": pa.array(vectors, pa.list_(pa.float32(), _list_size(pa, dim))),
         "start_s": pa.array(starts, pa.float64(), from_pandas=True),  # NaN becomes null
@@ -188,7 +188,7 @@ def to_parquet(rows: Iterable[Row], dim: int, made_with: str) -> bytes:
     for name, numpy_type in _FACTS.items():
         values = [getattr(row, name) for row in rows]
         if numpy_type is np.str_:
-            values = [_valid(value) for value in values]
+            values = [valid_utf8(value) for value in values]
         columns[name] = pa.array(values, types[numpy_type])
     model = json.loads(made_with)
     for name in ("model", "weights_sha256"):
@@ -351,8 +351,3 @@ def _rows(
     if segments:
         raise ValueError("segments of a recording are missing")
     return rows
-
-
-def _valid(text: str) -> str:
-    """Text as valid UTF-8: a byte of a file name that is none is shown as an escape."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")

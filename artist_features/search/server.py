@@ -29,7 +29,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from artist_features.errors import shortened
+from artist_features.errors import shortened, valid_utf8
 from artist_features.search.index import Index, Skip
 from artist_features.search.left_out import COPY_COSINE, LeftOut
 from artist_features.search.lookup import Query
@@ -93,7 +93,7 @@ class Answers:
         self._artist_ids: dict[str, str] = {}
         for row in range(len(index)):
             track = index.track(row)
-            path = _valid(track.path)
+            path = valid_utf8(track.path)
             self._ids.append(track.extra.get("id") or path)
             self._rows.setdefault(path, row)
             self._rows.setdefault(self._ids[row], row)
@@ -219,9 +219,9 @@ class Answers:
             "id": self._ids[row],
             "similarity": similarity,
             "artist": track.artist,
-            "title": track.title or PurePath(_valid(track.path)).stem,
+            "title": track.title or PurePath(valid_utf8(track.path)).stem,
             "album": track.extra.get("album", ""),
-            "path": _valid(track.path),
+            "path": valid_utf8(track.path),
             "duration_s": track.duration_s,
         }
 
@@ -344,8 +344,3 @@ def _number(params: Params, name: str, default: int, least: int = 1, most: int =
         text = f"{name} is {shortened(value, 50)!r}; allowed is {least} to {most}."
         raise _Refusal(_GENERIC, text)
     return int(value)
-
-
-def _valid(path: str) -> str:
-    """Return a path as valid UTF-8: a byte of a file name that is none is shown as an escape."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
