@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import socket
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -64,6 +65,8 @@ def atomic_file(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):  # a private file stays private
+            os.chmod(partial, stat.S_IMODE(os.stat(path).st_mode))
         os.replace(partial, path)
         _sync_folder(path.parent)
     except OSError as error:

@@ -196,3 +196,11 @@ def test_machines_with_one_process_number_share_a_folder(tmp_path, monkeypatch):
     assert (tmp_path / "1").read_bytes() == b"one"
     assert (tmp_path / "2").read_bytes() == b"two"
     assert len(set(partials)) == 2
+
+
+def test_a_replaced_file_keeps_its_mode(tmp_path):
+    path = tmp_path / "private"
+    path.write_bytes(b"one")
+    path.chmod(0o640)
+    write_atomically(path, b"two")
+    assert path.stat().st_mode & 0o777 == 0o640
