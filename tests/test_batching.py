@@ -124,7 +124,7 @@ def test_calls_at_once_give_each_row_to_its_source(model, compiled):
 
 
 def test_calls_are_made_at_once_and_an_error_in_one_reaches_the_caller(model):
-    together = threading.Barrier(2, timeout=60)
+    together = threading.Barrier(2, timeout=240)
 
     class Meeting:
         input_signature = inference_function(model, 2).input_signature

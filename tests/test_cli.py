@@ -167,7 +167,7 @@ def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(tiny_fold
     assert 0 < len(first) < 61
     assert str(long) not in first
     process = _start(arguments)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=480)
     assert process.returncode == 0, stderr
     assert f"{len(first)} already there" in stderr
     assert len(np.load(out, allow_pickle=False)["path"]) == 61

@@ -48,7 +48,7 @@ def start(library, model, out, *options, before=(), **streams):
 
 def finish(*args, code=1):
     process = start(*args)
-    _, said = process.communicate(timeout=200)
+    _, said = process.communicate(timeout=800)
     assert process.returncode == code, said
     return said
 
@@ -79,7 +79,7 @@ def _has_rows(out):
 
 
 def journal_grows(out, process):
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 400
     while not _has_rows(out):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -166,7 +166,7 @@ def test_rows_51_52_a_signal_while_nothing_is_decoded(number, code, library, tin
     journal_grows(out, process)  # the bad one
     begun = time.monotonic()
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == code, said
     assert time.monotonic() - begun < 5
     assert [status for _, status in rows(out)] == ["unsupported"]
@@ -192,7 +192,7 @@ def test_row_54_an_output_that_takes_no_more_half_way(library, tiny_folder, tmp_
     journal_grows(out, process)
     blocker = out / "part-00000.parquet"  # root may write anywhere, but not over a folder
     blocker.mkdir()
-    _, said = process.communicate(timeout=200)
+    _, said = process.communicate(timeout=800)
     assert process.returncode == 2
     assert "part-00000.parquet" in said
     assert "Traceback" not in said
@@ -212,7 +212,7 @@ def test_row_56_two_jobs_in_one_folder(library, tiny_folder, tmp_path):
     finally:
         first.send_signal(signal.SIGCONT)
     assert f"pid {first.pid} on " in said
-    first.communicate(timeout=200)
+    first.communicate(timeout=800)
     assert first.returncode == 1
 
 
@@ -320,7 +320,7 @@ def test_a_folder_that_becomes_read_only_on_the_way(library, tiny_folder, tmp_pa
     process = start(library, tiny_folder, out, "--batch-size", "8", before=_without_all_rights())
     journal_grows(out, process)
     out.chmod(0o555)
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate(timeout=400)
     assert process.returncode == 2, said
     assert "cannot be written" in said or "Permission denied" in said
     assert "Traceback" not in said
@@ -350,7 +350,7 @@ def test_ignored_signals_stay_ignored(number, library, tiny_folder, tmp_path):
     process = start(library, tiny_folder, out, **ignore)
     journal_grows(out, process)
     process.send_signal(number)
-    _, said = process.communicate(timeout=200)
+    _, said = process.communicate(timeout=800)
     assert process.returncode == 1, said
     assert len(rows(out)) == N_FILES
 
@@ -362,7 +362,7 @@ def test_a_signal_at_the_start_ends_it_without_a_traceback(delay, library, tiny_
     process = start(library, tiny_folder, tmp_path / "out")
     time.sleep(delay)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode in (-signal.SIGTERM, 143), said
     assert "Traceback" not in said
 

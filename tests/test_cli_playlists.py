@@ -119,6 +119,6 @@ def test_a_process_of_its_own_loads_no_tensorflow(library):
     )
     for arguments in (["path", "a.mp3", "h.mp3"], ["playlist", "--like", "a.mp3"]):
         command = [sys.executable, "-c", program, *arguments, "--index", "lib.index"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         assert f"{library}/" in done.stdout

@@ -283,7 +283,7 @@ def test_real_processes_from_audio_to_playlist(recorded, tiny_folder, tmp_path):
 
     def run(*arguments, code=0):
         command = [sys.executable, "-m", "artist_features.cli.main", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=recorded, timeout=200)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=recorded, timeout=800)
         assert done.returncode == code, done.stderr
         return done.stdout
 

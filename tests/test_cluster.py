@@ -22,7 +22,7 @@ from artist_features.library import cluster, cluster_worker
 
 pa = pytest.importorskip("pyarrow", reason="the extra [parquet] is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra [parquet] is not installed")
-pytestmark = pytest.mark.timeout(900)  # an actor on a busy machine takes a minute to start
+pytestmark = pytest.mark.timeout(2700)  # an actor on a busy machine takes a minute to start
 N_SONGS = 10
 
 
@@ -347,18 +347,18 @@ def test_a_job_that_was_ended_goes_on(number, library, tiny_folder, tmp_path, ex
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
     out = tmp_path / "out"
     process = start(library, tiny_folder, out)
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 1600
     while not (out / ".journal").exists() or not (out / ".journal").stat().st_size:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.002)
     os.kill(process.pid, number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode in (-number, 128 + number), said
     assert "Traceback" not in said
     n_kept = len(rows(out))
     process = start(library, tiny_folder, out)
-    _, said = process.communicate(timeout=400)
+    _, said = process.communicate(timeout=1600)
     assert process.returncode == 1, said
     if number != signal.SIGKILL:
         assert 0 < n_kept < N_SONGS + 2

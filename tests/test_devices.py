@@ -38,7 +38,7 @@ def printed(script, *arguments, **environment):
         env={**known, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()

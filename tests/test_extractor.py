@@ -304,7 +304,7 @@ def test_xla_is_quiet_unless_asked(tiny_folder, level, shown):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=960,
     )
     assert done.returncode == 0, done.stderr
     if shown:

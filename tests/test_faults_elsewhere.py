@@ -211,7 +211,7 @@ if not child:
 os.waitpid(child, 0)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tiny_folder)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, str(tiny_folder)], capture_output=True, text=True, timeout=480
     )
     assert "was forked from" in done.stdout, done.stderr
     assert "spawn" in done.stdout

@@ -55,7 +55,7 @@ def measure(program, *arguments):
         [sys.executable, "-c", program, *map(str, arguments)],
         stdout=subprocess.PIPE,
         check=True,
-        timeout=280,
+        timeout=1120,
         text=True,
     )
     lines = [line.split() for line in done.stdout.splitlines()]

@@ -21,7 +21,7 @@ def notebook(tmp_path_factory):
     cells = jupytext.reads(GUIDE.read_text(encoding="utf-8"), fmt="md")
     client = nbclient.NotebookClient(
         cells,
-        timeout=240,
+        timeout=960,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )

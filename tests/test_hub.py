@@ -90,7 +90,7 @@ def start(endpoint, home, handle=HANDLE, *, no_locks=False, warm_up=None, **env)
 
 
 def finish(process):
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=480)
     assert process.returncode == 0, err
     return Outcome(output=out + err, **json.loads(out.splitlines()[-1]))
 
@@ -350,7 +350,7 @@ def test_row65_no_network_and_a_bundled_name(home, tiny_folder, tmp_path):
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     env = environment(closed_port(), home)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=240)
     assert done.stdout == "tiny\n"
 
 
@@ -577,7 +577,7 @@ def test_pull_does_not_advise_itself(home, tmp_path):
     words = [sys.executable, "-m", "artist_features", "pull", HANDLE, str(tmp_path / "out")]
     env = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": closed_port()}
     env.pop("HF_HUB_OFFLINE", None)
-    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=480)
     assert done.returncode == 1
     assert "Run it again with network" in done.stderr
     assert "artist-features pull owner/name" not in done.stderr

@@ -153,7 +153,7 @@ def run(code, *args):
         [sys.executable, "-W", "error::ImportWarning", "-c", code, *map(str, args)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -39,7 +39,7 @@ def without_tensorflow(*commands, folder):
     """Run commands one after another in one process; return (exit code, stdout, stderr)."""
     given = ["|".join(map(str, command)) for command in commands]
     program = [sys.executable, "-c", WITHOUT, *given]
-    done = subprocess.run(program, capture_output=True, text=True, cwd=folder, timeout=280)
+    done = subprocess.run(program, capture_output=True, text=True, cwd=folder, timeout=1120)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -169,7 +169,7 @@ def wheels(tmp_path_factory):
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_the_wheel_alone_and_with_the_full_one(wheels, tmp_path):
     """Installed alone it extracts; with the full one both are whole; after one is removed, none."""
     venv.create(tmp_path / "env", with_pip=True)

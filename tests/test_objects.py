@@ -77,9 +77,9 @@ def test_a_pool_gets_the_error_of_one_file(tmp_path):
     path.write_bytes(b"nothing")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         with pytest.raises(errors.AudioError) as caught:
-            pool.submit(fails, str(path)).result(timeout=120)
+            pool.submit(fails, str(path)).result(timeout=480)
         assert caught.value.path == str(path)
-        assert pool.submit(len, "abc").result(timeout=60) == 3  # the pool is whole
+        assert pool.submit(len, "abc").result(timeout=240) == 3  # the pool is whole
 
 
 def test_an_extractor_is_made_again_from_name_and_options(tiny_folder, tmp_path):

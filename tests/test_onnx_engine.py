@@ -85,7 +85,7 @@ def test_a_forked_child_works_ends_and_leaves_nothing_in_the_home(tmp_path):
     env = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     env |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     words = [sys.executable, "-c", FORKED]
-    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=480)
     assert (done.stdout.split(), done.stderr) == (["0", "0"], "")
     assert list(tmp_path.rglob("*onnxruntime*")) == []
 

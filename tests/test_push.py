@@ -96,7 +96,7 @@ def child(server, tmp_path_factory):
     )
     assert process.stdout.readline() == "ready\n"
     yield process
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_pushed_pulled_and_loaded_by_plain_keras(hub, push, tiny_folder, tmp_pat
     pulled = tmp_path / "pulled"
     command = [sys.executable, "-c", code, outcome.out.strip(), str(tiny_folder), str(pulled)]
     env = environment(hub.endpoint, tmp_path / "home", HF_TOKEN=TOKEN)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=480)
     assert done.stdout.endswith("equal\n"), done.stderr
     assert contents(pulled) == published(hub)
     assert {**contents(pulled), README: b""} == {**contents(tiny_folder), README: b""}
@@ -565,7 +565,7 @@ def test_offline(hub, tiny_folder, tmp_path):
         "owner/x",
     ]
     env = environment(hub.endpoint, tmp_path, HF_HUB_OFFLINE="1", HF_TOKEN=TOKEN)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=480)
     assert done.returncode == 1
     assert "HF_HUB_OFFLINE is set; unset it to publish" in done.stderr
     assert not hub.log

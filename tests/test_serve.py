@@ -61,7 +61,7 @@ class Server:
         address = f"http://127.0.0.1:{self.port}{address}?{urllib.parse.urlencode(params)}"
         request = urllib.request.Request(address, data, headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=240) as answer:
                 status, text = answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read().decode()
@@ -70,7 +70,7 @@ class Server:
     def stop(self, number=signal.SIGTERM):
         """Return (exit code, what it said since its hello)."""
         self.process.send_signal(number)
-        said = self.process.communicate(timeout=60)[1]
+        said = self.process.communicate(timeout=240)[1]
         return self.process.returncode, said
 
 
@@ -237,7 +237,7 @@ def test_a_client_that_leaves_and_a_websocket_leave_no_traceback(index):
     with socket.create_connection(("127.0.0.1", found.port)) as client:
         client.sendall(f"POST /similar HTTP/1.1\r\n{head}Content-Length: 50\r\n\r\nid=".encode())
     head += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    with socket.create_connection(("127.0.0.1", found.port), timeout=60) as client:
+    with socket.create_connection(("127.0.0.1", found.port), timeout=240) as client:
         client.sendall(f"GET /docs HTTP/1.1\r\n{head}Sec-WebSocket-Key: a\r\n\r\n".encode())
         assert client.recv(100).startswith(b"HTTP/1.1 200")
     assert found.ask("/docs")[0] == 200
