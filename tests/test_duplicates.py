@@ -168,7 +168,7 @@ def test_candidates_take_little_memory(monkeypatch):
 
 
 def test_a_chain_is_no_group():
-    """What does not agree with the best copy is in no group with it."""
+    """A recording that does not agree with the best copy is not in its group."""
     audio = {
         row: duplicates._Audio(f"{row}.mp3", np.empty((0, 4), np.uint8), 100.0, "mp3", kbps * 12500)
         for row, kbps in enumerate((128, 320, 96, 64))

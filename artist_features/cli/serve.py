@@ -11,7 +11,7 @@ from artist_features.errors import display_path
 from artist_features.optional import require
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_MAX_CONNECTIONS = 256  # further ones are told to come back later (503)
+_MAX_CONNECTIONS = 256  # more are refused with status 503
 
 
 def add_parser(commands: Commands) -> None:

@@ -165,14 +165,14 @@ class Extractor:
         with runtime "onnx", too, which makes no use of it.
         """
         refuse_fork()
-        prepare_keras()  # another backend is told before TensorFlow is loaded
+        prepare_keras()  # refuses another backend before TensorFlow is loaded
         with self._loading("TensorFlow and Keras"):
             self.device = configure_devices(self._dedicated)
             return self._load()
 
     @functools.cached_property
     def _onnx(self) -> tuple[Callable[..., Any], int, int]:
-        """What `onnx_function` returns, made when first needed."""
+        """Return the function of `onnx_function`, made when first needed."""
         with self._loading("ONNX Runtime"):
             self.device = f"CPU ({usable_cores()} cores, ONNX Runtime)"
             return onnx_function(cast(ModelCard, self.card), self.batch_size)
