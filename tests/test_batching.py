@@ -1,8 +1,11 @@
 """From decoded segments to batches of one shape: nothing lost, nothing doubled."""
 
+import os
+import signal
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -15,6 +18,7 @@ from artist_features.extraction.batching import embed_events, inference_function
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.decode_pool import DecodePool, Event
 from artist_features.extraction.extractor import Extractor
+from artist_features.extraction.interrupts import signals_deferred
 from artist_features.zoo.registry import load_model
 
 RATE = 22050
@@ -231,3 +235,48 @@ def test_a_job_broken_off_leaves_no_thread_at_its_events(model):
     n_taken = len(taken)
     time.sleep(0.3)
     assert len(taken) == n_taken < 500
+
+
+def test_row_108_a_signal_waits_until_tensorflow_has_returned(model):
+    calls = []
+
+    def embed(rows):
+        calls.append("begins")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)  # a handler that is to run runs here
+        calls.append("ends")
+        return np.ones((len(rows), 4), np.float32)
+
+    events = [Event(0, segments=segments(2)), finished(0)]
+    options = {"segment_samples": SAMPLES, "n_rows": 2, "timing": Counter()}
+    with pytest.raises(KeyboardInterrupt):
+        list(embed_events(events, embed, **options))
+    assert calls == ["begins", "ends"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_row_108_a_second_signal_does_not_wait():
+    calls = []
+
+    @signals_deferred()
+    def work():
+        for name in ("first", "second"):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            calls.append(name)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert calls == ["first"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_row_108_an_ignored_signal_stays_ignored_and_threads_change_no_handler(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("a handler was set"))
+    with signals_deferred():
+        pass
+    monkeypatch.undo()
+    monkeypatch.setattr(signal, "signal", lambda *_: 1 / 0)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(signals_deferred().__enter__).result()

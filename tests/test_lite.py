@@ -126,9 +126,9 @@ def other_files(tmp_path, monkeypatch):
             source = registry.bundled_folder() / name / file
             (tmp_path / name / file).write_bytes(source.read_bytes())
     monkeypatch.setattr(registry, "bundled_folder", lambda: tmp_path)
-    onnx_engine._function.cache_clear()
+    onnx_engine._session.cache_clear()
     yield tmp_path
-    onnx_engine._function.cache_clear()
+    onnx_engine._session.cache_clear()
 
 
 @pytest.mark.parametrize(

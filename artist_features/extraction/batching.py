@@ -26,6 +26,7 @@ import numpy.typing as npt
 from artist_features.errors import AnyPath, AudioError
 from artist_features.extraction.decode import Facts
 from artist_features.extraction.decode_pool import Event
+from artist_features.extraction.interrupts import signals_deferred
 
 if TYPE_CHECKING:  # imported when a model is used
     import keras
@@ -176,11 +177,13 @@ def _by_tf_data(batcher: "_Batcher") -> Iterator[Iterator[Any]]:
     key = next(_keys)
     _sources[key] = batcher.batches()
     try:
-        iterator = iter(_dataset_function(batcher.segment_samples)(tf.constant(key, tf.int64)))
+        with signals_deferred():
+            iterator = iter(_dataset_function(batcher.segment_samples)(tf.constant(key, tf.int64)))
         try:
             yield iterator
         finally:
-            batcher.end(iterator)
+            with signals_deferred():
+                batcher.end(iterator)
     finally:
         del _sources[key]
 
@@ -270,16 +273,18 @@ def _embed_batches(
 ) -> Iterator[Result]:
     """Yield what `embed_events` yields, until the batch that is the last one."""
     sums: dict[int, _Rows] = {}
-    clock = time.perf_counter()
-    for segments, owners, closed in batches:
-        timing["wait_s"] += time.perf_counter() - clock
-        clock = time.perf_counter()
-        if len(owners):
-            timing["segments"] += len(owners)
-            _collect(embed(segments), np.asarray(owners), sums, pooled)
-        batcher.take_back()
-        timing["model_s"] += time.perf_counter() - clock
-        closed = np.asarray(closed, np.int64)
+    while True:
+        with signals_deferred():
+            clock = time.perf_counter()
+            segments, owners, closed = next(batches)
+            timing["wait_s"] += time.perf_counter() - clock
+            clock = time.perf_counter()
+            if len(owners):
+                timing["segments"] += len(owners)
+                _collect(embed(segments), np.asarray(owners), sums, pooled)
+            batcher.take_back()
+            timing["model_s"] += time.perf_counter() - clock
+            closed = np.asarray(closed, np.int64)
         for key in closed[closed != _END]:
             rows = sums.pop(key, None)
             if (event := batcher.outcomes.pop(key)) is not None:
@@ -293,7 +298,6 @@ def _embed_batches(
         if _is_last(closed):
             batcher.is_read = True
             return
-        clock = time.perf_counter()
 
 
 def _is_last(closed: npt.NDArray[np.int64]) -> bool:

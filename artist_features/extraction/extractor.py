@@ -39,6 +39,7 @@ from artist_features.extraction.batching import (
 )
 from artist_features.extraction.decode import Source
 from artist_features.extraction.decode_pool import DecodePool
+from artist_features.extraction.interrupts import signals_deferred
 from artist_features.extraction.onnx_engine import chosen_runtime, onnx_function
 from artist_features.extraction.recordings import (
     DecoderName,
@@ -168,7 +169,8 @@ class Extractor:
         prepare_keras()  # refuses another backend before TensorFlow is loaded
         with self._loading("TensorFlow and Keras"):
             self.device = configure_devices(self._dedicated)
-            return self._load()
+            with signals_deferred():
+                return self._load()
 
     @functools.cached_property
     def _onnx(self) -> tuple[Callable[..., Any], int, int]:
