@@ -5,10 +5,13 @@ This file runs in an environment of the lite distribution, too (`nox -s lite`).
 
 import importlib.util
 import json
+import re
+import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 import golden_vectors
 import numpy as np
@@ -166,6 +169,21 @@ def wheels(tmp_path_factory):
         subprocess.run([sys.executable, "-m", "build", *map(str, options)], check=True)
         (found[name],) = (folder / name).glob("*.whl")
     return found
+
+
+@pytest.mark.nightly
+def test_the_container_builds_from_the_files_that_it_copies(wheels, tmp_path):
+    pytest.importorskip("pip")
+    text, ignored = (ROOT / "Dockerfile").read_text(), (ROOT / ".dockerignore").read_text()
+    for name in " ".join(re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE)).split():
+        assert f"!{name}" in ignored.splitlines()
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, tmp_path / name)
+    (command,) = re.findall(r"^RUN python (-m pip wheel .+)$", text, re.MULTILINE)
+    words = command.replace("/wheels", "wheels").split()
+    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
+    (wheel,) = (tmp_path / "wheels").glob("*.whl")
+    assert sorted(ZipFile(wheel).namelist()) == sorted(ZipFile(wheels["lite"]).namelist())
 
 
 @pytest.mark.nightly
