@@ -1,6 +1,9 @@
 """Without a GPU: that every op would run on one, and how devices are set up."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -137,3 +140,14 @@ def test_hidden_gpus_are_not_reported(monkeypatch):
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5, 6}, raising=False)
     assert configure_devices() == "CPU (3 cores)"
+
+
+@pytest.mark.nightly
+def test_the_benchmark_of_cards_runs_dry():
+    script = Path(__file__).resolve().parents[1] / "benchmarks/gpu.py"
+    if not script.exists():
+        pytest.skip("not in a checkout")
+    done = subprocess.run([sys.executable, script, "--dry-run"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for text in ("golden vectors: `basic`", "| mixed_bfloat16 | 64 |", "A job of 4", "ms a step"):
+        assert text in done.stdout

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artist_features.audio import mp3
+from artist_features.audio.corrected_file import CorrectedFile
 
 RATES = {44100: 1152, 48000: 1152, 32000: 1152, 22050: 576, 24000: 576, 16000: 576, 8000: 576}
 RATES |= {11025: 576, 12000: 576}
@@ -122,7 +123,7 @@ def test_wrong_length_is_put_right(stated, opened):
     whole, found = survey(opened, data), survey(opened, xing(data, stated))
     assert not found.trusted
     assert found.declared_s == whole.declared_s
-    shown = mp3.CorrectedFile(opened(xing(data, stated)), 0, found.end, found.patch)
+    shown = CorrectedFile(opened(xing(data, stated)), 0, found.end, found.patch)
     assert shown.read() == data
 
 
@@ -222,7 +223,7 @@ def test_corrected_file_reads_as_the_bytes_it_stands_for(data):
     expected = put(original, at, b"\1\2\3\4")[start:end]
     with tempfile.TemporaryFile(buffering=0) as file:
         file.write(original)
-        shown = mp3.CorrectedFile(file.fileno(), start, end, (at, b"\1\2\3\4"))
+        shown = CorrectedFile(file.fileno(), start, end, (at, b"\1\2\3\4"))
         for _ in range(5):
             position, n = data.draw(st.integers(0, 320)), data.draw(st.integers(0, 50))
             assert shown.seek(position) == position
@@ -233,7 +234,7 @@ def test_corrected_file_reads_as_the_bytes_it_stands_for(data):
 
 
 def test_endless_file_ends_where_the_frames_end(opened):
-    shown = mp3.CorrectedFile(opened(b"0123456789"), 2, 8, None)
+    shown = CorrectedFile(opened(b"0123456789"), 2, 8, None)
     assert shown.seek(0, os.SEEK_END) > 1 << 39
     assert shown.read(3) == bytes(3)
     shown.seek(0)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import soundfile
 
 from artist_features.audio.containers import HEADER_BYTES, Container, check_format, describe_head
-from artist_features.audio.mp3 import CorrectedFile
+from artist_features.audio.corrected_file import CorrectedFile
 from artist_features.errors import AnyPath, AudioError, shortened
 
 Samples = npt.NDArray[np.float32]

@@ -72,7 +72,7 @@ def _bands() -> tuple[int, Samples]:
 
 
 def agreement(a: Fingerprint, b: Fingerprint, lags: Lags) -> tuple[float, int]:
-    """Return how well two fingerprints agree where they agree best.
+    """Return the highest bit agreement of two fingerprints over given lags, and its lag.
 
     Args:
         a, b: of `fingerprint`.

@@ -16,7 +16,7 @@ _MARGIN_S = 0.05
 
 
 class Segmenter:
-    """Cut a clip, given in blocks, into the model's overlapping waveform segments.
+    """Cut a clip, given in blocks, into the model's segments: 3.019 s, one each 2.995 s.
 
     The clip is padded by reflection with half an STFT window at both ends (a centred
     STFT), once, and then cut; an incomplete last segment is dropped. A clip shorter

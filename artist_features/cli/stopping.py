@@ -1,4 +1,4 @@
-"""Signals that end a command: the first one in order, the second one at once."""
+"""Graceful shutdown: the first signal stops a command cleanly, a second one at once."""
 
 import contextlib
 import os
@@ -64,7 +64,7 @@ class OrderlyStop:
             raise Stopped(self._number) from error
 
     def steps(self, items: Iterator[T]) -> Iterator[T]:
-        """Yield items; a signal ends the waiting for one, but not what is done with it.
+        """Yield items; a signal interrupts the wait for the next item, never its processing.
 
         Once it has begun, what comes after the last item is not broken off either.
         """

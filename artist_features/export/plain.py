@@ -65,7 +65,7 @@ def signature(front_end: FrontEnd) -> tf.TensorSpec:
 
 
 def log_mel_function(filterbank: Float32Array, front_end: FrontEnd) -> TensorFunction:
-    """Return `signal.frontend.log_mel` as a function of plain operations.
+    """Rebuild `zoo.frontend.log_mel` from operations that ONNX and TFLite support.
 
     Constants stand left of the products: TFLite's converter to int8 quantises those on the
     right, and what multiplies them, to 8 bits, in which a quiet band drowns beside a loud one.

@@ -1,8 +1,9 @@
-"""Decoded segments of many files to embeddings: one batch shape, one trace.
+"""Batch inference: batch decoded segments of many recordings, run the model, pool.
 
-Segments of all files flow in batches of constant shape, through a `tf.data.Dataset` where
-TensorFlow computes, each row with the number of the source it belongs to. Which sources are
-complete travels as data too: an exception inside tf.data would end the whole job.
+Segments of all files flow in batches of at most `batch_size` rows (padded only where XLA wants a
+constant shape), through a `tf.data.Dataset` where TensorFlow computes, each row with the number
+of the source it belongs to. Which sources are complete travels as data too: an exception inside
+tf.data would end the whole job.
 """
 
 import contextlib
@@ -224,7 +225,7 @@ def _pull(segment_samples: int, key: np.int64) -> tuple[Floats, npt.NDArray[Any]
 
 
 class _SideBySide:
-    """Divide a batch among several calls of a function at once; a context manager.
+    """Split a batch into parallel model calls in a thread pool; a context manager.
 
     Args:
         embed: from `inference_function` or `onnx_function`.
@@ -323,7 +324,7 @@ class _Batcher:
         self._free: list[Floats] = []  # new memory costs a page fault every 4 kB
 
     def end(self, iterator: Iterator[Any]) -> None:
-        """Have no thread of TensorFlow in Python when a job is broken off.
+        """Drain the tf.data iterator after an abort, so that no TensorFlow thread runs Python.
 
         At the end of the interpreter it would destroy what such a thread still uses.
         """
@@ -335,7 +336,7 @@ class _Batcher:
                 self.is_read = _is_last(batch[2].numpy())
 
     def take_back(self) -> None:
-        """Use the memory of the next batch again: it has been computed."""
+        """Recycle the buffer of the oldest pending batch, which has been computed."""
         room = self._on_the_way.popleft()
         if room is not None:
             self._free.append(room)

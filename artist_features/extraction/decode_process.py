@@ -236,7 +236,7 @@ class DecodeProcess:
 
 
 class _Patience:
-    """Time allowed for a source, in waiting for its process; waiting for the model is free.
+    """Decoding timeout of one source; only the time spent waiting for its process counts.
 
     Args:
         source: what it decodes, or None while it starts.

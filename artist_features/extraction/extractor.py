@@ -181,7 +181,7 @@ class Extractor:
 
     @contextlib.contextmanager
     def _loading(self, engine: str) -> Iterator[None]:
-        """Note how long it takes, tell the device, explain what goes wrong."""
+        """Context that times the loading of a model, reports the device, raises `ModelError`."""
         started = time.perf_counter()
         try:
             yield
@@ -484,7 +484,7 @@ def extract(
         sample_rate: of arrays, in Hz, 4000 to 384000; required for them, and only for them.
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
             `keras.Model`. A loaded model saves the loading in a loop.
-        pool: "mean" for one vector per recording, None for one row per segment of
+        pool: "mean" for one vector per recording, None for one row per segment, each
             2.995 s.
         offset: seconds to skip at the start, by seeking.
         duration: seconds to use from there; None means all.

@@ -46,7 +46,7 @@ def is_uri(path: object) -> bool:
 
 
 def identity(path: AnyPath, folders: dict[str, str] | None = None) -> str:
-    """Return the one path that stands for a file: absolute, links followed; a URI as it is.
+    """Canonicalise a path: absolute, symbolic links resolved; a URI stays as it is.
 
     A link that leads nowhere stands for itself.
 

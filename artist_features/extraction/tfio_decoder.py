@@ -51,7 +51,7 @@ def require_tfio() -> ModuleType:
 
 
 class TfioDecoder:
-    """Decode in a TensorFlow graph; a `signal.decoders.Decoder`.
+    """Decode in a TensorFlow graph; implements `audio.decoders.Decoder`.
 
     Args:
         fd: file descriptor of the file, open for reading.

@@ -207,7 +207,7 @@ class NamedPaths:
         self._n_added += 1
 
     def compare(self, *, retry_failed: bool) -> int:
-        """Mark the rows that are to be made anew; return how many files have changed.
+        """Mark stale rows, to be extracted again; return how many files have changed.
 
         Those are rows of files that have changed, of folders that can be searched now, and,
         with `retry_failed`, of named files without a vector.

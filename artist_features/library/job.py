@@ -120,7 +120,7 @@ def survey(
     retry_failed: bool = False,
     prune: bool = False,
 ) -> Tally:
-    """List the files, and remove the rows of the output that are to be made anew or are gone.
+    """Compare the input files with the rows of the output; drop rows that are stale or gone.
 
     Args:
         found: paths, and errors of folders that cannot be searched, from `find_audio`;
@@ -161,7 +161,7 @@ def run(
     on_row: Callable[[Row], None] | None = None,
     steps: Callable[[Iterator[Result]], Iterable[Result]] = iter,
 ) -> None:
-    """Make the rows that are missing.
+    """Extract the files that have no up-to-date row, and write their rows to the output.
 
     Args:
         named, output: as for `survey`.

@@ -1,4 +1,4 @@
-"""Tracks that are no recommendation: files that are gone, and copies of what was asked with."""
+"""Filter of search results: missing files and near-duplicates of the query."""
 
 from collections.abc import Sequence
 

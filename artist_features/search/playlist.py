@@ -152,7 +152,7 @@ def _nearest_to_any(index: Index, targets: Floats, excluded: set[int], skip: Ski
 
 
 def _evenest(vectors: Floats, n: int) -> Rows:
-    """Choose n of ordered vectors, first and last among them, by the least sum of powers.
+    """Choose n of ordered vectors, both ends included, by least path cost (dynamic programming).
 
     Args:
         vectors: float32 `(m, dim)`, m >= n.

@@ -57,7 +57,7 @@ def top_k(
 
 
 def _slack(dim: int) -> np.float32:
-    """Return the most by which a true k-th best may lie below the coarse k-th.
+    """Return the rounding-error margin with which float32 preselection keeps the true top k.
 
     A float32 product of unit vectors is off by at most dim * 2^-24 or so (N. Higham, Accuracy
     and Stability of Numerical Algorithms, 2002, section 3.1), for two products twice that;

@@ -103,7 +103,7 @@ class Answers:
         self._artists = {number: artist for artist, number in self._artist_ids.items()}
 
     def similar(self, params: Params) -> Record:
-        """Return the nearest tracks, plain."""
+        """Return the nearest tracks in this package's own record format."""
         return {"results": [self._plain(*found) for found in self._similar(params, "id", "n")]}
 
     def path(self, params: Params) -> Record:

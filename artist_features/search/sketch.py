@@ -1,4 +1,4 @@
-"""Short vectors that narrow down an exact search to few rows: principal axes and a bound."""
+"""Exact k-nearest-neighbour search, pruned by a low-rank projection and an error bound."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ _SLACK = np.float32(1e-5)  # above the rounding of float32 products of unit vect
 
 
 class Sketch:
-    """The vectors of an index on their first principal axes, for faster queries.
+    """Low-rank projection of an index's vectors, for faster exact k-NN queries.
 
     A cosine is the product on these axes and that of what they leave of both vectors, which is
     at most the product of its lengths (Cauchy-Schwarz): rows that cannot be among the first k

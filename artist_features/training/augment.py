@@ -1,8 +1,8 @@
-"""Waveform and mel-band augmentation of crops.
+"""Data augmentation: random parameters, waveform effects on crops, and mel-band gains.
 
 The draws are made for a whole step, whatever part of it one replica reads, and from
-(seed, step) alone. Gain, equaliser and band limit act in the graph; the rest on the
-samples.
+(seed, step) alone. Gain, equaliser and band limit act in the graph (`learner.py`); mixing,
+noise, speed and codec here, on the samples, inside tf.data.
 """
 
 import functools

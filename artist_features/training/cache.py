@@ -2,7 +2,8 @@
 
 A cache folder holds `samples.int16`, all tracks one after another, and
 `tracks.jsonl`, one line a track, written after its samples. Both only grow: a build that
-was killed goes on, and another manifest adds its tracks to the same folder.
+was killed goes on, and another manifest adds its tracks to the same folder. Decoded one after
+another in this process, without segments: crops start anywhere.
 """
 
 import json

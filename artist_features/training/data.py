@@ -142,7 +142,7 @@ def load(
     *,
     n_artists: int | None = None,
 ) -> TrainingSet:
-    """Decode what is not in the cache yet, and divide the tracks by their use.
+    """Decode uncached tracks, then assign tracks to the training and validation sets.
 
     Unlabelled tracks train the teacher's term only.
 
@@ -244,7 +244,7 @@ def _known(
     usable: np.ndarray,
     seed: int,
 ) -> np.ndarray:
-    """Mark the tracks of trained artists that check the classifier's loss."""
+    """Select the validation tracks of training artists, for the classifier's loss."""
     labelled = (labels != "") & usable
     valid = (splits == "valid") & labelled
     if valid.any():  # the manifest's own split goes by track

@@ -175,7 +175,7 @@ class Learner:
         return self._learn(tape, scaled, label, cosine, n)
 
     def _scaled(self, loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return (loss, loss with the penalty of the weights, scaled for float16)."""
+        """Return (loss, loss plus L2 regularisation, times the float16 loss scale)."""
         penalty = tf.add_n(self.student.losses) / self._n_replicas
         return loss, (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
 
@@ -287,7 +287,7 @@ class Learner:
 
 
 def _after(model: keras.Model, layer: str) -> keras.Model:
-    """Return the part of a model from the output of a layer on."""
+    """Build a submodel from the output of a named layer to the model's output."""
     return keras.Model(model.get_layer(layer).output, model.output)
 
 

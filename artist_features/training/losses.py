@@ -17,9 +17,9 @@ _EQUAL = 0.9999  # cosine of two targets from which they are one
 
 @keras.saving.register_keras_serializable(package="artist_features")
 class SiameseHinge(keras.losses.Loss):  # type: ignore[misc]
-    """max(0, margin - s_pos + s_neg), summed over the negatives and the batch.
+    """Max-margin (hinge) loss on cosine similarities, summed over negatives and batch.
 
-    `y_pred` is the output of `models.siamese()`: float32 `(batch, 1 + n_negatives)`,
+    `y_pred` is the output of `networks.siamese()`: float32 `(batch, 1 + n_negatives)`,
     the similarity to the positive first. `y_true` is not used. The authors' sum over
     the batch is kept (`reduction="sum"`): their learning rate of 0.1 belongs to it.
 
@@ -60,7 +60,7 @@ def batch_hinge(
     n_negatives: int,
     margin: float = MARGIN,
 ) -> Tensor:
-    """Return each anchor's hinge, summed over the hardest of the batch's negatives.
+    """Compute each anchor's max-margin loss with in-batch hard-negative mining.
 
     Args:
         anchors, positives: float32 `(n, dim)`, embeddings, row by row a pair.
@@ -111,7 +111,7 @@ def distillation(embeddings: Tensor, targets: Tensor) -> Tensor:
 
 
 def relation(embeddings: Tensor, targets: Tensor, others: Tensor, other_targets: Tensor) -> Tensor:
-    """Return 1 - correlation of each row's similarities with those of its target.
+    """Compute each row's relational (similarity-preserving) distillation loss.
 
     For every row the cosines of the embedding to the batch's other embeddings are
     correlated with those of the target to their targets. Neither the targets' length nor
@@ -149,5 +149,5 @@ def relation(embeddings: Tensor, targets: Tensor, others: Tensor, other_targets:
 
 
 def unit(embeddings: Tensor) -> Tensor:
-    """Scale rows of a tensor to length 1."""
+    """L2-normalise the rows of a tensor."""
     return keras.ops.normalize(embeddings, axis=-1, epsilon=1e-12)

@@ -15,7 +15,8 @@ class Augmentation:
     """Probabilities of waveform and mel augmentations, each as a share of crops.
 
     Attributes:
-        gain_db: lowest and highest gain, drawn for every crop.
+        gain_db: lowest and highest gain, drawn for every crop; where the model brings each
+            segment to one level, it matters for crops near silence only.
         mixing: another track is added, 3 to 18 dB softer.
         noise: white noise, 35 to 80 dB under full scale.
         speed: played 6 % slower to 6 % faster (one semitone).

@@ -143,7 +143,7 @@ class RunFolder:
             yield
 
     def claim(self, settings: Mapping[str, Any], command: str) -> None:
-        """Compare with the run that is here, or write the settings of a new one."""
+        """Write `run.json` of a new run, or verify that a resumed run has equal settings."""
         if self.last.exists():
             return self._compare(settings)
         record = {"settings": dict(settings), "command": command}

@@ -1,4 +1,4 @@
-"""Sampling of training crops: which tracks a step hears, and the tf.data pipeline of them.
+"""Seeded, artist-balanced batch sampling, and the `tf.data` input pipeline of training.
 
 Step n of a run is drawn from (seed, n) alone: a run that was killed goes on with the
 draws it would have had.

@@ -1,4 +1,4 @@
-"""Distillation targets: transformed crops of music beside the vectors of teachers.
+"""Knowledge-distillation data set: augmented crops with stored teacher embeddings.
 
 `StressCrops` makes the crops: strongly transformed excerpts, which student and teachers hear at
 the sample rates that each of them needs; a crop depends on the seed and its number alone.
@@ -22,7 +22,7 @@ import numpy as np
 import scipy.fft
 import soxr
 
-from artist_features.config import LEVEL_DB
+from artist_features.config import LEVEL_DB, FrontEnd
 from artist_features.datasets.names import name_key
 from artist_features.errors import ManifestError, OutputError
 from artist_features.files import write_atomically
@@ -39,7 +39,7 @@ _FACTS = {"track": "<i4", "low_pass_hz": "<f4", "mix_db": "<f4"}
 # a crop with a louder other track in it says less of who made it; source: own choice
 _MAX_MIX_DB = -3.0
 
-SAMPLE_RATE = 22050  # Hz, of the audio cache and of our models
+SAMPLE_RATE = FrontEnd().sample_rate  # Hz, of the audio cache and of our models
 # 70,560 samples at 22,050 Hz are 51,200 at 16,000 Hz: both rates come from one Fourier transform
 _N_SAMPLES = 70560
 _MAX_TRACK_S = 90.0  # a longer track is drawn no more often
@@ -65,7 +65,7 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class StressCrop:
-    """Transformed crop of 3.2 s at several sample rates.
+    """Augmented crop of 3.2 s, rendered at several sample rates.
 
     Attributes:
         track: index of the main track.
@@ -81,7 +81,7 @@ class StressCrop:
 
 
 class StressCrops:
-    """Seeded source of stress crops.
+    """Deterministic generator of strongly augmented crops for distillation.
 
     Args:
         cache: `AudioCache` at 22,050 Hz.

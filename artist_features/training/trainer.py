@@ -50,7 +50,7 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
     distributed = strategy.make_strategy(options.strategy)  # before any tensor is made
     chief = strategy.is_chief(distributed)
     inputs = read_inputs(options)
-    run.card_texts(options, inputs.teacher)
+    run.card_texts(options, inputs.teacher)  # refused now, not after training
     folder = RunFolder(options.out)
     folder.check(inputs.settings)
     with folder.writing(chief):
@@ -282,7 +282,7 @@ class _Loop:
         return means
 
     def _agreed(self, loss: float) -> float:
-        """Return the processes' mean: on unlike machines they would part ways at the next check."""
+        """Average the validation loss over processes, so that all follow one schedule."""
         if self._distributed.num_replicas_in_sync == 1:
             return loss
         values = self._distributed.run(lambda: tf.constant(loss, tf.float64))

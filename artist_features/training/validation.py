@@ -168,7 +168,7 @@ class Validation:
 
 
 def _some(groups: np.ndarray) -> np.ndarray:
-    """Return the rows of as many whole groups, drawn once for all, as make 1,000 tracks."""
+    """Sample whole groups with a fixed seed, at most 1,000 rows in all; return the rows."""
     names, sizes = np.unique(groups, return_counts=True)
     order = np.random.default_rng(_SEED).permutation(len(names))
     enough = order[np.cumsum(sizes[order]) <= _MAX_TRACKS]

@@ -1,7 +1,8 @@
-"""Whiten the last block of a trained model's embedding.
+"""ZCA whitening of a trained model's last block (`artist-features whiten`).
 
-After training, embeddings vary mostly in a handful of directions, and the cosine between two
-of them tells little about the others. The new block is computed, not trained.
+A command of its own, not a part of `train`: embeddings of a trained model vary mostly in a
+handful of directions, and the cosine between two of them tells little about the others. The new
+block is computed, not trained.
 """
 
 import dataclasses

@@ -1,4 +1,7 @@
-"""The networks: one backbone, and the two heads that train it.
+"""Keras models: CNN backbone (what `train` builds), artist classifier and Siamese model.
+
+`train` builds the backbone only and puts heads of its own on it (`training/learner.py`);
+`basic` and `siamese` are the paper's models for a training loop of yours.
 
 Sources: P = Park et al., ISMIR 2018, section 3; C = the authors' `model.py`.
 """

@@ -1,0 +1,74 @@
+"""Audio files as decoders should see them: without junk, with a header that is right."""
+
+import io
+import os
+from typing import Any
+
+
+class CorrectedFile(io.RawIOBase):
+    """Read-only view of an audio file: junk and gaps skipped, wrong header bytes replaced.
+
+    Where no header states a length, the file claims to be endless: libsndfile then
+    decodes what there is, instead of stopping at the length that it guesses.
+
+    Args:
+        fd: file descriptor, open for reading; its own position is left alone.
+        start, end: the bytes to show.
+        patch: (position in the real file, bytes to show there), or None.
+        gaps: (first byte, byte after the last) of stretches that are not shown; see `mp3.Survey`.
+    """
+
+    _ENDLESS = 1 << 40
+
+    def __init__(
+        self,
+        fd: int,
+        start: int,
+        end: int,
+        patch: tuple[int, bytes] | None,
+        gaps: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        super().__init__()
+        self._fd, self._start, self._end, self._patch = fd, start, end, patch
+        self._gaps = gaps
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        size = self._end - self._start - sum(b - a for a, b in self._gaps)
+        size = size if self._patch else self._ENDLESS
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        at, end = self._real()
+        if self._position > self._ENDLESS // 2:  # a look for tags at the end: there are none
+            data = bytearray(len(buffer))
+        else:
+            n_bytes = max(0, min(len(buffer), end - at))
+            data = bytearray(os.pread(self._fd, n_bytes, at))
+            position, new = self._patch or (0, b"")
+            for offset, byte in enumerate(new, start=position - at):
+                if 0 <= offset < len(data):
+                    data[offset] = byte
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _real(self) -> tuple[int, int]:
+        """Return (byte of the real file at the position, byte up to which it goes on)."""
+        at = self._start + self._position
+        for first, after in self._gaps:
+            if at < first:
+                return at, first
+            at += after - first
+        return at, self._end
