@@ -34,12 +34,20 @@ def backbone(
         `keras.Model`: float32 `(batch, 66560, 1)`, mono at 22,050 Hz in [-1, 1],
         to float32 `(batch, 256)`.
 
+    Raises:
+        ValueError: the pools leave no frame of a segment.
+
     Example:
         >>> backbone().count_params()
         265984
     """
     front_end = front_end or FrontEnd()
     network = network or Network()
+    if not network.frames_out(front_end.segment_frames):
+        raise ValueError(
+            f"segment_frames is {front_end.segment_frames}; pool_sizes {network.pool_sizes} leave "
+            "none of them: give more frames, or smaller pool_sizes."
+        )
     waveform = keras.Input((front_end.segment_samples, 1), dtype="float32", name="waveform")
     x = log_mel(waveform, front_end)
     blocks = zip(network.filters, network.kernel_sizes, network.pool_sizes, strict=True)
