@@ -171,7 +171,8 @@ class ModelCard:
         weights_sha256: of `model.weights.h5`, 64 hexadecimal digits.
         training: data, hours, artists, recipe, seed, versions, command.
         scores: measured results, each with the command that printed it.
-        pooling: how segment embeddings become one track vector; "mean" (C).
+        pooling: how segment embeddings become one track vector; "mean" (C). A record, which
+            `extract(pool=...)` does not look at.
     """
 
     name: str

@@ -213,8 +213,7 @@ class Extractor:
             pool: "mean" for one vector, None for one row per segment.
             n_sources: how many there are, if known.
         """
-        if pool not in ("mean", None):
-            raise ValueError(f"pool {shortened(repr(pool))}; allowed are 'mean' and None.")
+        _check_pool(pool)
         refuse_fork()
         isolated = self.isolated
         if isolated is None:
@@ -340,8 +339,7 @@ class Extractor:
             raise ValueError(
                 f"on_error {shortened(repr(on_error))}; allowed are 'raise', 'skip' and 'nan'."
             )
-        if pool not in ("mean", None):
-            raise ValueError(f"pool {shortened(repr(pool))}; allowed are 'mean' and None.")
+        _check_pool(pool)
         span = Span(offset, duration)
         if n_segments is not None:
             checked_int("n_segments", n_segments)
@@ -572,6 +570,11 @@ def check_options(batch_size: int, n_workers: int, decoder: DecoderName) -> tupl
             "decoder 'av' needs PyAV; install it with `pip install 'artist-features[av]'`."
         )
     return batch_size, n_workers
+
+
+def _check_pool(pool: object) -> None:
+    if pool not in ("mean", None):
+        raise ValueError(f"pool {shortened(repr(pool))}; allowed are 'mean' and None.")
 
 
 def _remade(model: Model, options: dict[str, Any]) -> Extractor:
