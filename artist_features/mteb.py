@@ -32,6 +32,12 @@ if TYPE_CHECKING:  # an extra
 
 _ORGANISATION = "artist-features"  # mteb wants names of the form organisation/model
 _HUB = "hf://"
+_CITATION = """@inproceedings{park2018representation,
+    title = {Representation Learning of Music Using Artist Labels},
+    author = {Park, Jiyoung and Lee, Jongpil and Park, Jangyeon and Ha, Jung-Woo and Nam, Juhan},
+    booktitle = {Proc. 19th International Society for Music Information Retrieval Conference},
+    year = {2018}
+}"""
 
 
 class MtebEncoder:
@@ -160,7 +166,7 @@ def _model_meta(model: ModelSpec, card: ModelCard) -> "ModelMeta":
         loader=functools.partial(_load, model=model),
         name=name,
         revision=card.weights_sha256,
-        release_date=None,
+        release_date=card.training.get("date"),
         languages=None,
         n_parameters=n_parameters,
         n_embedding_parameters=0,
@@ -170,12 +176,14 @@ def _model_meta(model: ModelSpec, card: ModelCard) -> "ModelMeta":
         license=card.license.lower() if card.license == "MIT" else None,
         open_weights=True,
         public_training_code=None,
-        public_training_data=None,
+        public_training_data=card.training.get("data"),
         framework=["TensorFlow"],
         similarity_fn_name="cosine",
         use_instructions=False,
-        training_datasets=None,
+        # no task of MTEB holds music of the bundled models' corpus, nor MSD, their teachers' data
+        training_datasets=set() if card.name in registry.bundled_names() else None,
         modalities=["audio"],
+        citation=_CITATION,
     )
 
 

@@ -170,6 +170,8 @@ class TestInMteb:
         assert meta.revision == card.weights_sha256
         assert (meta.embed_dim, meta.n_parameters, meta.license) == (256, 265_984, "mit")
         assert meta.modalities == ["audio"]
+        assert (meta.release_date, meta.training_datasets) == (card.training["date"], set())
+        assert meta.public_training_data == card.training["data"]
         # what load_model() calls after it has looked for mteb's own audio packages
         loaded = meta.loader(meta.name, revision=meta.revision)
         assert isinstance(loaded, ours.MtebEncoder)
