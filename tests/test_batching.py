@@ -271,6 +271,28 @@ def test_row_108_a_second_signal_does_not_wait():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_row_108_any_signal_with_a_handler_waits():
+    """The alarm of a time limit, for one."""
+    calls = []
+
+    def refuse(*_):
+        raise TimeoutError
+
+    @signals_deferred()
+    def work():
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        time.sleep(0.2)
+        calls.append("done")
+
+    before = signal.signal(signal.SIGALRM, refuse)
+    try:
+        with pytest.raises(TimeoutError):
+            work()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert calls == ["done"]
+
+
 def test_row_108_an_ignored_signal_stays_ignored_and_threads_change_no_handler(monkeypatch):
     monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)
     monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("a handler was set"))

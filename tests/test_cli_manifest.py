@@ -3,6 +3,8 @@
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import mutagen
 import pytest
@@ -186,3 +188,17 @@ def test_a_root_takes_relative_files_of_a_manifest_that_lies_elsewhere(library, 
         ["map", "e.npz", "-o", "m.html"],
     ):
         assert parser.parse_args([*words, "--root", "/music"]).root == "/music"
+
+
+@pytest.mark.parametrize("text", ["path,artist\na.mp3,x\n", "file,artist,title\ngone.mp3,x,y\n"])
+def test_train_reads_its_manifest_before_tensorflow(tmp_path, text):
+    (tmp_path / "m.csv").write_text(text)
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; "
+        "from artist_features.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", code, "train", "siamese", "m.csv", "-o", "run"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "m.csv" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -334,3 +334,24 @@ def test_a_reader_of_a_closed_pool_comes_to_an_end(victim, sabotage):
         time.sleep(1)
     reader.join(5)
     assert not reader.is_alive()
+
+
+def test_a_source_that_never_comes_does_not_keep_the_end():
+    """Ctrl-C while the caller's iterable blocks, in one decoder or in all."""
+    released = threading.Event()
+
+    def sources():
+        yield Source(music(4, RATE, 1)[:, 0], RATE)
+        released.wait(60)
+
+    try:
+        for isolated in (False, True):
+            started = time.monotonic()
+            pool = DecodePool(sources(), FrontEnd(), 2, isolated=isolated, idle_s=0.05)
+            with contextlib.suppress(KeyboardInterrupt), pool as events:
+                for event in events:
+                    if event is None:  # nothing comes
+                        raise KeyboardInterrupt
+            assert time.monotonic() - started < 30
+    finally:
+        released.set()

@@ -157,7 +157,7 @@ def test_candidates_are_the_most_similar_of_like_length(n, monkeypatch):
 def test_candidates_take_little_memory(monkeypatch):
     monkeypatch.setattr(candidates, "_BLOCK_QUERIES", 64)
     monkeypatch.setattr(candidates, "_BLOCK_ROWS", 128)
-    vectors = np.random.default_rng(0).standard_normal((1500, 128), np.float32)
+    vectors = np.random.default_rng(0).standard_normal((3000, 128), np.float32)
     tracemalloc.start()
     for _ in candidate_pairs(vectors, np.zeros(len(vectors)), 1.0):
         if tracemalloc.get_traced_memory()[1] > vectors.nbytes:

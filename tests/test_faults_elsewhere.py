@@ -421,11 +421,11 @@ def id3(n_bytes, padding=0):
     return b"ID3\x04\0\0" + length + b"\x01" * n_bytes + bytes(padding)
 
 
-def encoded(samples, file_format, codec):
+def encoded(samples, file_format, codec, **options):
     """Return the bytes of a recording as FFmpeg writes it."""
     av = pytest.importorskip("av")
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=file_format) as container:
+    with av.open(buffer, "w", format=file_format, options=options) as container:
         stream = container.add_stream(codec, rate=22050, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
         frame.sample_rate = 22050
@@ -490,13 +490,34 @@ def test_row_100_an_mp4_may_begin_with_any_box(tmp_path):
     data = encoded(music(4, 22050, 1)[:, 0], "mp4", "aac")
     size = int.from_bytes(data[:4], "big")
     assert data[4:8] == b"ftyp"
-    for first in (b"free", b"skip", b"wide"):
+    for first in (b"free", b"skip", b"wide", b"uuid"):
         path = tmp_path / "a.m4a"
         # in the place of ftyp, so that the offsets in moov stay true
         path.write_bytes(data[:4] + first + bytes(size - 8) + data[size:])
         samples, stream = read_audio(path)
         assert stream.container == "mp4"
         assert len(samples) / 22050 == pytest.approx(4, abs=0.2)
+
+
+def test_row_100_a_tag_in_front_of_an_mp4(tmp_path):
+    """The first bytes of a box are zeros, as padding is; in fragments no position changes."""
+    data = encoded(music(4, 22050, 1)[:, 0], "mp4", "aac", movflags="frag_keyframe+empty_moov")
+    for tag in (b"", id3(300), id3(300, padding=5000), id3(20) + id3(30)):
+        path = tmp_path / "a.m4a"
+        path.write_bytes(tag + data)
+        samples, stream = read_audio(path)
+        assert stream.container == "mp4"
+        assert len(samples) / 22050 == pytest.approx(4, abs=0.2)
+
+
+def test_row_100_a_transport_stream_as_hls_has_it(tmp_path):
+    data = encoded(music(8, 22050, 1)[:, 0], "mpegts", "aac")
+    for name, start in (("a.ts", b""), ("b.mp3", id3(300))):
+        path = tmp_path / name
+        path.write_bytes(start + data)
+        samples, stream = read_audio(path)
+        assert stream.container == "mpegts"
+        assert len(samples) / 22050 == pytest.approx(8, abs=0.2)
 
 
 def test_row_100_damage_is_seen_after_a_tag(behind_tags, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 EPSILON = 1e-3
 FRONT = (

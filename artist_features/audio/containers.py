@@ -41,7 +41,8 @@ _AUDIO_MAGIC = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
 )
-_BOXES = (*(b"moov", b"mdat", b"wide", b"skip", b"free"), *(b"styp", b"moof", b"sidx", b"pnot"))
+_BOXES = (b"moov", b"mdat", b"wide", b"skip", b"free", b"styp", b"moof", b"sidx", b"pnot", b"uuid")
+_TS_BYTES = 188  # of a packet of an MPEG transport stream, which begins with "G" (ISO 13818-1)
 _OTHER_MAGIC = (
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x89PNG", "a PNG picture"),
@@ -118,6 +119,8 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
             return Container(kind, *whole)
     if head[4:8] in _BOXES and _is_box(head, size - start):
         return Container("mp4", *whole, n_unread=_mp4_unread(fd, size, start))
+    if os.pread(fd, 2 * _TS_BYTES + 1, start)[::_TS_BYTES] == b"GGG":
+        return Container("mpegts", *whole)
     if _adts_bytes(head):
         return Container("aac", *whole, n_unread=_adts_unread(fd, size, start))
     if mp3.parse_frame(head):
@@ -390,8 +393,17 @@ def _after_tags(fd: int, size: int, path: AnyPath) -> int:
             start += n_zeros
             if n_zeros < len(block):
                 break
+        start = _first_box(fd, end, start)
     if start == size:
         raise _only_a_tag(size, path)
+    return start
+
+
+def _first_box(fd: int, end: int, start: int) -> int:
+    """Return the beginning of an MP4 box whose size begins with zeros, else `start`."""
+    for first in range(max(end, start - 3), start):
+        if os.pread(fd, 4, first + 4) in (b"ftyp", *_BOXES):
+            return first
     return start
 
 

@@ -237,6 +237,7 @@ AV_FORMATS = {  # our container -> FFmpeg demuxer, named so that FFmpeg never gu
     "wavpack": "wv",
     "tta": "tta",
     "ape": "ape",
+    "mpegts": "mpegts",
 }
 # where FFmpeg seeks to the sample: these containers list or compute the place of each frame
 _EXACT_SEEK = ("mp4", "flac", "wav", "aiff", "caf")

@@ -22,6 +22,7 @@ OTHER_ENDINGS = (
 _COMPANION_FOLDERS = {
     *(".appledouble", "__macosx", "@eadir", "#recycle", "$recycle.bin", ".trashes", ".trash"),
     *("system volume information", "lost+found", ".spotlight-v100", ".fseventsd"),
+    *(".recycle", ".stversions", ".stfolder", ".sync", ".dropbox.cache"),
 }
 COMPANIONS = "companion files and folders of the system"
 

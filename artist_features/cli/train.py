@@ -11,7 +11,7 @@ from typing import Any
 
 from artist_features.cli import add_root_option
 from artist_features.cli.stopping import OrderlyStop
-from artist_features.datasets.manifest import read_manifest
+from artist_features.datasets.manifest import read_manifest, require_files
 from artist_features.training.options import KINDS, TrainingOptions
 from artist_features.training.recipes import CHANGEABLE, RECIPES
 from artist_features.training.strategy import DEVICES, PRECISIONS, STRATEGIES
@@ -86,9 +86,8 @@ def run(args: argparse.Namespace) -> int:
     given = vars(args) | {"changes": _changes(args.changes), "command": command_line()}
     names = {f.name for f in dataclasses.fields(TrainingOptions)}
     options = TrainingOptions(**{n: v for n, v in given.items() if n in names and v is not None})
-    for path in options.manifests:
-        if not os.path.isfile(path):
-            read_manifest(path)  # which refuses it, before TensorFlow is loaded
+    for path in options.manifests:  # refused before TensorFlow is loaded
+        require_files(path, read_manifest(path, options.root))
     with OrderlyStop() as stop:
         from artist_features.training import trainer  # imports TensorFlow
 

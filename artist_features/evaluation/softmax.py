@@ -178,6 +178,7 @@ def _trial(
         train.shuffle(n_train, seed=seed).batch(BATCH_SIZE),
         validation_data=valid.batch(n_valid),
         epochs=MAX_EPOCHS,
+        shuffle=False,  # the data set does
         callbacks=[stopping],
         verbose=0,
     )

@@ -22,6 +22,7 @@ from artist_features.extraction.decode_process import ATTEMPTS, DecodeProcess
 from artist_features.extraction.remote import fetched
 
 _AGAIN = ("crashed", "timeout", "out_of_memory")  # in a fresh process it may go well
+_PATIENCE_S = 0.5  # at the end, with a thread that waits for a network or the caller's iterable
 _QUEUE_SEGMENTS = 96  # blocks between the decoders and the batches
 
 
@@ -134,7 +135,8 @@ class DecodePool:
         self._idle_s = idle_s
         self.fetch_s = 0.0
         self._counting = threading.Lock()
-        self._fetching: set[int] = set()  # threads that wait for a network, and may do so long
+        # threads that wait for a network, or for the caller's iterable, and may do so long
+        self._elsewhere: set[int] = set()
         # an exception ends the reading; None: a supervising thread has ended
         self._events: queue.Queue[Event | Exception | None] = queue.Queue(_QUEUE_SEGMENTS)
         self._next_source = threading.Lock()
@@ -155,10 +157,11 @@ class DecodePool:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        alive = True
+        alive, waited_for = True, time.monotonic() + _PATIENCE_S
         while alive:
             time.sleep(0.002)
-            alive = any(t.is_alive() for t in self._tasks if t.thread not in self._fetching)
+            left = set() if time.monotonic() < waited_for else self._elsewhere
+            alive = any(task.is_alive() and task.thread not in left for task in self._tasks)
             for process in self._processes:  # each time: one may only now have been started
                 process.kill()
             with contextlib.suppress(queue.Empty):
@@ -194,9 +197,8 @@ class DecodePool:
                 process = DecodeProcess(self._front_end)
                 self._processes.append(process)
             while not self._stopping.is_set():
-                with self._next_source:
-                    index, source = next(self._sources, (0, None))
-                if source is None:
+                index, source = self._take()
+                if source is None or self._stopping.is_set():
                     break
                 self._decode(index, source, process)
         except Exception as error:  # noqa: BLE001 - raised again where the events are read
@@ -205,6 +207,16 @@ class DecodePool:
             if process:
                 process.close()
             self._put(None)
+
+    def _take(self) -> tuple[int, Source | None]:
+        """Return the next source and its number; None after the last."""
+        thread = threading.get_ident()
+        self._elsewhere.add(thread)
+        try:
+            with self._next_source:
+                return next(self._sources, (0, None))
+        finally:
+            self._elsewhere.discard(thread)
 
     def _decode(self, index: int, source: Source, process: DecodeProcess | None) -> None:
         try:
@@ -219,17 +231,17 @@ class DecodePool:
     @contextlib.contextmanager
     def _fetched(self, source: Source) -> Iterator[Source]:
         thread, started = threading.get_ident(), time.perf_counter()
-        self._fetching.add(thread)
+        self._elsewhere.add(thread)
         try:
             with fetched(source, self._stopping.is_set) as copy:
                 self._end_fetching(thread, started)
                 yield copy
         finally:
-            if thread in self._fetching:  # it failed
+            if thread in self._elsewhere:  # it failed
                 self._end_fetching(thread, started)
 
     def _end_fetching(self, thread: int, started: float) -> None:
-        self._fetching.discard(thread)
+        self._elsewhere.discard(thread)
         with self._counting:
             self.fetch_s += time.perf_counter() - started
 

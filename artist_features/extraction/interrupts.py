@@ -11,10 +11,6 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-_NUMBERS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-
 
 @contextlib.contextmanager
 def signals_deferred() -> Iterator[None]:
@@ -27,7 +23,7 @@ def signals_deferred() -> Iterator[None]:
         yield
         return
     received: list[tuple[int, FrameType | None]] = []
-    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    before = {int(number): signal.getsignal(number) for number in signal.valid_signals()}
     handlers = {number: handler for number, handler in before.items() if callable(handler)}
 
     def receive(number: int, frame: FrameType | None) -> None:
