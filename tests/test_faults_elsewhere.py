@@ -421,15 +421,15 @@ def id3(n_bytes, padding=0):
     return b"ID3\x04\0\0" + length + b"\x01" * n_bytes + bytes(padding)
 
 
-def encoded(samples, file_format, codec, **options):
+def encoded(samples, file_format, codec, rate=22050, **options):
     """Return the bytes of a recording as FFmpeg writes it."""
     av = pytest.importorskip("av")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=file_format, options=options) as container:
-        stream = container.add_stream(codec, rate=22050, layout="mono")
+        stream = container.add_stream(codec, rate=rate, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        frame.sample_rate = 22050
-        resampler = av.AudioResampler(stream.format, "mono", 22050)
+        frame.sample_rate = rate
+        resampler = av.AudioResampler(stream.format, "mono", rate)
         for resampled in resampler.resample(frame):
             container.mux(stream.encode(resampled))
         container.mux(stream.encode(None))
@@ -510,13 +510,14 @@ def test_row_100_a_tag_in_front_of_an_mp4(tmp_path):
         assert len(samples) / 22050 == pytest.approx(4, abs=0.2)
 
 
-def test_row_100_a_transport_stream_as_hls_has_it(tmp_path):
-    data = encoded(music(8, 22050, 1)[:, 0], "mpegts", "aac")
+@pytest.mark.parametrize(("kind", "codec"), [("mpegts", "aac"), ("ac3", "ac3"), ("eac3", "eac3")])
+def test_row_109_streams_of_broadcasts(tmp_path, kind, codec):
+    data = encoded(music(8, 48000, 1)[:, 0], kind, codec, rate=48000)
     for name, start in (("a.ts", b""), ("b.mp3", id3(300))):
         path = tmp_path / name
         path.write_bytes(start + data)
         samples, stream = read_audio(path)
-        assert stream.container == "mpegts"
+        assert stream.container == kind
         assert len(samples) / 22050 == pytest.approx(8, abs=0.2)
 
 

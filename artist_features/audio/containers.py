@@ -20,6 +20,7 @@ _MOST_TAGS, _MOST_PADDING = 64, 16 << 20  # bytes of zeros after a tag
 _MOST_JUNK = 96 << 10  # bytes before the first frame of an mp3 that are no lost audio
 _STREAM_HEAD = 1 << 16  # bytes in which the first whole frame of a stream begins
 _DS64_DATA = 28  # byte of an RF64 file at which the 64-bit size of the samples stands
+_AC3_SYNC, _LARGEST_AC3 = b"\x0b\x77", 4096  # bytes of a frame: 11 bits, in words of two
 _LARGEST_ADTS = 1 << 13  # bytes of a frame: 13 bits
 _STREAMED_BITS = 0x7FFF0000  # set in the sizes that writers to a pipe put
 
@@ -121,6 +122,8 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
         return Container("mp4", *whole, n_unread=_mp4_unread(fd, size, start))
     if os.pread(fd, 2 * _TS_BYTES + 1, start)[::_TS_BYTES] == b"GGG":
         return Container("mpegts", *whole)
+    if dolby := _dolby(fd, start):
+        return Container(dolby, *whole)
     if _adts_bytes(head):
         return Container("aac", *whole, n_unread=_adts_unread(fd, size, start))
     if mp3.parse_frame(head):
@@ -397,6 +400,15 @@ def _after_tags(fd: int, size: int, path: AnyPath) -> int:
     if start == size:
         raise _only_a_tag(size, path)
     return start
+
+
+def _dolby(fd: int, start: int) -> str | None:
+    """Return "ac3" or "eac3" if two frames of Dolby Digital (ATSC A/52) begin here, else None."""
+    data = os.pread(fd, _LARGEST_AC3 + 2, start)
+    if data[:2] != _AC3_SYNC or _AC3_SYNC not in data[6:]:
+        return None
+    version = data[5] >> 3  # bsid
+    return "ac3" if version <= 10 else "eac3" if version <= 16 else None
 
 
 def _first_box(fd: int, end: int, start: int) -> int:

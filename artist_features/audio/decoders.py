@@ -238,6 +238,8 @@ AV_FORMATS = {  # our container -> FFmpeg demuxer, named so that FFmpeg never gu
     "tta": "tta",
     "ape": "ape",
     "mpegts": "mpegts",
+    "ac3": "ac3",
+    "eac3": "eac3",
 }
 # where FFmpeg seeks to the sample: these containers list or compute the place of each frame
 _EXACT_SEEK = ("mp4", "flac", "wav", "aiff", "caf")

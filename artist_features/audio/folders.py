@@ -10,12 +10,12 @@ from artist_features.errors import AnyPath, AudioError
 AUDIO_ENDINGS = (
     *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff"),
     *(".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".m4a", ".m4b", ".mp4", ".aac"),
-    *(".wma", ".asf", ".mka", ".webm", ".wv", ".tta", ".ape"),
+    *(".wma", ".asf", ".mka", ".webm", ".wv", ".tta", ".ape", ".ac3"),
 )
 
 # endings of audio and video that a folder search passes over and counts
 OTHER_ENDINGS = (
-    *(".dsf", ".dff", ".tak", ".mpc", ".shn", ".ra", ".amr", ".ac3"),
+    *(".dsf", ".dff", ".tak", ".mpc", ".shn", ".ra", ".amr"),
     *(".mkv", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv"),
 )
 # companion files of desktops, servers and archivers; their `._song.mp3` is no recording
