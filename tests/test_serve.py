@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from artist_features.cli.main import main
+from artist_features.cli.serve import _listening
 from artist_features.search import Index, IndexedTrack
 
 pytest.importorskip("starlette", reason="of the extra [serve]")
@@ -279,3 +280,12 @@ def test_wrong_usage(index, tmp_path, capsys):
         for given, text in ((port, "cannot be listened on"), (65536, "allowed is 0 to 65535")):
             assert main(["serve", os.fspath(index._data.path), "--port", str(given)]) == 2
             assert text in capsys.readouterr().err
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    with (
+        _listening("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -71,7 +71,11 @@ def _listening(host: str, port: int) -> socket.socket:
         raise ValueError(f"--port is {port}; allowed is 0 to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_MAX_CONNECTIONS)
+        listener = socket.create_server((host, port), family=family, backlog=_MAX_CONNECTIONS)
     except OSError as error:
         text = f"--host {host} --port {port} cannot be listened on ({error}); choose another."
         raise ValueError(text) from None
+    # connections inherit it; asyncio sets it only on those of its own listeners, and without it
+    # one answer in fifty waits 40 ms for the other side's delayed acknowledgement
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
