@@ -1,4 +1,4 @@
-"""What a graphics card gives: golden vectors, segments a second, a whole job, a training step.
+"""Benchmark of a GPU: golden vectors, segments per second, a whole job, a training step.
 
     python benchmarks/gpu.py               # some minutes; writes docs/gpu.md if there is a card
     python benchmarks/gpu.py --dry-run     # the same on a few segments, on any machine; only prints
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,7 +31,7 @@ BATCH_SIZES = (64, 256, 1024, 4096)
 N_FILES, FILE_S, MOST_DECODERS = 400, 30, 16
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dry-run", action="store_true", help="few segments; write nothing")
     args = parser.parse_args()
@@ -57,7 +58,7 @@ def main():
     return 0
 
 
-def golden():
+def golden() -> str:
     """Compare the bundled models' embeddings of tests/golden_vectors.json."""
     sys.path.insert(0, str(ROOT / "tests"))
     import golden_vectors
@@ -69,7 +70,7 @@ def golden():
     )
 
 
-def model_speeds(batch_sizes, repeats):
+def model_speeds(batch_sizes: Sequence[int], repeats: int) -> str:
     """Return the table of segments a second by precision and segments in a call."""
     lines = [
         "| precision | segments in a call | segments/s | peak MB | least cosine to float32 |",
@@ -90,7 +91,7 @@ def model_speeds(batch_sizes, repeats):
     return "\n".join(lines)
 
 
-def embed_noise(policy, n_rows, repeats):
+def embed_noise(policy: str, n_rows: int, repeats: int) -> tuple[np.ndarray, float, str]:
     """Return (embeddings float32 `(n_rows, dim)`, median seconds of a call, peak MB as text)."""
     import keras
     import tensorflow as tf
@@ -119,7 +120,7 @@ def embed_noise(policy, n_rows, repeats):
     return rows.astype(np.float32), statistics.median(seconds), f"{peak / 1e6:,.0f}" if peak else ""
 
 
-def job(n_files):
+def job(n_files: int) -> str:
     """Return one sentence on `artist-features extract` of many files, by TensorFlow."""
     n_decoders = min(MOST_DECODERS, n_cores())
     progress(f"a job of {n_files} files with {n_decoders} decoders")
@@ -140,7 +141,7 @@ def job(n_files):
     )
 
 
-def training(n_steps):
+def training(n_steps: int) -> str:
     """Return one sentence on a training step and its input pipeline (benchmarks/training.py)."""
     progress(f"{n_steps} training steps")
     words = [sys.executable, str(Path(__file__).with_name("training.py"))]

@@ -24,7 +24,7 @@ SIZES = (100, 500, 1000)
 N_DRAWS = 50
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
     args = parser.parse_args()
@@ -61,7 +61,9 @@ def main():
     print(PAGE.read_text(encoding="utf-8"))
 
 
-def precision_at_1(vectors, artists, asks, size):
+def precision_at_1(
+    vectors: np.ndarray | None, artists: np.ndarray, asks: np.ndarray, size: int
+) -> float:
     """Return the share of queries whose nearest track is of their artist, over all draws.
 
     Args:

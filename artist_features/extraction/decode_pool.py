@@ -209,7 +209,7 @@ class DecodePool:
             self._put(None)
 
     def _take(self) -> tuple[int, Source | None]:
-        """Return the next source and its number; None after the last."""
+        """Return the number of the next source and the source; None after the last."""
         thread = threading.get_ident()
         self._elsewhere.add(thread)
         try:
