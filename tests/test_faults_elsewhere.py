@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from conftest import music, read_audio, write_audio
 
+import artist_features as af
 from artist_features import AudioError
 from artist_features.audio.decoders import Span
 from artist_features.cli.main import main
@@ -359,6 +360,7 @@ def test_a_flac_whose_header_states_too_little_is_read_whole(tmp_path, stated, n
 def test_a_typo_is_told_before_tensorflow_is_loaded(tmp_path):
     code = """
 import sys, artist_features as af
+import artist_features as af
 from artist_features import AudioError
 from artist_features.cli.main import main
 for name, hint in (("no.mp3", "no such file"), ("~/no.mp3", "'~'"), ("no*.mp3", "pattern")):
@@ -699,3 +701,62 @@ def test_a_typo_is_told_before_anything_heavy_is_loaded(words, tmp_path):
     assert "nope" in done.stderr
     assert "no such file" in done.stderr.lower()
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (b"no.mp3\nnor.mp3\n", "no.mp3: no such file or folder. Nothing else that @list"),
+        (b"path,artist\na.wav,A\n", "is a table with a header"),
+    ],
+)
+def test_a_list_of_nothing_leaves_no_table(lines, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list").write_bytes(lines)
+    assert main(["extract", "@list", "-o", "o.npz"]) == 2
+    assert expected in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["list"]
+
+
+def test_a_missing_file_uri_leaves_no_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["extract", f"file://{tmp_path}/no.wav", "-o", "o.npz"]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_file_that_is_there_keeps_the_rows_of_others(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
+    (tmp_path / "list").write_text("no.wav\na.wav\n")
+    assert main(["extract", "@list", "-o", "o.npz", "--model", str(tiny_folder)]) == 1
+    assert list(np.load("o.npz")["status"]) == ["not_found", "ok"]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float64("nan")])
+def test_a_missing_value_in_a_list_costs_itself_alone(missing, tiny_folder, tmp_path):
+    path = tmp_path / "a.wav"
+    write_audio(path, music(4, 22050, 1), 22050)
+    alone = af.extract(path, model=tiny_folder)
+    with pytest.warns(af.AudioWarning, match="missing value"):
+        rows = af.extract([path, missing, path], model=tiny_folder, on_error="nan")
+    np.testing.assert_allclose(rows[[0, 2]], [alone, alone], atol=1e-6)
+    assert np.isnan(rows[1]).all()
+    with pytest.warns(af.AudioWarning, match="missing value"):
+        assert len(af.extract([missing, path], model=tiny_folder, on_error="skip")) == 1
+    with pytest.raises((TypeError, ValueError), match="recording 0: "):
+        af.extract([missing, path], model=tiny_folder)
+
+
+def test_missing_values_of_pandas_and_columns_of_pyarrow(tiny_folder, tmp_path):
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    path = str(tmp_path / "a.wav")
+    write_audio(path, music(4, 22050, 1), 22050)
+    for column in (pandas.Series([path, None], dtype="string"), pyarrow.array([path, None])):
+        with pytest.warns(af.AudioWarning, match="missing value"):
+            assert len(af.extract(column, model=tiny_folder, on_error="skip")) == 1
+
+
+def test_rate_and_samples_the_wrong_way_round(tiny_folder):
+    with pytest.raises(TypeError, match="turn it round"):
+        af.extract((22050, np.zeros(22050 * 4, np.float32)), model=tiny_folder)

@@ -578,6 +578,6 @@ def test_pull_does_not_advise_itself(home, tmp_path):
     env = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": closed_port()}
     env.pop("HF_HUB_OFFLINE", None)
     done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=480)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Run it again with network" in done.stderr
     assert "artist-features pull owner/name" not in done.stderr

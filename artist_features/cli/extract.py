@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import artist_features
 from artist_features.cli.progress import Progress, check_report_path, write_line, write_report
 from artist_features.cli.stopping import OrderlyStop, Stopped
-from artist_features.errors import ManifestError, ModelError, OutputError, display_path
+from artist_features.errors import (
+    ManifestError,
+    ModelError,
+    OutputError,
+    display_path,
+    shortened,
+)
 
 if TYPE_CHECKING:  # NumPy and TensorFlow are imported when a job begins
     from artist_features.audio.decoders import Span
@@ -209,16 +214,19 @@ def _check_names(paths: list[str]) -> None:
 
     Beside others that are there, one that is not is a row of the table.
     """
-    from artist_features.extraction.remote import is_uri
+    from artist_features.library.inputs import lone_missing
 
-    if any(path.startswith("@") or is_uri(path) or os.path.lexists(path) for path in paths):
+    name = lone_missing(paths)
+    if name is None:
         return
     hint = ""
-    if paths[0].startswith("~"):
+    if name.startswith("~"):
         hint = " The shell has not replaced '~': leave out the quotes."
-    elif set(paths[0]) & set("*?["):
+    elif set(name) & set("*?["):
         hint = " Nothing has this pattern, or it was in quotes, where the shell leaves it alone."
-    raise ManifestError(f"no such file or folder.{hint}", paths[0])
+    elif paths[0].startswith("@"):
+        hint = f" Nothing else that {shortened(paths[0])} names is there either."
+    raise ManifestError(f"no such file or folder.{hint}", name)
 
 
 def _make_extractor(args: argparse.Namespace) -> "Extractor | ClusterExtractor":

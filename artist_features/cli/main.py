@@ -40,6 +40,7 @@ from artist_features.errors import (
     ModelError,
     OutputError,
     SearchIndexError,
+    WeightsError,
 )
 
 _COMMANDS = (
@@ -80,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
 # what concerns the whole job, not some recordings
 _OF_THE_JOB = (
     *(ClusterError, DecoderError, ManifestError, ModelError, OutputError, SearchIndexError),
+    WeightsError,
 )
 
 

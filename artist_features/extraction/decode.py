@@ -35,8 +35,8 @@ class Source:
     """Recording to decode, and how. A field added here reaches decode processes by itself.
 
     Attributes:
-        audio: path of a file, `EncodedAudio`, or array `(n_samples,)` or
-            `(n_samples, n_channels)`.
+        audio: path of a file, `EncodedAudio`, array `(n_samples,)` or
+            `(n_samples, n_channels)`, or None for a list's item without a recording.
         sample_rate: of an array in Hz; None for a file.
         span: part to read.
         decoder: "auto", "soundfile", "av" or "tfio".
@@ -44,7 +44,7 @@ class Source:
         n_sampled: read only so many segments, spread over a whole file; None reads all.
     """
 
-    audio: AnyPath | EncodedAudio | npt.NDArray[Any]
+    audio: AnyPath | EncodedAudio | npt.NDArray[Any] | None
     sample_rate: int | None = None
     span: Span = WHOLE
     decoder: str = "auto"
@@ -222,6 +222,9 @@ def decode_segments(source: Source, front_end: FrontEnd) -> SegmentStream:
 
 
 def _open(source: Source, target_rate: int) -> AudioStream:
+    if source.audio is None:
+        text = "a missing value (None, NaN) stands in place of a recording."
+        raise AudioError("not_found", text)
     if source.sample_rate is not None:
         return open_array(
             np.asarray(source.audio),

@@ -52,6 +52,7 @@ from artist_features.extraction.recordings import (
     Recordings,
     RuntimeName,
     Several,
+    is_missing,
     recordings_in,
     require_readable,
     to_source,
@@ -356,7 +357,7 @@ class Extractor:
             rows = self._embed_one(make_source(audio, sample_rate), pool)
             return (rows, self._times(rows, span)) if return_times else rows
         items = _searched(items, on_error)
-        sources, n_sources = _sources_of(items, sample_rate, make_source), _length(items)
+        sources, n_sources = _sources_of(items, sample_rate, make_source, on_error), _length(items)
         results = self.results(sources, pool=pool, n_sources=n_sources)
         with contextlib.closing(results):  # also where the caller keeps the exception
             if progress:
@@ -626,13 +627,19 @@ def _searched(items: Iterable[Any], on_error: OnError) -> Iterable[Any]:
 
 
 def _sources_of(
-    items: Iterable[Any], sample_rate: float | None, make_source: Callable[..., Source]
+    items: Iterable[Any],
+    sample_rate: float | None,
+    make_source: Callable[..., Source],
+    on_error: OnError,
 ) -> Iterator[Source]:
     """Yield the `Source` of each of several recordings; the sample rate is that of arrays."""
     n = _length(items)
     arrays = n is not None and any(hasattr(item, "__array__") for item in items)
     alone = n is not None and not arrays  # then a rate is wrong, as files state their own
     for number, item in enumerate(items):
+        if on_error != "raise" and is_missing(item):
+            yield Source(None)
+            continue
         try:
             yield make_source(item, sample_rate if alone or hasattr(item, "__array__") else None)
         except (TypeError, ValueError) as error:

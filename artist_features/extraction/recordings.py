@@ -71,8 +71,13 @@ def recordings_in(audio: Any) -> Iterable[Any] | None:
     if isinstance(audio, (*_BYTES, Mapping)) or hasattr(audio, "read") or _is_pair(audio):
         return None
     if hasattr(audio, "__array__"):
-        kind = getattr(getattr(audio, "dtype", None), "kind", "")
-        return np.asarray(audio).ravel().tolist() if kind in ("O", "U", "T") else None
+        array = _samples(audio)
+        return array.ravel().tolist() if array.dtype.kind in ("O", "U", "T") else None
+    if _is_pair(audio[::-1] if isinstance(audio, tuple) else audio):
+        raise TypeError(
+            "audio is (sample_rate, samples), as Gradio and SciPy have it; turn it round: allowed "
+            "is (samples, sample_rate)."
+        )
     if hasattr(audio, "get_all_samples"):  # a decoder of torchcodec, as datasets gives it
         return None
     return audio if isinstance(audio, Iterable) else None
@@ -91,6 +96,15 @@ def _is_pair(audio: Any) -> bool:
         return False
     rate = audio[1]
     return isinstance(rate, (int, float, np.number)) and not isinstance(audio[0], (str, *_BYTES))
+
+
+def is_missing(item: Any) -> bool:
+    """Return whether an item of a list is None, NaN or pandas' NA."""
+    return (
+        item is None
+        or type(item).__name__ == "NAType"
+        or (isinstance(item, float) and item != item)
+    )
 
 
 def to_source(audio: Any, sample_rate: float | None, **options: Any) -> Source:

@@ -84,6 +84,13 @@ def is_gone(path: str) -> bool:
     return False
 
 
+def local_path(path: str) -> str:
+    """Return the path that a `file://` URI names; anything else as it is."""
+    if path.startswith("file://") and is_uri(path):
+        return path.removeprefix("file://")  # as fsspec, which decodes no %20
+    return path
+
+
 def is_link(text: str) -> bool:
     """Return whether a text begins like a URI, be there a file of that name or not."""
     return bool(_URI.match(text))

@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import tempfile
@@ -19,6 +20,7 @@ from artist_features.extraction.remote import (
     identity,
     is_gone,
     is_uri,
+    local_path,
     needs_search,
     require_fsspec,
     search_uri,
@@ -53,11 +55,36 @@ def find_audio(arguments: Iterable[AnyPath], passed: Counter[str] | None = None)
         ManifestError: a list that cannot be read, or a line that is no path.
     """
     for argument in map(os.fsdecode, arguments):
-        if argument.startswith("@") and not os.path.lexists(argument):
+        if _is_list(argument):
             for path in _read_list(argument[1:]):
                 yield from _files_of(path, passed)
         else:
             yield from _files_of(argument, passed)
+
+
+def lone_missing(arguments: Sequence[str]) -> str | None:
+    """Return the first name that the arguments give if nothing that they name is there.
+
+    A URI is not asked for, unless it is one of `file://`; a list in a pipe is not read.
+
+    Raises:
+        ManifestError: a list that cannot be read.
+    """
+    lists = [argument[1:] for argument in arguments if _is_list(argument)]
+    if any(os.path.exists(path) and not os.path.isfile(path) for path in lists):
+        return None
+    names = (argument for argument in arguments if not _is_list(argument))
+    first = None
+    for name in itertools.chain(names, *map(_read_list, lists)):
+        name = local_path(name)
+        if os.path.lexists(name) or not is_gone(name):
+            return None
+        first = name if first is None else first
+    return first
+
+
+def _is_list(argument: str) -> bool:
+    return argument.startswith("@") and not os.path.lexists(argument)
 
 
 def _files_of(path: str, passed: Counter[str] | None) -> Iterable[Found]:
@@ -74,6 +101,9 @@ def _read_list(path: str) -> Iterator[str]:
             for number, line in enumerate(file, start=1):
                 line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 line = line.rstrip(b"\r\n")
+                if number == 1 and b"path" in line.split(b","):
+                    text = "is a table with a header; a list has one path per line, and no header."
+                    raise ManifestError(text, path, number)
                 if b"\0" in line:
                     text = "zero byte in a path; one path per line is needed."
                     raise ManifestError(text, path, number)
