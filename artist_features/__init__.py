@@ -31,7 +31,8 @@ from artist_features.errors import (
 from artist_features.version import VERSION
 
 if TYPE_CHECKING:  # what `_LAZY` imports at run time
-    from artist_features.extraction.extractor import Extractor, extract, similarity
+    from artist_features.extraction.extractor import Extractor
+    from artist_features.extraction.functions import extract, similarity
     from artist_features.search.index import Index
     from artist_features.zoo import networks as models
     from artist_features.zoo.registry import list_models, load_model
@@ -39,9 +40,9 @@ if TYPE_CHECKING:  # what `_LAZY` imports at run time
 __version__ = VERSION
 
 _LAZY = {  # public name -> (module, attribute or None for the module itself)
-    "extract": ("artist_features.extraction.extractor", "extract"),
+    "extract": ("artist_features.extraction.functions", "extract"),
     "Extractor": ("artist_features.extraction.extractor", "Extractor"),
-    "similarity": ("artist_features.extraction.extractor", "similarity"),
+    "similarity": ("artist_features.extraction.functions", "similarity"),
     "Index": ("artist_features.search.index", "Index"),
     "load_model": ("artist_features.zoo.registry", "load_model"),
     "list_models": ("artist_features.zoo.registry", "list_models"),
