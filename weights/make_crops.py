@@ -18,6 +18,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,9 @@ def main() -> None:
     paths = [tracks[row].path for row in usable]
     work = (paths, [artists[row] for row in usable], args)
     context = multiprocessing.get_context("spawn")
-    with context.Pool(args.processes, _start, work) as pool:
-        for _ in tqdm(pool.imap_unordered(_make, missing), "crops", len(missing), unit="block"):
+    # not `multiprocessing.Pool`, which starts a process that cannot begin again and again
+    with ProcessPoolExecutor(args.processes, context, _start, work) as pool:
+        for _ in tqdm(pool.map(_make, missing), "crops", len(missing), unit="block"):
             pass
     print(f"{args.out}: {crops.n} crops")
 

@@ -170,7 +170,7 @@ def track_weights(seconds: np.ndarray, artists: list[str]) -> np.ndarray:
         if shares.max() <= limit * 1.0001:
             break
         weights *= np.minimum(1.0, limit / shares)[index]
-    return weights
+    return weights / weights.sum()
 
 
 def _draw_filter(frequencies: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
