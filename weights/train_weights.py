@@ -7,7 +7,7 @@ CROPS holds the distillation sets `train`, `valid` and `test` of weights/make_cr
 manifests are those with the artists that are held out. Every stage is a command of its own in a
 folder of RUNS, so that the whole goes on where it was stopped:
 
-    distilled   both teachers, from random weights
+    distilled   both teachers, from random weights or those of --start
     basic       from there on, gently, with the softmax over artists
     siamese     likewise, with the hinge over artists
     *_trial     short runs from random weights: what each part contributes, and the noise
@@ -23,6 +23,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import agreement
 
@@ -50,6 +51,7 @@ DESCRIPTIONS = {
 LIMITS = "the music is mostly instrumental game music; little singing and speech"
 # the artist loss at a weight that costs at most 0.01 of the agreement with both teachers
 LABELS = {"siamese": 0.1, "basic": 0.05}
+RESTART_RATE = 0.002  # half of the recipe's: the weights of --start are not to be lost
 TRIALS = {
     "random_trial": ("both teachers", {}),
     "seed_trial": ("the same, another seed", {"seed": 1}),
@@ -83,6 +85,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10000, help="of distilled")
     parser.add_argument("--label-steps", type=int, default=1000, help="of siamese and basic")
     parser.add_argument("--trial-steps", type=int, default=1000, help="of each; 0: no trials")
+    parser.add_argument("--start", help="model that distilled begins with (default: random)")
     parser.add_argument("--shipped", help="model to be replaced (default: the bundled ones)")
     parser.add_argument("--out", type=Path, default=ROOT / "weights")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "training.md")
@@ -91,17 +94,26 @@ def parse_args() -> argparse.Namespace:
 
 def train_all(args: argparse.Namespace) -> None:
     """Run all stages of training, or go on with them."""
-    train(args, "distilled", "siamese", args.steps, label_weight=0)
+    rate = {"learning_rate": RESTART_RATE} if args.start else {}
+    train(args, "distilled", "siamese", args.steps, args.start, label_weight=0, **rate)
     for kind in KINDS:
         gentle = {"learning_rate": 0.0005, "label_weight": LABELS[kind]}
-        train(args, kind, kind, args.label_steps, init="distilled", **gentle)
+        train(args, kind, kind, args.label_steps, args.runs / "distilled", **gentle)
     for name, (_, changes) in TRIALS.items() if args.trial_steps else ():
         train(args, name, "siamese", args.trial_steps, label_weight=0, **changes)
 
 
-def train(args, name, kind, steps, init=None, seed=0, **changes) -> None:
+def train(
+    args: argparse.Namespace,
+    name: str,
+    kind: str,
+    steps: int,
+    init: str | Path | None = None,
+    seed: int = 0,
+    **changes: Any,
+) -> None:
     """Run one stage, or go on with it."""
-    words = ["--init", args.runs / init] if init else []
+    words = ["--init", init] if init else []
     changes = {"n_steps": steps, "keep": "best", "check_every": min(1000, steps)} | changes
     for field, value in changes.items():
         words = [*words, "--set", f"{field}={value}"]
@@ -114,7 +126,7 @@ def train(args, name, kind, steps, init=None, seed=0, **changes) -> None:
     run("-m", "artist_features.cli.main", "train", kind, *args.manifests, *out, *words)
 
 
-def run(*words) -> None:
+def run(*words: object) -> None:
     """Run Python in a process of its own; stop if it fails."""
     if code := subprocess.run([sys.executable, *map(str, words)]).returncode:
         sys.exit(code)

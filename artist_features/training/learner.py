@@ -25,6 +25,7 @@ _MEL = "drop_channel"  # the layer whose output is the mel spectrogram, before c
 _LOG_MEL = "log_mel"  # the layer whose output is stored in a distillation set
 _N_MOMENTS = 1 << 15  # crops that give a teacher's mean and deviation
 _CONSTANT = 1e-3  # deviation from which a teacher's number says something
+_EPSILON = 1e-5  # of a variance over the batch; those of embeddings are about 0.1
 _REPLICA_SUM = tf.distribute.ReduceOp.SUM
 
 _Batch: TypeAlias = tuple[tf.Tensor, ...]
@@ -245,7 +246,13 @@ class Learner:
         recipe, n_global = self._recipe, tf.shape(target)[0] * self._n_replicas
         n_global = tf.cast(n_global, tf.float32)
         others, other_targets = self._gather(embeddings), self._gather(target)
-        apart = tf.reduce_sum(relation(embeddings, target, others, other_targets)) / n_global
+        mean, variance = tf.nn.moments(others, axes=[0])
+        apart = tf.constant(0.0)
+        # both as the embeddings are, for search by cosine, and each dimension standardised over
+        # the batch, as classifiers and `metrics.agreement` take them
+        for origin, scale in ((0.0, 1.0), (mean, tf.math.rsqrt(variance + _EPSILON))):
+            rows, columns = (embeddings - origin) * scale, (others - origin) * scale
+            apart += tf.reduce_sum(relation(rows, target, columns, other_targets)) / n_global / 2
         found = self._heads["vectors"](embeddings)
         match = tf.reduce_sum(distillation(found, target)) / n_global
         cosine = tf.reduce_sum(unit(found) * unit(target)) / n_global
