@@ -1,12 +1,14 @@
 """Paths and playlists of an index."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_search import clustered, index_of
 
-from artist_features.search import playlist
+from artist_features.search import Index, IndexedTrack, playlist
 from artist_features.search.playlist import find_path
 
 
@@ -52,6 +54,20 @@ def test_what_is_skipped_is_replaced_by_others_as_long_as_there_are_any():
         assert [match.row for match in matches] == found
 
 
+def test_two_copies_of_a_track_are_not_in_one_list():
+    vectors = np.abs(clustered(20)).repeat(2, axis=0)  # 0 and 1 are one recording, 2 and 3, ...
+    made_with = {"model": "tiny", "weights_sha256": 64 * "0"}
+    tracks = [IndexedTrack(f"/{row}.mp3", duration_s=60.0 + row // 2) for row in range(40)]
+    index = Index.build(vectors, tracks, made_with)
+    for skip, most in [(lambda row: False, 1), (None, 2)]:
+        found = playlist.playlist(index, index.vectors[:1], n=15, skip=skip)
+        path = find_path(index, 0, 39, 15, skip=skip)
+        assert len(found) == len(path) == 15
+        assert max(Counter(row // 2 for row in found).values()) == most
+        if most == 1:
+            assert max(Counter(row // 2 for row in path[1:-1]).values()) == 1
+
+
 def test_few_candidates_are_enough_for_a_long_path(monkeypatch):
     monkeypatch.setattr(playlist, "_CANDIDATES", 1)
     assert len(set(find_path(index_of(clustered(60)), 3, 4, 50))) == 50
@@ -64,6 +80,7 @@ def test_few_candidates_are_enough_for_a_long_path(monkeypatch):
         ((0, 3, 3), "rows 0 and 3"),
         ((-1, 1, 3), "rows -1 and 1"),
         ((0, 1, 1), "n is 1; allowed is an integer of 2 or more"),
+        ((0, 1, 501), "n is 501 tracks of a path; allowed is 2 to 500"),
     ],
 )
 def test_path_refuses(arguments, text):

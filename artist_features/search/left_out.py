@@ -1,11 +1,14 @@
-"""Filter of search results: missing files and near-duplicates of the query."""
+"""Filters of search results: missing files, near-duplicates of the query and of each other."""
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from artist_features.extraction.remote import is_gone
 from artist_features.metrics import unit_vectors
 from artist_features.search.index import Index
 from artist_features.search.lookup import Query
+from artist_features.search.ranking import Rows
 
 # of 591,328 pairs of the open corpora one reaches it whose lengths agree: one piece, two names
 # (benchmarks/scores.py). Copies at a low bitrate lie below.
@@ -56,3 +59,26 @@ class LeftOut:
             and (not (length_s and duration_s) or abs(length_s - duration_s) <= _SAME_LENGTH_S)
             for cosine, length_s in zip(cosines, self._durations_s, strict=True)
         )
+
+
+def without_copies(index: Index, rows: Rows) -> Rows:
+    """Leave out the near-duplicates of earlier rows: cosine and length as for `LeftOut`.
+
+    Tracks of unknown length are all kept.
+
+    Args:
+        index: `Index`.
+        rows: int `(n,)`, at most some thousands.
+
+    Returns:
+        int `(m,)`, in the same order.
+    """
+    vectors = index.vectors[rows]
+    lengths_s = np.array([index.track(int(row)).duration_s or np.nan for row in rows])
+    kept: list[int] = []
+    for place in range(len(rows)):
+        same_length = np.abs(lengths_s[kept] - lengths_s[place]) <= _SAME_LENGTH_S
+        alike = vectors[kept] @ vectors[place] >= COPY_COSINE
+        if not (same_length & alike).any():
+            kept.append(place)
+    return rows[kept]

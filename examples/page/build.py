@@ -245,8 +245,7 @@ def map_data(tracks, rows, links, root):
     places, _ = layout.place(rows, indices, similarities)
     shown = layout.N_NEIGHBOURS
     columns = {
-        # relative: where the files lie on this machine is nobody's business
-        "path": [display_path(os.path.relpath(track.path, root)) for track in tracks],
+        "path": [public_path(track.path, root) for track in tracks],
         "title": [one_line(track.title) or Path(track.path).stem for track in tracks],
         "artist": [one_line(track.artist) for track in tracks],
         "group": [one_line(track.artist) for track in tracks],
@@ -259,6 +258,18 @@ def map_data(tracks, rows, links, root):
     )
     data["similarity_quantiles"] = quantiles(rows, columns["artist"])
     return data
+
+
+def public_path(path: str, root: str) -> str:
+    """Return a path below `root`, else the file's name: folders of this machine stay private.
+
+    Example:
+        >>> public_path("/music/a/b.mp3", "/music"), public_path("/home/me/b.mp3", "/music")
+        ('a/b.mp3', 'b.mp3')
+    """
+    relative = os.path.relpath(path, root)
+    inside = relative.split(os.sep)[0] != os.pardir
+    return display_path(relative if inside else os.path.basename(path))
 
 
 def write_page(out, data, title, card):
