@@ -4,6 +4,7 @@ import csv
 import functools
 import http.server
 import json
+import os
 import re
 import sys
 import threading
@@ -430,3 +431,37 @@ def test_works_without_a_network_after_the_first_visit(browser, server):
     wait_for(page.settled, "the example")
     assert page.run("return own[0].state") == "done"
     assert page.text("#track-title") == "song 1.mp3"
+
+
+_HEARTBEAT = """
+window.gaps = [0]; let last = performance.now();
+setInterval(() => { const now = performance.now(); gaps.push(now - last); last = now; }, 50);
+"""
+
+
+def _renderer_mb(browser):
+    """Return resident memory of the browser's largest process, of the page and its workers."""
+    browser.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
+    psutil = pytest.importorskip("psutil")
+    children = psutil.Process(browser.service.process.pid).children(recursive=True)
+    return max(child.memory_info().rss for child in children) / 1e6
+
+
+@pytest.mark.nightly
+def test_a_thousand_files_neither_freeze_the_page_nor_fill_memory(browser, server, tmp_path):
+    """A heartbeat of 50 ms was late by 0.2 s at most beside two busy processes."""
+    sounds = [tmp_path / f"{number}.ogg" for number in range(10)]
+    for number, path in enumerate(sounds):
+        write_audio(path, music(30, 44100, 2, seed=number))
+    files = [tmp_path / f"file {number}.ogg" for number in range(1000)]
+    for number, path in enumerate(files):
+        os.link(sounds[number % len(sounds)], path)
+    visitor = Visitor(browser, server)
+    visitor.give(files[:200], timeout_s=600)
+    before = _renderer_mb(browser)
+    visitor.load()
+    visitor.run(_HEARTBEAT)
+    found = visitor.give(files, timeout_s=1800)
+    assert {file["state"] for file in found.values()} == {"done"}
+    assert max(visitor.run("return gaps")) < 2000
+    assert _renderer_mb(browser) < before + 150
