@@ -19,10 +19,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import against_peers
-import batching
 import memory
 import recordings
-import resampling
 import segment_sampling
 import speed
 import steadiness
@@ -119,22 +117,6 @@ def _sampling(files, library, size, args):
     return figures + segment_sampling.artist_retrieval(library, args.model, size.most_artists)
 
 
-def _quality(files, _, size, args):
-    return resampling.table(files.clips[: size.n_few], args.model, size.repeats)
-
-
-def _batch(files, _, size, args):
-    many = files.clips[: 2 * size.n_few]
-    n = len(recordings.MIXTURE)  # the encodings take turns
-    groups = {
-        encoding: files.clips[: size.n_few][number::n]
-        for number, encoding in enumerate(recordings.MIXTURE)
-    }
-    figures = batching.batches(many, args.model, size.repeats)
-    figures += batching.threads(many, args.model, size.repeats)
-    return figures + batching.int16(groups, size.repeats)
-
-
 @dataclass(frozen=True)
 class Part:
     """One part of the benchmark.
@@ -158,8 +140,6 @@ PARTS = {
     "peers": Part(_peers, ("n_clips",)),
     "steadiness": Part(_steadiness, ("n_short",)),
     "sampling": Part(_sampling, ("n_tracks", "n_long")),
-    "quality": Part(_quality, ("n_clips",)),
-    "batch": Part(_batch, ("n_clips",)),
 }
 
 
