@@ -77,7 +77,7 @@ def atomic_file(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
 
 
 def partial_name(path: Path) -> Path:
-    """Return a name beside `path` for what is not whole yet, which nobody else takes.
+    """Return a unique temporary name beside `path`, for writing before the rename.
 
     The number of a process is not enough: two machines may share the folder.
     """
@@ -122,7 +122,7 @@ def file_sha256(path: AnyPath) -> str:
 
 
 def check_new_file(path: AnyPath, force: bool) -> None:
-    """Refuse before the work is done what could not be written afterwards.
+    """Check that a new file can be written, before the work for it begins.
 
     Args:
         path: of the file to be.
@@ -145,7 +145,7 @@ def check_new_file(path: AnyPath, force: bool) -> None:
 
 
 def output_error(error: OSError, path: AnyPath, n_bytes: int | None = None) -> OutputError:
-    """Return the `OutputError` that says what an `OSError` of writing means.
+    """Translate an `OSError` of writing into an `OutputError`.
 
     Args:
         error: `OSError`.

@@ -36,7 +36,7 @@ _BATCH = 64  # segments in one call of the network
 
 
 class HearModel(tf.Module):  # type: ignore[misc]
-    """Model in the form that HEAR asks for: a `tf.Module` with its sample rate and sizes.
+    """HEAR-API model: a `tf.Module` with sample rate and embedding sizes.
 
     Args:
         model: `keras.Model` as `artist_features.load_model` gives it.
@@ -257,7 +257,7 @@ def _spans(count: int) -> list[tuple[int, int]]:
 
 
 def _stack(rows: list[npt.NDArray[Any]], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Stack a row of each sound, of this shape also without sounds; refuse what is not finite."""
+    """Stack the embeddings of all sounds; raise if one is not finite."""
     for number, row in enumerate(rows):
         if not np.isfinite(row).all():
             raise AudioError("not_finite", NOT_FINITE, f"sound {number}")

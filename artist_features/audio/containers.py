@@ -200,7 +200,7 @@ def _chunks(fd: int, kind: str, start: int = 0) -> Iterator[tuple[bytes, int, in
 
 
 def _wav(fd: int, size: int, start: int, path: AnyPath) -> Container:
-    """Refuse what no decoder reads; mend a size of the samples that is too small."""
+    """Validate a WAV header's codec; correct a data size that is too small."""
     _check_wav(fd, size, start, path)
     return _chunked("wav", fd, size, start)
 
@@ -285,7 +285,7 @@ def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
 
 
 def _few_or_tags(fd: int, size: int, position: int) -> bool:
-    """Return whether what is left of a file is too little to matter, a tag, or only zeros."""
+    """Return whether the rest of a file is negligible: a few bytes, a tag, or zeros."""
     position = mp3.after_tags(fd, position, size)
     if size - position < HEADER_BYTES:
         return True
@@ -412,7 +412,7 @@ def _dolby(fd: int, start: int) -> str | None:
 
 
 def _first_box(fd: int, end: int, start: int) -> int:
-    """Return the beginning of an MP4 box whose size begins with zeros, else `start`."""
+    """Find the first MP4 box after zero padding, else return `start`."""
     for first in range(max(end, start - 3), start):
         if os.pread(fd, 4, first + 4) in (b"ftyp", *_BOXES):
             return first
@@ -490,7 +490,7 @@ def _next_adts(fd: int, size: int, position: int) -> int:
 
 
 def _adts_bytes(head: bytes) -> int:
-    """Return the length of the AAC frame whose ADTS header these bytes begin with, or 0."""
+    """Parse an ADTS (AAC) frame header; return the frame's length in bytes, or 0."""
     if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
         return 0
     return (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
@@ -557,7 +557,7 @@ def _ogg_damage(fd: int, first_only: bool, start: int) -> tuple[str, str] | None
 
 
 def _after_ogg(fd: int, position: int) -> tuple[str, str] | None:
-    """Return what to say of bytes after the last page of a stream; a tag needs no word."""
+    """Describe trailing data after the last page of an Ogg stream; None for a tag."""
     size = os.fstat(fd).st_size
     end = mp3.after_tags(fd, position, size)
     if size - end < _MOST_JUNK and b"OggS" not in os.pread(fd, _MOST_JUNK, end):

@@ -88,7 +88,7 @@ class Decoder(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the decoder holds."""
+        """Release the decoder's resources."""
         ...
 
 
@@ -203,7 +203,7 @@ class SoundFileDecoder:
         return samples
 
     def _seek_exact(self, first: int) -> bool:
-        """Go to a frame, so that the samples from it on are exact; False after the file's end."""
+        """Seek sample-exactly to a frame; return False after the file's end."""
         sound, seconds = self._sound, 0
         if sound.format == "MP3":  # a frame draws on the bits of many frames before it
             seconds = 1

@@ -90,7 +90,7 @@ def run_duplicates(args: argparse.Namespace) -> int:
 
 
 def _nested(found: "Duplicates", records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what `--json` prints."""
+    """Convert groups of duplicates to plain data for JSON."""
     groups: list[list[dict[str, Any]]] = [[] for _ in found.groups]
     for record in records:
         groups[record.pop("group") - 1].append(record)

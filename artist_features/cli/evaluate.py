@@ -41,7 +41,7 @@ def add_parser(commands: "Commands") -> None:
 def _add_options(
     parser: argparse.ArgumentParser, baselines: tuple[str, ...] = ("mfcc", "chance")
 ) -> None:
-    """Add what is scored and where the record goes."""
+    """Add the options of all protocols: models, baselines, record file."""
     parser.add_argument(
         "--model",
         action="append",
@@ -323,7 +323,7 @@ def _run_softmax(
 
 
 def _check_usage(args: argparse.Namespace, **least: int) -> None:
-    """Refuse before a file is read what could not be scored or written afterwards.
+    """Validate the options before any file is read.
 
     Args:
         args: of the command; without `--model` and `--baseline` the model is siamese.
@@ -387,7 +387,7 @@ def _check_enough(tracks: list["Track"], manifest: str, when: str) -> None:
 
 
 def _warn_of_other_splits(args: argparse.Namespace, extractors: "Extractors") -> None:
-    """Warn where a model may have been trained on the tracks that it is asked to find."""
+    """Warn of train/test leakage: a model's own training tracks among the queries."""
     for name, extractor in extractors.items():
         seed = extractor.card.training.get("split_seed") if extractor.card else None
         if args.split and seed is not None and seed != args.split_seed:

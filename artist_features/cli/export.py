@@ -120,7 +120,7 @@ def export(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _stderr_on_unknown_error() -> Iterator[None]:
-    """Hold back what converters print, from C++ too; print it if they fail with a foreign error."""
+    """Capture converters' output, also from C++; print it after an unexpected error."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as printed:

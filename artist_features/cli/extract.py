@@ -258,7 +258,7 @@ def _device_line(args: argparse.Namespace) -> Callable[[str], None]:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Refuse before anything is loaded what could not be done afterwards."""
+    """Validate the options before anything is loaded."""
     if args.segments is not None:
         if args.segments < 1:
             raise ValueError(f"--segments is {args.segments}; allowed is 1 or more.")
@@ -283,7 +283,7 @@ def _span(args: argparse.Namespace) -> "Span":
 def _made_with(
     args: argparse.Namespace, extractor: "Extractor | ClusterExtractor"
 ) -> dict[str, Any]:
-    """Return what decides the numbers; a table holds rows of one kind only."""
+    """Return the settings that decide the vectors; rows of others are refused."""
     span, card = _span(args), cast("ModelCard", extractor.card)  # of a model given by name
     return {
         "model": card.name,

@@ -1,4 +1,4 @@
-"""`artist-features index`: make a search index of embeddings, update it, say what is in it."""
+"""`artist-features index`: build, update and describe a search index of embeddings."""
 
 import argparse
 import json
@@ -63,7 +63,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def _add_names(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where artists and titles come from."""
+    """Add the options for artists and titles: manifest, tags."""
     names = parser.add_mutually_exclusive_group()
     names.add_argument(
         "--manifest", metavar="CSV", help="file, artist, title, ...: joined by the files' paths"
@@ -138,7 +138,7 @@ def _update(index: "Index", path: Path, args: argparse.Namespace) -> int:
 
 
 def report_left_out(found: "Embeddings") -> None:
-    """Say on standard error which rows of tables are of no use."""
+    """Report the rows of tables without a usable vector, on standard error."""
     if found.n_failed:
         write_line(f"{found.n_failed} recordings that failed are left out")
     if found.n_repeated:

@@ -66,7 +66,7 @@ class Progress:
             self._bar.close()
 
     def update(self, row: "Row") -> None:
-        """Count a row; say what is wrong with it."""
+        """Advance the bar by a row; print its error or flaws."""
         if row.failed or (row.status != "ok" and not self._quiet):
             write_line(f"{display_path(row.name)}: {row.status}: {row.error}")
         if self._quiet or self._tally.n_missing == 1:
@@ -137,7 +137,7 @@ def write_report(
     verbose: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Report what was done and where the time went; write it to a file if asked to.
+    """Print a job's summary with its bottleneck; write it as JSON if asked to.
 
     A line for one file; what was passed over and the statuses for several; times and formats
     from 20 files on.

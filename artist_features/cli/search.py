@@ -244,14 +244,14 @@ def _print_results(
 def open_left_out(
     args: argparse.Namespace, index: "Index", queries: Sequence["Query"]
 ) -> "LeftOut | None":
-    """Return what is no recommendation, or None with `--all`."""
+    """Return the filter of copies and missing files, or None with `--all`."""
     from artist_features.search.left_out import LeftOut
 
     return None if args.all else LeftOut(index, queries)
 
 
 def report_left_out(left_out: "LeftOut | None") -> None:
-    """Say how many tracks were passed over that would have been listed."""
+    """Report how many tracks the filter left out, on standard error."""
     for rows, what in [(left_out.copies, "copies"), (left_out.gone, "gone")] if left_out else []:
         if rows:
             write_line(f"{len(rows)} left out ({what}); --all lists them, too")

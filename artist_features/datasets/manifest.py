@@ -81,7 +81,7 @@ def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Trac
 
 
 def parse_manifest(data: bytes, path: str | Path, root: str | Path | None = None) -> list[Track]:
-    """Parse what `read_bytes` has read of a manifest; see `read_manifest`."""
+    """Parse the bytes of a manifest CSV; see `read_manifest`."""
     folder = Path(path).parent if root is None else Path(root)
     rows = _rows(_decoded(data, path), path)
     _, header = next(rows, (1, []))

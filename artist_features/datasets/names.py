@@ -60,7 +60,7 @@ def spelling_variants(names: Iterable[str]) -> list[list[str]]:
 
 
 def close_names(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Find names whose keys differ by little, for a person to judge.
+    """Find similar spellings of artist names (edit distance), for a person to judge.
 
     Only keys that share their first or last four letters, and all their digits, are
     compared: every pair of 20 000 artists would take an hour.

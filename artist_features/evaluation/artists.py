@@ -104,7 +104,7 @@ def extract_tracks(
     extractors: Mapping[str, Extractor],
     baseline_names: Sequence[str] = (),
 ) -> TrackVectors:
-    """Extract one vector per track and model; leave out what any of them cannot use.
+    """Extract one vector per track and model; drop tracks that any model cannot read.
 
     Args:
         tracks: list of `Track`.
@@ -175,6 +175,6 @@ def evaluate_artists(
 
 
 def _with_company(tracks: Sequence[Track]) -> list[Track]:
-    """Return the labelled tracks whose artist has two or more."""
+    """Filter labelled tracks to artists with two tracks or more."""
     counts = Counter(track.artist for track in tracks if track.artist)
     return [track for track in tracks if counts[track.artist] > 1]

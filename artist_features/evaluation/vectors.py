@@ -54,7 +54,7 @@ def extract_vectors(
     extractors: Mapping[str, Extractor],
     baseline_names: Sequence[str] = (),
 ) -> TrackVectors:
-    """Extract one vector per track and model; leave out what any of them cannot use.
+    """Extract one vector per track and model; drop tracks that any model cannot read.
 
     Args:
         tracks: list of `Track`, each file once.

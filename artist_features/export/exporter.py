@@ -97,7 +97,7 @@ def export_model(
 
 
 def check_export(output: Output, format: str, precision: str, force: bool) -> None:
-    """Refuse what cannot be done before TensorFlow is loaded; arguments as `export_model`."""
+    """Validate the arguments of `export_model` before TensorFlow is loaded."""
     if format not in FORMATS:
         raise ValueError(f"format {shown(format)}; allowed are {', '.join(FORMATS)}.")
     ending, precisions = FORMATS[format]

@@ -165,7 +165,7 @@ def embed_events(
 
 @contextlib.contextmanager
 def in_turn(batcher: "_Batcher") -> Iterator[Iterator[Batch]]:
-    """Make each batch when it is asked for, without TensorFlow."""
+    """Prefetch nothing: yield each batch on demand, without TensorFlow."""
     with contextlib.closing(batcher.batches()) as batches:
         yield batches
 
@@ -272,7 +272,7 @@ def _embed_batches(
     pooled: bool,
     timing: MutableMapping[str, float],
 ) -> Iterator[Result]:
-    """Yield what `embed_events` yields, until the batch that is the last one."""
+    """Run batches through the model until the last one; yields as `embed_events`."""
     sums: dict[int, _Rows] = {}
     while True:
         with signals_deferred():

@@ -174,7 +174,7 @@ class DecodeProcess:
         return buffer
 
     def _death(self, source: Source) -> AudioError:
-        """Return the error of a source whose process has ended."""
+        """Return the `AudioError` for a crashed decode process."""
         code = self._process.wait() if self._process else 0
         self.close()
         if not self._ready:
@@ -265,7 +265,7 @@ class _Patience:
         self._allowed_s += _PATIENCE_PER_AUDIO_S * audio_s
 
     def exceeded(self) -> str:
-        """Return what was not done in time, in words, or ""."""
+        """Return which timeout has expired, in words, or ""."""
         since = self._since
         if since is None:
             return ""

@@ -182,7 +182,7 @@ class Ring:
         return [self._turn() for _ in range(n)]
 
     def release(self, n: int) -> None:
-        """Say that the `n` slots taken first are not needed any more (parent)."""
+        """Release the `n` oldest slots of the ring buffer (parent)."""
         with self._changed:
             if self._free is None:
                 return

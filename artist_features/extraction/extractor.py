@@ -394,7 +394,7 @@ class Extractor:
 
 
 def check_options(batch_size: int, n_workers: int, decoder: DecoderName) -> tuple[int, int]:
-    """Return (batch_size, n_workers) as `int`, or refuse what `Extractor` does not take."""
+    """Validate the options of `Extractor`; return (batch_size, n_workers) as `int`."""
     batch_size, n_workers = (
         checked_int("batch_size", batch_size),
         checked_int("n_workers", n_workers),
@@ -422,7 +422,7 @@ def _check_pool(pool: object) -> None:
 
 
 def _remade(model: Model, options: dict[str, Any]) -> Extractor:
-    """Make an extractor from what another was made of: pickled by name and options."""
+    """Unpickle an `Extractor` from its model's name and options."""
     return Extractor(model, **options)
 
 

@@ -150,7 +150,7 @@ def fetched(source: Source, is_stopped: Callable[[], bool] | None = None) -> Ite
 def local_copy(
     uri: str, is_stopped: Callable[[], bool] | None = None
 ) -> contextlib.AbstractContextManager[str]:
-    """Return a context with the path of a private copy of what a URI names.
+    """Return a context with a URI downloaded to a private temporary file.
 
     Memory stays below some 20 MB whatever the size.
 

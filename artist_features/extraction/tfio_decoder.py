@@ -39,7 +39,7 @@ _SAMPLE_TYPES = {  # (container, libsndfile's subtype) -> type of the graph's sa
 
 
 def require_tfio() -> ModuleType:
-    """Import tensorflow-io, or raise ImportError with what to install."""
+    """Import tensorflow-io, or raise ImportError with the command that installs it."""
     try:
         import tensorflow_io
     except ImportError as error:

@@ -47,7 +47,7 @@ _SETTINGS = {
 
 
 class ClusterExtractor:
-    """Extractor on a Ray cluster, with what a job needs of `Extractor`.
+    """Extractor on a Ray cluster, with the interface of `Extractor` that jobs use.
 
     Args:
         model: bundled name, path of a model folder, or "hf://owner/name[@revision]"; it is
@@ -127,7 +127,7 @@ class ClusterExtractor:
         n_sources: int | None,
         started: float,
     ) -> Iterator[Result]:
-        """Yield the results of {number: source}, each source given out three times at most.
+        """Run a window of sources on the cluster, retrying each twice at most.
 
         The file behind one that kills its actor may be lost with it: the last time they come
         in the other order.
@@ -206,7 +206,7 @@ class ClusterExtractor:
             actors.end()
 
     def _note(self, note: dict[str, Any], elapsed_s: float) -> None:
-        """Add up what a task took; the first one says where the model runs."""
+        """Add a task's times to the totals; the first names the device."""
         took = note["timing"]
         if self.device == "not loaded":
             n_actors = self._plan.n_actors
@@ -232,7 +232,7 @@ class _Actors:
         self._names: list[str] = []
 
     def named(self) -> dict[str, str]:
-        """Return what Ray needs for one more actor: a name."""
+        """Return a unique name for one more Ray actor."""
         self._names.append(f"artist-features-{uuid.uuid4()}")
         return {"name": self._names[-1]}
 

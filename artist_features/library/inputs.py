@@ -227,7 +227,7 @@ class NamedPaths:
         return found and (found[0], (found[1], found[2]))
 
     def add(self, item: Found) -> None:
-        """List what `find_audio` yields."""
+        """Insert a file, or a folder that cannot be searched, into the table."""
         name, error = _name_of(item), item if isinstance(item, AudioError) else None
         path = identity(name, self._folders)
         size, mtime = stamp_of(path) if error is None else NO_FILE

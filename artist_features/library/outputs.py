@@ -51,7 +51,7 @@ class Output(Protocol):
         """
 
     def close(self, *, complete: bool = True) -> None:
-        """Write what is left and let others write here.
+        """Flush buffered rows and release the lock.
 
         Args:
             complete: False where the job did not come to its rows; all is kept as it is.

@@ -57,7 +57,7 @@ class ShardFolder:
             raise
 
     def _recover(self, named: NamedPaths) -> None:
-        """Read what earlier runs left, and mend what they left half done."""
+        """Recover the state of interrupted runs: shards and journal."""
         for partial in self._path.glob(".partial-*"):
             if partial.is_file():
                 partial.unlink(missing_ok=True)

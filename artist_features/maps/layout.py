@@ -22,7 +22,7 @@ FFT_FROM = 10000  # points from which the FFT is the faster gradient. Source: op
 
 
 def tsne_neighbours(n: int) -> int:
-    """Return how many neighbours `place` wants for n tracks: three perplexities."""
+    """Return the number of neighbours for t-SNE of n tracks: three perplexities."""
     return min(3 * PERPLEXITY, n - 1)
 
 

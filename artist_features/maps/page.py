@@ -67,7 +67,7 @@ def page_data(
     columns: Mapping[str, Sequence[str]],
     color: str,
 ) -> dict[str, Any]:
-    """Return what `data.js` decodes, as a dict for JSON.
+    """Encode the map's data for `data.js`, as a dict for JSON.
 
     Args:
         places: float32 `(n, 2)` in [-1, 1].

@@ -62,7 +62,7 @@ def candidate_pairs(
 
 
 def _keep_best(cosines: Floats, found: Rows, block: Floats, others: Rows) -> None:
-    """Take what is better into `cosines` and `found`, both `(n, N_CANDIDATES)`."""
+    """Merge better candidates into the running top-k, `(n, N_CANDIDATES)` each."""
     better = np.flatnonzero(block.max(axis=1) > cosines.min(axis=1))
     merged = np.concatenate([cosines[better], block[better]], axis=1)
     best = np.argpartition(merged, -N_CANDIDATES, axis=1)[:, -N_CANDIDATES:]

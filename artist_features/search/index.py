@@ -260,7 +260,7 @@ class Index:
         exclude_artists: Iterable[str] = (),
         skip: Skip | None = None,
     ) -> list[Match]:
-        """Find the tracks whose vectors point most nearly the same way.
+        """Find the nearest tracks by cosine similarity.
 
         Args:
             vector: float `(dim,)` of the same model, of any length but zero.
@@ -294,7 +294,7 @@ class Index:
         exclude_rows: Iterable[int] = (),
         exclude_artists: Iterable[str] = (),
     ) -> list[ArtistMatch]:
-        """Find the artists whose tracks' mean vector points most nearly the same way.
+        """Find the nearest artists by cosine similarity to their tracks' mean vector.
 
         Args:
             vector, k, exclude_artists: as for `query`.

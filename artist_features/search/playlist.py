@@ -133,7 +133,7 @@ def _units(index: Index, vectors: npt.ArrayLike) -> Floats:
 
 
 def _spaced(index: Index, rows: Rows, n: int, gap: int) -> list[int]:
-    """Choose up to n rows in their order; one whose artist was among the last `gap` waits."""
+    """Choose up to n rows with at least `gap` others between two of one artist."""
     waiting = [(int(row), index.track(row).artist) for row in rows]
     chosen: list[tuple[int, str]] = []
     while len(chosen) < n:

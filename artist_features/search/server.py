@@ -72,7 +72,7 @@ as OpenSubsonic (f=json; no user is asked for)
 
 
 class _Refusal(Exception):
-    """A request that is not answered: code of OpenSubsonic, and what to do."""
+    """Error response of a request: OpenSubsonic's code and a message."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)

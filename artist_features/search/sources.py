@@ -170,7 +170,7 @@ def join_manifest(
 def read_tags(
     tracks: Iterable[IndexedTrack], *, progress: bool = False
 ) -> tuple[list[IndexedTrack], list[AudioError]]:
-    """Give tracks the artist, title and album of their files' tags; what is blank there stays.
+    """Fill in artist, title and album from the files' tags; blank tags change nothing.
 
     Args:
         tracks: `IndexedTrack`s; URIs are left as they are.

@@ -192,7 +192,7 @@ class IndexData:
         columns: Mapping[str, Sequence[str]],
         made_with: Mapping[str, Any],
     ) -> "IndexData":
-        """Arrange vectors and lists of what their tracks have: `_FIELDS`, further columns."""
+        """Arrange vectors and track metadata as columns: `_FIELDS` and further ones."""
         numbers = {"": -1}
         artists = [numbers.setdefault(name, len(numbers) - 1) for name in fields["artist"]]
         artist_of = np.array(artists, np.int32)

@@ -51,7 +51,7 @@ class AudioCache:
     def build(
         cls, paths: Sequence[str | Path], folder: str | Path, sample_rate: int
     ) -> "AudioCache":
-        """Decode what `folder` does not hold yet, then map it.
+        """Decode tracks that the cache lacks, then memory-map it.
 
         A file whose size or time of change differs from what the folder holds is decoded
         again. A file that cannot be decoded costs itself alone, see `failures`.
@@ -132,7 +132,7 @@ def _key(path: str | Path) -> _Key:
 
 
 def _read_entries(listing: Path, data: Path) -> dict[_Key, dict[str, Any]]:
-    """Return {key: entry} of all whole lines whose samples are there."""
+    """Read the cache's list of entries; incomplete ones are left out."""
     entries: dict[_Key, dict[str, Any]] = {}
     end = whole = 0
     n_samples = os.path.getsize(data) // 2 if data.exists() else 0

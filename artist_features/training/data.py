@@ -40,7 +40,7 @@ class SplitTracks:
     sha256: str
 
     def require_artists(self, n_least: int) -> None:
-        """Check that there is something to train on.
+        """Raise `ManifestError` if too few artists are left to train on.
 
         Args:
             n_least: artists with two or more tracks in the split `train`.
@@ -98,7 +98,7 @@ class TrainingSet:
 
     @property
     def audio_sha256(self) -> str:
-        """Hash of the tracks' lengths, 0 for what cannot be read."""
+        """Hash the tracks' lengths, 0 for unreadable ones."""
         return hashlib.sha256(self.cache.lengths.astype("<i8").tobytes()).hexdigest()
 
 
@@ -191,7 +191,7 @@ def _numbered(labels: np.ndarray, training: np.ndarray) -> tuple[list[str], list
 
 
 def _several(tracks: Sequence[Track], rows: np.ndarray) -> np.ndarray:
-    """Return the rows whose artist has two or more of them."""
+    """Filter rows to artists with two tracks or more."""
     counts = Counter(tracks[row].artist for row in rows)
     kept = [row for row in rows if tracks[row].artist and counts[tracks[row].artist] > 1]
     return np.array(kept, int)
@@ -209,7 +209,7 @@ def _refuse_twice(tracks: Sequence[Track], manifests: Sequence[str | Path]) -> N
 def _without_held_out(
     tracks: Sequence[Track], splits: list[str], sources: Sequence[str | Path]
 ) -> np.ndarray:
-    """Mark as "left out" what one manifest trains on though another holds its artist out.
+    """Exclude training tracks whose artist another manifest holds out.
 
     Within one manifest an artist may be in several splits: its owner's split goes by track.
     """

@@ -188,7 +188,7 @@ class Learner:
         cosine: tf.Tensor,
         n: int,
     ) -> _Tensors:
-        """Update the weights; return what the step reports."""
+        """Apply the gradients; return the step's metrics."""
         loss, scaled = losses
         self._update(tape.gradient(scaled, self._trainable))
         per_anchor = label / (n * self._n_replicas) if self._sums and n else label

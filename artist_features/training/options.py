@@ -100,7 +100,7 @@ class TrainingOptions:
         return RECIPES[self.recipe_name].changed(self.kind, self.changes)
 
     def settings(self) -> dict[str, Any]:
-        """Return what of the options decides the result, plain data for run.json."""
+        """Return the options that decide the result, plain data for run.json."""
         ignored = {f.name for f in dataclasses.fields(self) if f.metadata.get("ignored")}
         kept = {n: v for n, v in dataclasses.asdict(self).items() if n not in ignored}
         return kept | {"recipe": self.recipe.record(self.kind)}

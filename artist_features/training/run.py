@@ -85,7 +85,7 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse a folder that holds something else, before anything is made or decoded.
+        """Check that a folder is empty or a run of the same options.
 
         A run that never came to a checkpoint may be started with other settings.
 
@@ -333,7 +333,7 @@ def card_texts(options: TrainingOptions, teacher: ReadModel | None) -> dict[str,
 
 
 def versions() -> dict[str, str]:
-    """Return {package: version} of what decides the numbers."""
+    """Return {package: version} of the packages that decide the result."""
     return {"artist-features": VERSION} | {name: version(name) for name in _PACKAGES}
 
 

@@ -76,7 +76,7 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
 
 
 def _report(inputs: TrainingInputs, found: data.TrainingSet) -> None:
-    """Log what was found to train on and to check with."""
+    """Log the sizes of training and validation sets."""
     for _, error in found.cache.failures:
         logger.info("left out: %s", error)
     if crops := inputs.crops:
@@ -254,7 +254,7 @@ class _Loop:
         return row
 
     def _steps(self, start: int, stop: int, between_steps: Callable[[], None]) -> dict[str, float]:
-        """Train from one step up to another; return means of what the steps report."""
+        """Train from one step to another; return the mean metrics."""
         dataset = self._distributed.distribute_datasets_from_function(
             lambda context: self._parts.batches.dataset(start, stop, context)
         )

@@ -144,7 +144,7 @@ def whitening_matrix(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
 
 
 def _claim(out: Path, force: bool) -> None:
-    """Make the folder, and refuse one with something in it."""
+    """Create the output folder; raise if it is not empty."""
     out.mkdir(parents=True, exist_ok=True)
     found = sorted({path.name for path in out.iterdir()} - {"cache"})
     if found and not force:

@@ -99,7 +99,7 @@ def metadata_block(card: ModelCard) -> str:
 
 
 def hub_metadata(card: ModelCard) -> "ModelCardData":
-    """Return what the Hub shows of a model, filters it by, and checks.
+    """Build the Hub's model-card metadata (YAML front matter).
 
     `datasets` is set if the training record names its data (not just a manifest's file), and
     the results are this model's only: a record may hold those of others for comparison.
@@ -142,7 +142,7 @@ def _eval_results(scores: Mapping[str, Any], data: str) -> Iterator["EvalResult"
 
 
 def _hub_license(text: str) -> dict[str, Any]:
-    """Return the Hub's id of a licence; what its list lacks is "other" with a name."""
+    """Map a licence to the Hub's id; unknown ones become "other" with a name."""
     if text.lower() in _LICENSES:
         return {"license": text.lower()}
     return {"license": "other", "license_name": _slug(text) or "unnamed"}

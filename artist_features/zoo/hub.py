@@ -202,7 +202,7 @@ def _download(
 
 
 def _check_listing(sizes: dict[str, int | None], repo_id: str) -> None:
-    """Refuse by the Hub's list, before anything is fetched, what no model folder holds."""
+    """Validate a repository's file list before downloading."""
     if model_folder.CARD_FILE not in sizes:
         needed = ", ".join(model_folder.FILES)
         text = f"no such file in the repository: no model of this package. Needed are {needed}."
@@ -222,7 +222,7 @@ def is_offline() -> bool:
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """Return what the client raises when the network, the cache or the answer is at fault."""
+    """Return the exception classes of huggingface_hub for network and cache failures."""
     from huggingface_hub.errors import HfHubHTTPError
 
     # its HTTP library (httpx in 1.x, httpx2 in 2.x) is known by the base of its errors

@@ -161,7 +161,7 @@ class _Progress:
     committing: bool = False
 
     def outcome(self, answer_lost: bool) -> str:
-        """Say what became of the repository; `answer_lost`: the Hub's last answer may be."""
+        """Describe the repository's state after a failed upload; `answer_lost`: unknown."""
         if self.committing and answer_lost:
             return "It is not known whether it was published; what is there is not sent again."
         state = ", ".join(self.left_behind) or "the repository is as it was"
@@ -197,7 +197,7 @@ def _find_head(api: "HfApi", repo_id: str, branch: str) -> tuple[str | None, boo
 
 @contextlib.contextmanager
 def _publish_errors(repo_id: str, progress: _Progress) -> Iterator[None]:
-    """Turn what the client raises into `PublishError`, with what was left behind."""
+    """Translate the Hub client's exceptions into `PublishError`."""
     try:
         yield
     except hub.client_errors() as error:
