@@ -325,6 +325,27 @@ def test_numbers_of_neighbours_do_not_cover_each_other(browser, tmp_path):
     assert gaps.min() > 19
 
 
+def test_numbers_of_neighbours_outside_stand_at_the_edge_and_none_under_the_zoom(browser, tmp_path):
+    write_embeddings(tmp_path / "e.npz", [f"{i}.wav" for i in range(40)], list(clusters(40)))
+    write_map(tmp_path / "e.npz", tmp_path / "map.html")
+    page = Page(browser, tmp_path / "map.html")
+    page.run("panel.choose(3, { centre: true })")
+    time.sleep(0.6)
+    for _ in range(8):
+        page.run("byId('zoom-in').click()")
+        time.sleep(0.3)
+    assert page.run("return document.querySelectorAll('.badge.away').length") > 3
+    box = "(e => { const { left, top, right, bottom } = e.getBoundingClientRect();"
+    box += " return [left, top, right, bottom]; })"
+    numbers = page.run(f"return [...document.querySelectorAll('.badge')].map{box}")
+    stage, zoom = (page.run(f"return {box}(byId(arguments[0]))", name) for name in ("map", "zoom"))
+    assert len(numbers) == 10
+    for left, top, right, bottom in numbers:
+        assert stage[0] <= left < right <= stage[2]
+        assert stage[1] <= top < bottom <= stage[3]
+        assert right < zoom[0] or left > zoom[2] or bottom < zoom[1] or top > zoom[3]
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_few_tracks(browser, tmp_path, n):
     from selenium.webdriver.common.keys import Keys

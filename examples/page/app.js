@@ -6,12 +6,15 @@ import { nearest, Places, Same, unit } from "./place.js";
 import { Pool } from "./pool.js";
 
 const N_ROWS = 100; // of the list at first; a thousand files must not be a thousand rows
+const N_NARROW = 5; // of them on a phone, where the list is as long as its rows
 const items = []; // { path, file, state, share, track, vector, ... }, in the order in which they came
 const same = new Same(), places = new Places(tracks.x, tracks.y);
 const PAUSE_MS = 250;
 let nDrawn = 0; // tracks on the map
 let toShow = false; // the list, when it has its first row
-let pool = null, corpus = null, begun = 0, nDone = 0, nShown = N_ROWS, asked = 0, stopped = false;
+let toFocus = false; // its first row, where the focus was on what has gone
+let isMoved = false; // the visitor has scrolled
+let pool = null, corpus = null, begun = 0, nDone = 0, nShown = panel.narrow.matches ? N_NARROW : N_ROWS, asked = 0, stopped = false;
 const facts = fetch("facts.json").then((answer) => answer.json());
 globalThis.own = items; // for tests, and for the curious
 
@@ -24,7 +27,7 @@ async function begin() {
 }
 
 function take(found) {
-  if (nDone === items.length) [begun, stopped] = [performance.now(), false];
+  if (nDone === items.length) [begun, stopped, isMoved] = [performance.now(), false, false];
   for (const { file, path } of found) {
     const item = { file, path, state: "waiting", share: 0 };
     items.push(item);
@@ -65,8 +68,10 @@ function settle(item, heard, rows) {
 }
 
 function finished() {
-  const n = items.filter(({ state }) => state === "done").length, failed = items.length - n;
-  say(`${n} files placed on the map${failed ? `, ${failed} could not be read` : ""}`);
+  const done = items.filter(({ state }) => state === "done"), n = done.length, failed = items.length - n;
+  const like = n === 1 ? `, most like ${tracks.name(done[0].near.neighbours[0])}` : "";
+  say(`${n} ${n === 1 ? "file" : "files"} placed on the map${like}${failed ? `, ${failed} could not be read` : ""}`);
+  toShow = n > 0; // the progress above the list is gone now
 }
 
 // --- what is seen of it: some times a second, since the files need the cores
@@ -94,45 +99,76 @@ function draw() {
   list();
   if (nDrawn !== tracks.n) plot.redraw();
   nDrawn = tracks.n;
-  if (toShow) byId("own").scrollIntoView({ block: "start" });
+  if (toShow && !isMoved && panel.narrow.matches) byId("own").scrollIntoView({ block: "start" });
   toShow = false;
+  const first = toFocus && byId("own-list").querySelector(".go");
+  if (!first) return;
+  toFocus = false;
+  if ([document.body, byId("stop")].includes(document.activeElement)) first.focus({ preventScroll: true });
 }
 
 function list() {
-  const settled = items.filter(({ state }) => state === "done" || state === "failed");
-  byId("own").hidden = !settled.length;
-  byId("export").hidden = !settled.some(({ state }) => state === "done");
-  const rows = byId("own-list"), wanted = settled.slice(0, nShown);
+  const done = items.filter(({ state }) => state === "done");
+  const failed = items.filter(({ state }) => state === "failed");
+  byId("own").hidden = !done.length && !failed.length;
+  byId("own-title").textContent = done.length > 1 ? `Your files · ${done.length.toLocaleString("en")}` : "Your files";
+  byId("export").hidden = !done.length;
+  const rows = byId("own-list"), wanted = done.slice(0, nShown);
   wanted.forEach((item) => { item.row ??= row(item); });
   if (rows.children.length !== wanted.length || wanted.some((item, at) => rows.children[at] !== item.row))
     rows.replaceChildren(...wanted.map((item) => item.row));
-  for (const item of wanted) item.row.firstChild.ariaCurrent = item.track === panel.chosen() ? "true" : null;
-  const rest = settled.length - wanted.length;
+  mark();
+  const rest = done.length - wanted.length;
   byId("more-own").hidden = rest <= 0;
-  byId("more-own").textContent = `${Math.min(rest, N_ROWS)} of ${rest.toLocaleString("en")} more`;
+  byId("more-own").textContent = rest > N_ROWS ? `${N_ROWS} of ${rest.toLocaleString("en")} more` : `${rest} more`;
   const groups = same.several();
+  listFailed(failed);
   byId("same").hidden = !groups.length;
   byId("same").firstElementChild.textContent =
     `Possibly the same recording: ${groups.length} ${groups.length === 1 ? "group" : "groups"}`;
-  if (byId("same-list").dataset.n === String(same.files.length)) return;
-  byId("same-list").dataset.n = same.files.length;
+  // built anew only when a group has changed, or a button would lose the focus
+  const key = groups.map((group) => group.map(({ track }) => track).join()).join(";");
+  if (byId("same-list").dataset.key === key) return;
+  byId("same-list").dataset.key = key;
   byId("same-list").replaceChildren(...groups.slice(0, N_ROWS).map((group) => {
     const listed = make("li");
-    listed.append(...group.map(({ path }) => make("span", "", path)));
+    listed.append(...group.map((item) => {
+      const member = make("div"), what = make("span", "what", item.path);
+      what.title = item.path;
+      member.append(player.button(item.track), makeButton("go", () => show(item), what));
+      return member;
+    }));
     return listed;
   }));
 }
 
+function listFailed(failed) {
+  byId("failed").hidden = !failed.length;
+  byId("failed").firstElementChild.textContent =
+    `${failed.length.toLocaleString("en")} ${failed.length === 1 ? "file" : "files"} could not be read`;
+  if (byId("failed-list").children.length === Math.min(failed.length, N_ROWS)) return;
+  byId("failed-list").replaceChildren(...failed.slice(0, N_ROWS).map(({ path, reason }) => {
+    const listed = make("li");
+    listed.append(make("b", "", path.split("/").at(-1)), make("span", "quiet", reason));
+    return listed;
+  }));
+}
+
+// the row of the chosen file
+function mark() {
+  for (const { row: listed, track } of items)
+    if (listed) listed.firstChild.ariaCurrent = track === panel.chosen() ? "true" : null;
+}
+
+const show = (item) => panel.choose(item.track, { play: true, centre: true });
+
 function row(item) {
   const listed = make("li"), name = item.path.split("/").at(-1), what = make("span", "what");
-  if (item.state === "failed") {
-    listed.append(make("p", "failed", `${name} ${item.reason}`));
-    return listed;
-  }
-  const first = item.near.neighbours[0];
+  const first = item.near.neighbours[0], similarity = item.near.similarities[0];
   what.append(make("span", "", name), make("span", "who", `like ${tracks.name(first)}`));
-  listed.append(makeButton("go", () => panel.choose(item.track, { play: true, centre: true }),
-    make("span", "diamond"), what, panel.likeness(item.near.similarities[0])));
+  const go = makeButton("go", () => show(item), make("span", "diamond"), what, panel.likeness(similarity));
+  go.setAttribute("aria-label", `${name}, most like ${tracks.name(first)}, likeness ${similarity.toFixed(2)}`);
+  listed.append(go);
   listed.title = item.short ? "shorter than 3 s: it was repeated" : item.path;
   return listed;
 }
@@ -148,7 +184,8 @@ const heard = () => items.filter(({ state }) => state === "done");
 byId("csv").addEventListener("click", () => download(csv(heard()), "vectors.csv"));
 byId("parquet").addEventListener("click", async () =>
   download(table(heard(), (await facts).model), "vectors.parquet"));
-document.addEventListener("click", refresh); // the chosen row is marked
+panel.handlers.changed = mark;
+for (const name of ["wheel", "touchmove", "keydown"]) addEventListener(name, () => { isMoved = true; }, { passive: true });
 
 let inside = 0;
 const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
@@ -167,6 +204,7 @@ facts.then(({ example }) => {
   byId("example-note").lastElementChild.textContent =
     `${example.title} by ${example.artist} (${example.licence}), which the map does not know`;
   byId("example").addEventListener("click", async () => {
+    toFocus = byId("example-note").contains(document.activeElement);
     byId("example-note").hidden = true;
     const blob = await (await fetch(example.file)).blob();
     take([{ file: new File([blob], `${example.title}.mp3`), path: `${example.title}.mp3` }]);

@@ -2,6 +2,7 @@
 // The chosen track and its neighbours; mouse, keyboard and the page's address alike.
 const panel = (() => {
   const narrow = matchMedia("(max-width: 52rem)"); // as in page.css
+  const handlers = { changed() {} };
   let chosen = -1, step = -1;
 
   function choose(track, { play = false, centre = false } = {}) {
@@ -12,7 +13,7 @@ const panel = (() => {
     if (centre) plot.centre(track);
     byId("track").hidden = false;
     byId("hint").hidden = true;
-    byId("track-title").textContent = tracks.title[track];
+    byId("track-title").textContent = byId("track-title").title = tracks.title[track];
     byId("track-artist").textContent = tracks.artist[track];
     byId("track-path").textContent = tracks.path[track];
     byId("track-path").hidden = tracks.path[track] === tracks.title[track];
@@ -24,6 +25,7 @@ const panel = (() => {
     if (play && byId("autoplay").checked) player.play();
     address(tracks.isOwn(track) ? "" : `#track=${encodeURIComponent(tracks.path[track])}`);
     say(`${tracks.name(track)}, ${tracks.neighboursOf(track).length} neighbours shown`);
+    handlers.changed();
   }
 
   function clear() {
@@ -35,6 +37,7 @@ const panel = (() => {
     plot.highlight(-1);
     address("");
     say("Choice cleared");
+    handlers.changed();
   }
 
   function listNeighbours(track) {
@@ -49,6 +52,8 @@ const panel = (() => {
     what.append(make("span", "", tracks.title[other]), make("span", "who", tracks.artist[other]));
     const go = makeButton("go", () => choose(other, { play: true, centre: true }),
       make("span", "number", String(place + 1)), what, likeness(tracks.similarityTo(track, place)));
+    go.setAttribute("aria-label",
+      `${place + 1}: ${tracks.name(other)}, likeness ${tracks.similarityTo(track, place).toFixed(2)}`);
     go.addEventListener("focus", () => pointOut(place));
     const item = make("li");
     item.addEventListener("mouseenter", () => pointOut(place));
@@ -142,5 +147,5 @@ const panel = (() => {
   plot.start();
   followAddress();
   window.addEventListener("hashchange", followAddress);
-  return { choose, clear, likeness, chosen: () => chosen };
+  return { choose, clear, likeness, handlers, narrow, chosen: () => chosen };
 })();

@@ -26,8 +26,9 @@ const player = (() => {
   function credit(track) {
     const licence = tracks.licence[track], source = tracks.source[track];
     byId("playing").replaceChildren(make("b", "", tracks.title[track]));
-    if (tracks.artist[track]) byId("playing").append(` by ${tracks.artist[track]}`);
-    if (licence) byId("playing").append(make("span", "quiet", ` · ${licence}`));
+    byId("playing").firstChild.title = tracks.title[track];
+    const words = [tracks.artist[track] && `by ${tracks.artist[track]}`, licence].filter(Boolean);
+    byId("playing").append(words.join(" · "));
     if (!/^https:\/\//.test(source ?? "")) return;
     const link = make("a", "quiet", "source");
     Object.assign(link, { href: source, target: "_blank", rel: "noopener noreferrer" });
@@ -78,6 +79,9 @@ const player = (() => {
     return made;
   }
 
+  new ResizeObserver(() => { // for page.css: what lies under the player is scrolled out from there
+    document.documentElement.style.setProperty("--player-height", `${byId("player").offsetHeight}px`);
+  }).observe(byId("player"));
   audio.addEventListener("error", () => { if (loaded >= 0 && audio.hasAttribute("src")) unreachable(); });
   for (const name of ["play", "pause", "emptied", "ended"]) audio.addEventListener(name, mark);
   return { load, play, toggle, button };

@@ -4,9 +4,9 @@ const plot = (() => {
   const stage = byId("map"), canvas = byId("canvas"), overlay = byId("overlay"), tip = byId("tip");
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const handlers = { choose() {}, clear() {} };
-  const view = { x: 0, y: 0, zoom: 1, unit: 1, width: 1, height: 1 };
+  const view = { x: 0, y: 0, zoom: 1, unit: 1, width: 1, height: 1, buttons: null };
   const state = { chosen: null, only: -1 };
-  const MOVE_MS = 350, NEAR_PX = 9, FINGER_PX = 22, MAX_ZOOM = 200;
+  const MOVE_MS = 350, NEAR_PX = 9, FINGER_PX = 22, MAX_ZOOM = 200, EDGE_PX = 14, FAR_PX = 300;
   let marks = [], labels = [], shown = -1, asked = 0, moving = 0;
 
   function start() {
@@ -21,6 +21,8 @@ const plot = (() => {
 
   function resize() {
     [view.width, view.height] = [stage.clientWidth || 1, stage.clientHeight || 1];
+    const map = stage.getBoundingClientRect(), { left, top, right, bottom } = byId("zoom").getBoundingClientRect();
+    view.buttons = { left: left - map.left, right: right - map.left, top: top - map.top, bottom: bottom - map.top };
     redraw();
   }
 
@@ -187,16 +189,20 @@ const plot = (() => {
   function placeMarks() {
     const lines = [], taken = [];
     for (const mark of marks) {
-      const { element, track } = mark, [x, y] = screenPosition(track);
-      element.hidden = x < 0 || y < 0 || x > view.width || y > view.height;
+      const { element, track } = mark, isRing = element.classList.contains("ring");
+      let [x, y] = screenPosition(track);
+      const away = x < 0 || y < 0 || x > view.width || y > view.height;
+      element.hidden = away && isRing;
       if (element.hidden) continue;
-      const isRing = element.classList.contains("ring");
+      if (away) [x, y] = inside(x, y, EDGE_PX); // a number at the map's edge, on the way there
+      element.classList.toggle("away", away);
       const free = ([u, v]) => taken.every(([s, t, reach]) => Math.hypot(u - s, v - t) > reach);
-      const at = isRing ? [x, y] : around(x, y).find(free) ?? [x, y];
+      const places = away ? [[x, y], ...around(x, y, FAR_PX)].filter(isOpen) : around(x, y);
+      const at = isRing ? [x, y] : places.find(free) ?? [x, y];
       element.style.transform = `translate(${at[0]}px, ${at[1]}px)`;
       taken.push([...at, isRing ? 30 : 21]);
       if (isRing) taken.push(...placeName(mark, x, y));
-      if (Math.hypot(at[0] - x, at[1] - y) > 17) lines.push([[x, y], at]);
+      if (!away && Math.hypot(at[0] - x, at[1] - y) > 17) lines.push([[x, y], at]);
     }
     return lines;
   }
@@ -212,15 +218,25 @@ const plot = (() => {
     return Array.from({ length: Math.ceil(half / 10) + 1 }, (_, at) => [x - half + 20 * at, top, 22]);
   }
 
-  function around(x, y) {
+  function around(x, y, most = 90) {
     const found = [];
-    for (const far of [15, 27, 40, 54, 70, 88])
+    for (let far = 15; far < most; far *= 1.35)
       for (let turn = 0; turn < 12; turn += 1) {
         const angle = -Math.PI / 4 + (turn % 2 ? 1 : -1) * Math.ceil(turn / 2) * (Math.PI / 6);
         const place = [x + far * Math.cos(angle), y + far * Math.sin(angle)];
-        if (place[0] > 10 && place[1] > 10 && place[0] < view.width - 10 && place[1] < view.height - 10) found.push(place);
+        if (isOpen(place)) found.push(place);
       }
     return found;
+  }
+
+  const inside = (x, y, margin) => [
+    Math.max(margin, Math.min(x, view.width - margin)), Math.max(margin, Math.min(y, view.height - margin))];
+
+  // on the map, and not under the buttons of the zoom
+  function isOpen([x, y]) {
+    const { left, top, right, bottom } = view.buttons, gap = 12;
+    return x > 10 && y > 10 && x < view.width - 10 && y < view.height - 10
+      && !(x > left - gap && x < right + gap && y > top - gap && y < bottom + gap);
   }
 
   function showTip(track) {
@@ -235,7 +251,7 @@ const plot = (() => {
   }
 
   function placeTip() {
-    const [x, y] = screenPosition(shown);
+    const [x, y] = inside(...screenPosition(shown), 0);
     const left = Math.max(4, Math.min(x + 16, view.width - tip.offsetWidth - 4));
     const above = y - tip.offsetHeight - 16;
     tip.style.transform = `translate(${left}px, ${above < 4 ? Math.min(y + 20, view.height - 4) : above}px)`;
