@@ -57,6 +57,10 @@ TRIALS = {
     "seed_trial": ("the same, another seed", {"seed": 1}),
     "head_trial": ("without the similarities", {"relation_weight": 0}),
     "relation_trial": ("the similarities alone", {"vectors_weight": 0}),
+    "labels_trial": (
+        "artist labels alone, no teacher",
+        {"vectors_weight": 0, "relation_weight": 0, "label_weight": 0.5},
+    ),
 }
 
 
@@ -100,7 +104,7 @@ def train_all(args: argparse.Namespace) -> None:
         gentle = {"learning_rate": 0.0005, "label_weight": LABELS[kind]}
         train(args, kind, kind, args.label_steps, args.runs / "distilled", **gentle)
     for name, (_, changes) in TRIALS.items() if args.trial_steps else ():
-        train(args, name, "siamese", args.trial_steps, label_weight=0, **changes)
+        train(args, name, "siamese", args.trial_steps, **{"label_weight": 0} | changes)
 
 
 def train(
@@ -190,6 +194,8 @@ def report(args: argparse.Namespace) -> str:
         if (args.runs / name / model_folder.CARD_FILE).exists()
     }
     measured = {name: agreement.measure(rows, crops) for name, rows in scores.items()}
+    if (inner := args.runs / "inner_blocks.json").exists():  # of weights/inner_blocks.py
+        measured |= json.loads(inner.read_text(encoding="utf-8"))
     judged = {
         kind: json.loads((args.runs / f"{kind}_judged.json").read_text(encoding="utf-8"))
         for kind in KINDS
