@@ -2,16 +2,19 @@
 
 import contextlib
 import os
+import shutil
 import struct
+import subprocess
 import tempfile
 
 import numpy as np
 import pytest
-from conftest import music
+from conftest import music, write_audio
 from fault_bytes import encode, encode_av, good_files, id3_tag, noise, put, wav
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from artist_features.audio import mp3
 from artist_features.audio.containers import (
     _ogg_crc,
     check_format,
@@ -19,6 +22,7 @@ from artist_features.audio.containers import (
     find_damage,
     identify,
 )
+from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError
 
 KINDS = {
@@ -268,3 +272,89 @@ def test_id3_tags_are_skipped(opened):
         assert recognise(opened, id3_tag(5000) + data).kind == kind
     behind_padding = recognise(opened, id3_tag(100) + noise(50) + good.mp3)
     assert (behind_padding.kind, behind_padding.start) == ("mp3", 160)
+
+
+def _unread(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return identify(fd, os.fstat(fd).st_size, path).n_unread
+    finally:
+        os.close(fd)
+
+
+def _encoded(folder, ending, seed=1):
+    """A file of 6 s in a format that libsndfile writes, or FFmpeg."""
+    path = folder / f"{seed}.{ending}"
+    if ending in ("wav", "flac", "mp3", "aiff", "caf", "au", "w64"):
+        write_audio(path, music(6, 44100, 2, seed=seed), 44100)
+        return path
+    if not shutil.which("ffmpeg"):
+        pytest.skip("no ffmpeg")
+    whole = _encoded(folder, "wav", seed)
+    subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", whole, path], check=True)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["flac", "wav", "w64", "caf", "au", "m4a", "tta"])
+@pytest.mark.parametrize("behind", ["flac", "mp3", "same"])
+def test_another_file_behind_one_is_neither_read_nor_passed_over(ending, behind, tmp_path):
+    first = _encoded(tmp_path, ending)
+    second = _encoded(tmp_path, ending if behind == "same" else behind, seed=2)
+    assert _unread(first) == 0
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    assert _unread(first) == pytest.approx(second.stat().st_size, rel=0.01)
+    with open_file(first, target_rate=22050) as stream:
+        assert len(stream.read()) == pytest.approx(6 * 22050, abs=2000)
+    assert [code for code, _ in stream.flaws] == ["truncated"]
+
+
+def test_tags_behind_flac_are_nothing_unread(tmp_path):
+    path = _encoded(tmp_path, "flac")
+    whole = path.read_bytes()
+    cover = b"ID3\4\0\0" + bytes((0, 24, 106, 32)) + bytes([7]) * (24 << 14 | 106 << 7 | 32)
+    for tag in (cover, cover + b"TAG" + bytes(125), bytes(100_000)):
+        path.write_bytes(whole + tag)
+        assert _unread(path) == 0
+    path.write_bytes(whole + np.random.default_rng(0).bytes(100_000))
+    assert _unread(path) == 100_000
+
+
+def test_a_small_total_of_flac_is_mended_before_20_mb_of_zeros(tmp_path):
+    path = _encoded(tmp_path, "flac")
+    data = bytearray(path.read_bytes())
+    data[21:26] = bytes([data[21] & 0xF0]) + (44100).to_bytes(4, "big")
+    path.write_bytes(bytes(data) + bytes(20 << 20))
+    with open_file(path, target_rate=22050) as stream:
+        assert len(stream.read()) == pytest.approx(6 * 22050, abs=10)
+
+
+def test_a_second_chunk_of_samples_is_told(tmp_path):
+    path = _encoded(tmp_path, "wav")
+    data = bytearray(path.read_bytes())
+    at, half = data.find(b"data"), 3 * 44100 * 4
+    data[at + 4 : at + 8] = struct.pack("<I", half)
+    second = at + 8 + half
+    data[second:second] = b"data" + struct.pack("<I", len(data) - second)
+    data[4:8] = struct.pack("<I", len(data) - 8)
+    path.write_bytes(data)
+    assert _unread(path) == len(data) - second
+
+
+@pytest.mark.parametrize("n_bytes", [520_000, 530_000, 4 << 20])
+def test_an_mp3_goes_on_after_erased_memory(n_bytes, tmp_path):
+    path = _encoded(tmp_path, "mp3")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff" * n_bytes + data[len(data) // 2 :])
+    with open_file(path, target_rate=22050) as stream:
+        assert len(stream.read()) == pytest.approx(6 * 22050, abs=4000)
+    assert [code for code, _ in stream.flaws] == ["truncated"]
+
+
+def test_gaps_of_an_mp3_end_where_the_search_gives_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(mp3, "_MOST_SYNC", 1000)
+    path = _encoded(tmp_path, "mp3")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff\0" * 5000 + data[len(data) // 2 :])
+    with open_file(path, target_rate=22050) as stream:
+        assert len(stream.read()) == pytest.approx(3 * 22050, abs=4000)
+    assert [code for code, _ in stream.flaws] == ["truncated"]

@@ -760,3 +760,50 @@ def test_missing_values_of_pandas_and_columns_of_pyarrow(tiny_folder, tmp_path):
 def test_rate_and_samples_the_wrong_way_round(tiny_folder):
     with pytest.raises(TypeError, match="turn it round"):
         af.extract((22050, np.zeros(22050 * 4, np.float32)), model=tiny_folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("htps://x.y/a.mp3", "no such scheme"), ("a" * 6000, "no such file or folder")],
+)
+def test_a_name_that_nothing_can_have_leaves_no_table(
+    name, expected, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("fsspec")
+    monkeypatch.chdir(tmp_path)
+    assert main(["extract", name, "-o", "o.npz"]) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert len(said) < 400
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_uri_is_its_path(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
+    names = [f"file://{path}", f"file://localhost{path}", f"FILE://{path}", "file://a.wav", "a.wav"]
+    assert main(["extract", *names, "-o", "o.npz", "--model", str(tiny_folder)]) == 0
+    assert list(np.load("o.npz")["path"]) == [str(path)]
+
+
+def test_a_table_behind_a_link_is_written_not_the_link(tiny_folder, tmp_path):
+    path = write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
+    (tmp_path / "link.npz").symlink_to(tmp_path / "real.npz")
+    words = ["extract", str(path), "-o", str(tmp_path / "link.npz"), "--model", str(tiny_folder)]
+    assert main(words) == 0
+    assert (tmp_path / "link.npz").is_symlink()
+    assert list(np.load(tmp_path / "real.npz")["path"]) == [str(path)]
+
+
+def test_16_bit_samples_in_32_bits_are_refused(tiny_folder):
+    samples = np.int16(10_000 * music(4, 22050, 1)[:, 0])
+    with pytest.raises(AudioError, match="Give them as int16") as error:
+        af.extract(samples.astype(np.int32), 22050, model=tiny_folder)
+    assert error.value.code == "out_of_range"
+    alone = af.extract(samples, 22050, model=tiny_folder)
+    shifted = af.extract(np.int32(samples) << 16, 22050, model=tiny_folder)
+    np.testing.assert_allclose(shifted, alone, atol=1e-5)
+    pair = af.extract((samples, np.array(22050)), model=tiny_folder)
+    np.testing.assert_allclose(pair, alone, atol=1e-6)
+    with pytest.raises(TypeError, match="turn it round"):
+        af.extract([(22050, samples)], model=tiny_folder)

@@ -115,9 +115,10 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
                 return _flac(fd, size, start)
             if kind == "mp4":
                 return Container("mp4", *whole, n_unread=_mp4_unread(fd, size, start))
-            if kind in ("aiff", "caf", "au"):
+            if kind in ("aiff", "caf", "au", "w64"):
                 return _chunked(kind, fd, size, start)
-            return Container(kind, *whole)
+            n_unread = _tta_unread(fd, size, start) if kind == "tta" else 0
+            return Container(kind, *whole, n_unread=n_unread)
     if head[4:8] in _BOXES and _is_box(head, size - start):
         return Container("mp4", *whole, n_unread=_mp4_unread(fd, size, start))
     if os.pread(fd, 2 * _TS_BYTES + 1, start)[::_TS_BYTES] == b"GGG":
@@ -220,8 +221,14 @@ def _chunked(kind: str, fd: int, size: int, start: int) -> Container:
     after = _after_chunks(kind, fd, size, start, end)
     if _few_or_tags(fd, size, after):
         return Container(kind, *shown)
-    mends = after == end and os.pread(fd, 4, end).upper() not in (b"RIFF", b"RF64")
-    if kind == "aiff" or not mends:
+    another = _begins_another(fd, kind, end)
+    if kind == "w64":  # libsndfile reads on up to the end of the file, whatever is stated
+        return (
+            Container(kind, start, end, (0, b""), n_unread=size - end)
+            if another
+            else (Container(kind, *shown))
+        )
+    if kind == "aiff" or after > end or another:
         return Container(kind, *shown, n_unread=size - after)
     if os.pread(fd, 4, start) == b"RF64":
         return Container(
@@ -254,6 +261,8 @@ def _samples_end(kind: str, fd: int, size: int, start: int) -> tuple[int, int] |
         place, end = position - (8 if kind == "caf" else 4), position + length
         if kind == "wav" and os.pread(fd, 4, start) == b"RF64":
             place, end = start + _DS64_DATA, position + _ds64(fd, start)
+    if kind == "aiff" and length == 0:  # decoders go by the number of frames then
+        return None
     return (place, end) if length >= 0 and end <= size else None
 
 
@@ -270,10 +279,22 @@ def _after_chunks(kind: str, fd: int, size: int, start: int, end: int) -> int:
         if len(data) < head.size:
             break
         name, length = head.unpack(data)
-        if not _is_chunk(name, position + head.size, length, size):
+        if name == _LAYOUTS[kind][-1] or not _is_chunk(name, position + head.size, length, size):
             break
         after = position + head.size + length
     return min(after, size)
+
+
+def _begins_another(fd: int, kind: str, position: int) -> bool:
+    """Return whether another file, or a second chunk of samples, begins and no samples go on."""
+    head = os.pread(fd, 64, position)
+    marks = [(offset, magic) for offset, magic, _ in _AUDIO_MAGIC]
+    marks += [(0, magic) for magic, _ in _OTHER_MAGIC] + [(0, b"RIFF"), (0, b"RF64"), (0, b"ID3")]
+    if kind in _LAYOUTS:
+        marks.append((0, _LAYOUTS[kind][-1]))
+    return any(head.startswith(magic, offset) for offset, magic in marks) or (
+        mp3.find_frames(fd, position) == position
+    )
 
 
 def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
@@ -448,8 +469,8 @@ def _is_box(head: bytes, size: int) -> bool:
 
 
 def _mp4_unread(fd: int, size: int, start: int) -> int:
-    """Return how many bytes at the end lie after the last box, where a chain of boxes breaks."""
-    position = start
+    """Return how many bytes at the end lie after the last box, or in a second MP4 file."""
+    position, seen = start, set()
     while position < size:
         head = os.pread(fd, 16, position)
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
@@ -457,10 +478,29 @@ def _mp4_unread(fd: int, size: int, start: int) -> int:
             length = int.from_bytes(head[8:], "big")
         elif length == 0 and name.strip(b"\0"):  # up to the end of the file
             return 0
-        if length < 8 or not name.isascii():
+        beyond = position + length > size and name not in (b"ftyp", *_BOXES)
+        if length < 8 or not name.isascii() or beyond or name in seen:
             return size - position if size - position >= HEADER_BYTES else 0
+        seen |= {name} & {b"ftyp", b"moov"}  # decoders read the first of each
         position += length
     return 0
+
+
+def _tta_unread(fd: int, size: int, start: int) -> int:
+    """Return how many bytes follow the last frame of True Audio, by its seek table.
+
+    Source: tausoft.org, TTA1 format: 22 bytes of header; frames of 256 / 245 s; a table of their
+    lengths with a checksum.
+    """
+    head = os.pread(fd, 22, start)
+    if len(head) < 22:
+        return 0
+    rate, n_samples = struct.unpack_from("<II", head, 10)
+    n_frames = -(-n_samples // max(1, 256 * rate // 245))
+    table = os.pread(fd, 4 * min(n_frames, size // 4), start + 22)
+    lengths = struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4])
+    end = start + 22 + 4 * n_frames + 4 + sum(lengths)
+    return 0 if end >= size or _few_or_tags(fd, size, end) else size - end
 
 
 def _adts_unread(fd: int, size: int, position: int) -> int:
@@ -570,7 +610,7 @@ def _after_ogg(fd: int, position: int) -> tuple[str, str] | None:
 # Decoders stop at the total that STREAMINFO states. A writer that was killed, or that joined
 # recordings, leaves a total that is too small. Source: RFC 9639, sections 8.2 and 9.1.
 _FLAC_TAIL = 1 << 18  # more than any frame of a recording with up to 8 channels
-_FLAC_SEARCH = 1 << 24  # bytes at the end in which the last frame is looked for
+_FLAC_SEARCH = 1 << 30  # bytes at the end in which the last frame is looked for
 _FLAC_INFO = 8  # byte at which its body begins
 _FLAC_TOTAL = 21  # byte that holds the upper 4 of the 36 bits of the total
 _FLAC_BLOCKS = {1: 192, **{n: 144 << n for n in range(2, 6)}, **{n: 1 << n for n in range(8, 16)}}
@@ -579,10 +619,12 @@ _FLAC_BLOCKS = {1: 192, **{n: 144 << n for n in range(2, 6)}, **{n: 1 << n for n
 def _flac(fd: int, size: int, start: int) -> Container:
     """Mend a total that is too small; end where another FLAC file follows in the same file."""
     end = _next_flac(fd, size, start)
+    last = _last_flac_frame(fd, end, start)
     patch = flac_patch(fd, end, start)
+    n_unread = size - end + (_after_flac(fd, end, *last[1:]) if last else 0)
     if patch or start or end < size:
-        return Container("flac", start, end, patch or (0, b""), n_unread=size - end)
-    return Container("flac")
+        return Container("flac", start, end, patch or (0, b""), n_unread=n_unread)
+    return Container("flac", n_unread=n_unread)
 
 
 def _next_flac(fd: int, size: int, start: int) -> int:
@@ -610,28 +652,71 @@ def flac_patch(fd: int, size: int, start: int = 0) -> tuple[int, bytes] | None:
     if len(head) < 26 or head[4] & 0x7F:  # the first block is no STREAMINFO
         return None
     stated = (head[_FLAC_TOTAL] & 0x0F) << 32 | int.from_bytes(head[_FLAC_TOTAL + 1 : 26], "big")
-    largest = int.from_bytes(head[_FLAC_INFO + 2 : _FLAC_INFO + 4], "big")
-    found = None
-    for end in range(size, max(start, size - _FLAC_SEARCH), -_FLAC_TAIL // 2):  # tags may follow
-        first = max(start, end - _FLAC_TAIL)
-        if found := _flac_samples(os.pread(fd, end - first, first), largest):
-            break
-    if not stated or found is None or not stated < found < 1 << 36:
+    last = _last_flac_frame(fd, size, start)
+    if not stated or last is None or not stated < last[0] < 1 << 36:
         return None
+    found = last[0]
     bits = bytes([head[_FLAC_TOTAL] & 0xF0 | found >> 32]) + (found & 0xFFFFFFFF).to_bytes(4, "big")
     return start + _FLAC_TOTAL, bits
 
 
-def _flac_samples(tail: bytes, largest: int) -> int | None:
-    """Return at which sample the last frame ends; two frames in a row must agree."""
-    frames: list[tuple[int, int]] = []  # (first sample, number of samples), from the end
+def _last_flac_frame(fd: int, size: int, start: int) -> tuple[int, int, int] | None:
+    """Find the last frame: (sample after it, its byte, most bytes that it may have), or None."""
+    head = os.pread(fd, 42, start)
+    if len(head) < 42 or head[4] & 0x7F:
+        return None
+    largest = int.from_bytes(head[_FLAC_INFO + 2 : _FLAC_INFO + 4], "big")
+    most = int.from_bytes(head[_FLAC_INFO + 7 : _FLAC_INFO + 10], "big")  # 0: unknown
+    for end in range(size, max(start, size - _FLAC_SEARCH), -_FLAC_TAIL // 2):  # tags may follow
+        first = max(start, end - _FLAC_TAIL)
+        if found := _flac_samples(os.pread(fd, end - first, first), largest):
+            return found[0], first + found[1], most or _FLAC_TAIL
+    return None
+
+
+def _after_flac(fd: int, size: int, position: int, most: int) -> int:
+    """Return how many bytes follow the last frame that are no tags, 0 where they are few.
+
+    Args:
+        position: byte at which the last frame begins.
+        most: bytes that it may have; its end is where the checksum of the whole is 0.
+    """
+    if size - position <= most + HEADER_BYTES:
+        return 0
+    frame, crc, end = os.pread(fd, most, position), 0, 0
+    for at, byte in enumerate(frame, start=1):
+        crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
+        if crc == 0 and at > 6:  # by chance, too, once in 65,536 bytes
+            if _few_or_tags(fd, size, position + at):
+                return 0
+            end = end or at
+    return size - position - (end or most)
+
+
+def _crc16_table() -> list[int]:
+    """Table of a frame's checksum: polynomial x^16 + x^15 + x^2 + 1 (RFC 9639, section 9.3)."""
+    table = []
+    for byte in range(256):
+        crc = byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x8005 if crc & 0x8000 else crc << 1) & 0xFFFF
+        table.append(crc)
+    return table
+
+
+_CRC16 = _crc16_table()
+
+
+def _flac_samples(tail: bytes, largest: int) -> tuple[int, int] | None:
+    """Return (sample after the last frame, its byte); two frames in a row must agree."""
+    frames: list[tuple[int, int, int]] = []  # (first sample, number, byte), from the end
     at = len(tail)
     while (at := tail.rfind(b"\xff", 0, at)) >= 0 and len(frames) < 8:
         if (frame := _flac_frame(tail[at : at + 16], largest)) is not None:
-            frames.append(frame)
-    for later, (first, count) in enumerate(frames):
-        if any(before + n == first for before, n in frames[later + 1 :]):
-            return first + count
+            frames.append((*frame, at))
+    for later, (first, count, place) in enumerate(frames):
+        if any(before + n == first for before, n, _ in frames[later + 1 :]):
+            return first + count, place
     return None
 
 

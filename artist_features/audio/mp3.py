@@ -14,6 +14,7 @@ _VBRI_COUNT = 50  # byte of a frame at which VBRI states the number of frames
 _SEARCH_BYTES = 1 << 18  # junk allowed before the first frame, and searched at a time
 _CHAIN = 3  # consecutive frame headers that are no coincidence
 _CHUNK_BYTES = 1 << 20
+_RUN = b"\xff" * 64  # of erased flash memory, passed over at once
 _MOST_SYNC = 1 << 19  # bytes 0xFF in junk, and 32 for each place: more is not worth the search
 _RESYNC_BYTES = 1000  # mpg123 gives up 1,024 bytes after the last frame, or where fewer are zero
 _MOST_GAPS = 1000  # so small, that are left out: each costs time at each read
@@ -110,6 +111,9 @@ def find_frames(fd: int, position: int = 0) -> int | None:
                     break
             else:
                 return position + start
+        if data.startswith(_RUN, start):  # no header begins with three of them
+            rest = data[start:]
+            start += len(rest) - len(rest.lstrip(b"\xff")) - len(_RUN)
         start = data.find(b"\xff", start + 1)
     return None
 
@@ -253,7 +257,7 @@ def _count(
             return n_frames, end, True, gaps
         if len(gaps) < _MOST_GAPS or position - end > _RESYNC_BYTES:
             gaps.append((end, position))
-    return n_frames, end, False, gaps
+    return n_frames, end, False, [gap for gap in gaps if gap[0] < end]
 
 
 def _next_frames(fd: int, size: int, position: int, most: int) -> tuple[int | None, int]:
@@ -262,7 +266,7 @@ def _next_frames(fd: int, size: int, position: int, most: int) -> tuple[int | No
     for start in range(position, size, _SEARCH_BYTES):
         found = find_frames(fd, start)
         searched = _SEARCH_BYTES if found is None else found - start
-        n_sync += os.pread(fd, searched, start).count(b"\xff")
+        n_sync += os.pread(fd, searched, start).replace(_RUN, b"").count(b"\xff")
         if found is not None or n_sync > most:
             return found, n_sync
     return None, n_sync

@@ -214,12 +214,15 @@ def _check_names(paths: list[str]) -> None:
 
     Beside others that are there, one that is not is a row of the table.
     """
+    from artist_features.extraction.remote import is_link
     from artist_features.library.inputs import lone_missing
 
     name = lone_missing(paths)
     if name is None:
         return
     hint = ""
+    if is_link(name):
+        raise ManifestError("fsspec knows no such scheme; allowed are s3://, https:// ...", name)
     if name.startswith("~"):
         hint = " The shell has not replaced '~': leave out the quotes."
     elif set(name) & set("*?["):

@@ -73,11 +73,7 @@ def recordings_in(audio: Any) -> Iterable[Any] | None:
     if hasattr(audio, "__array__"):
         array = _samples(audio)
         return array.ravel().tolist() if array.dtype.kind in ("O", "U", "T") else None
-    if _is_pair(audio[::-1] if isinstance(audio, tuple) else audio):
-        raise TypeError(
-            "audio is (sample_rate, samples), as Gradio and SciPy have it; turn it round: allowed "
-            "is (samples, sample_rate)."
-        )
+    _refuse_turned(audio)
     if hasattr(audio, "get_all_samples"):  # a decoder of torchcodec, as datasets gives it
         return None
     return audio if isinstance(audio, Iterable) else None
@@ -95,14 +91,24 @@ def _is_pair(audio: Any) -> bool:
     if not isinstance(audio, tuple) or len(audio) != 2:
         return False
     rate = audio[1]
+    if isinstance(rate, np.ndarray) and rate.ndim == 0:
+        rate = rate[()]
     return isinstance(rate, (int, float, np.number)) and not isinstance(audio[0], (str, *_BYTES))
+
+
+def _refuse_turned(audio: Any) -> None:
+    if _is_pair(audio[::-1] if isinstance(audio, tuple) else audio):
+        raise TypeError(
+            "audio is (sample_rate, samples), as Gradio and SciPy have it; turn it round: allowed "
+            "is (samples, sample_rate)."
+        )
 
 
 def is_missing(item: Any) -> bool:
     """Return whether an item of a list is None, NaN or pandas' NA."""
     return (
         item is None
-        or type(item).__name__ == "NAType"
+        or type(item).__name__ in ("NAType", "NaTType")
         or (isinstance(item, float) and item != item)
     )
 
@@ -127,7 +133,9 @@ def to_source(audio: Any, sample_rate: float | None, **options: Any) -> Source:
         audio, sample_rate = _samples(heard.data).T, rate
     elif _is_pair(audio):
         rate = _only_rate(audio, sample_rate, audio[1])
-        audio, sample_rate = _as_array(audio[0]), rate
+        audio, sample_rate = _as_array(audio[0]), getattr(rate, "item", lambda: rate)()
+    else:
+        _refuse_turned(audio)
     if isinstance(audio, _BYTES) or hasattr(audio, "read"):
         audio = _encoded(audio)
     if isinstance(audio, (str, os.PathLike, EncodedAudio)):

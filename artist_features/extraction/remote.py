@@ -7,6 +7,7 @@ processes need neither a network nor credentials. A failure costs that recording
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import functools
 import os
 import re
@@ -30,6 +31,7 @@ _SLOWEST_BYTES_S, _SLOWEST_OVER_S = 10_000, 60
 _WEB = ("http", "https")
 # two letters or more: one is a drive of Windows
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_FILE_URI = re.compile(r"(?i)file://(localhost(?=/))?")
 _held = threading.local()
 
 
@@ -46,7 +48,7 @@ def is_uri(path: object) -> bool:
 
 
 def identity(path: AnyPath, folders: dict[str, str] | None = None) -> str:
-    """Canonicalise a path: absolute, symbolic links resolved; a URI stays as it is.
+    """Canonicalise a path: absolute, symbolic links resolved; a URI of no local file stays.
 
     A link that leads nowhere stands for itself.
 
@@ -54,7 +56,7 @@ def identity(path: AnyPath, folders: dict[str, str] | None = None) -> str:
         path: of a file or folder.
         folders: real paths of folders, kept while many files are looked at.
     """
-    path = os.fsdecode(path)
+    path = local_path(os.fsdecode(path))
     if is_uri(path):
         return path
     folder, name = os.path.split(path)
@@ -79,16 +81,26 @@ def is_gone(path: str) -> bool:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return not is_link(path)
-    except (OSError, ValueError):
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    except ValueError:
         return False
     return False
 
 
 def local_path(path: str) -> str:
     """Return the path that a `file://` URI names; anything else as it is."""
-    if path.startswith("file://") and is_uri(path):
-        return path.removeprefix("file://")  # as fsspec, which decodes no %20
+    if is_uri(path) and (found := _FILE_URI.match(path)) and "::" not in path and "*" not in path:
+        return path[found.end() :]  # as fsspec, which decodes no %20
     return path
+
+
+def has_known_scheme(uri: str) -> bool:
+    """Return whether fsspec knows the schemes of a URI, be their packages installed or not."""
+    require_fsspec(uri)
+    from fsspec.registry import known_implementations, registry
+
+    return all(scheme in known_implementations or scheme in registry for scheme in schemes(uri))
 
 
 def is_link(text: str) -> bool:

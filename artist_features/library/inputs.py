@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 from artist_features.audio.folders import search_folder
 from artist_features.errors import AnyPath, AudioError, ManifestError, OutputError
 from artist_features.extraction.remote import (
+    has_known_scheme,
     identity,
     is_gone,
     is_uri,
@@ -65,7 +66,8 @@ def find_audio(arguments: Iterable[AnyPath], passed: Counter[str] | None = None)
 def lone_missing(arguments: Sequence[str]) -> str | None:
     """Return the first name that the arguments give if nothing that they name is there.
 
-    A URI is not asked for, unless it is one of `file://`; a list in a pipe is not read.
+    A URI is not asked for if its scheme is known, unless it is one of `file://`; a list in a pipe
+    is not read.
 
     Raises:
         ManifestError: a list that cannot be read.
@@ -77,7 +79,8 @@ def lone_missing(arguments: Sequence[str]) -> str | None:
     first = None
     for name in itertools.chain(names, *map(_read_list, lists)):
         name = local_path(name)
-        if os.path.lexists(name) or not is_gone(name):
+        there = has_known_scheme(name) if is_uri(name) else os.path.lexists(name)
+        if there or not (is_uri(name) or is_gone(name)):
             return None
         first = name if first is None else first
     return first

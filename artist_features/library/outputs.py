@@ -85,6 +85,7 @@ def open_output(
     if path is None:
         return JsonLines()
     path = Path(os.fsdecode(path))
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # written, not replaced
     suffix, record = path.suffix.lower(), json.dumps(made_with, sort_keys=True)
     if suffix in (".npz", ".parquet"):
         if path.is_dir():
