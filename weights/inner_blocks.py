@@ -39,9 +39,9 @@ class InnerLearner(Learner):
     def __init__(self, authors: keras.Model, weight: float, **options: object) -> None:
         super().__init__("siamese", **options)
         self._weight = weight
+        outputs = [self.model.get_layer(name).output for name in BLOCKS]
         self._inner = keras.Model(
-            self.student.input,
-            [*(self.student.get_layer(name).output for name in BLOCKS), self.student.output],
+            self.model.get_layer("log_mel").output, [*outputs, self.model.output]
         )
         log_mel = authors.get_layer("log_mel").output
         self._teacher_blocks = keras.Model(
