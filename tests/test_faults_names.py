@@ -10,7 +10,8 @@ from fault_bytes import good_files
 from fault_drivers import by_command, statuses_by_command
 
 from artist_features.cli.main import main
-from artist_features.errors import AudioError, display_path
+from artist_features.datasets.manifest import read_manifest
+from artist_features.errors import AudioError, ManifestError, display_path
 from artist_features.extraction.extractor import Extractor
 
 
@@ -134,3 +135,10 @@ def test_row45_list_of_paths(tiny_folder, tmp_path, monkeypatch, capsys):
     assert "bad.txt line 2: zero byte in a path" in capsys.readouterr().err
     assert by_command(["@none.txt"], tmp_path / "none.npz", tiny_folder) == (2, [])
     assert "none.txt: list cannot be read (No such file" in capsys.readouterr().err
+
+
+def test_a_manifest_of_excel_is_told_its_separator(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("file;artist;title\na.wav;A;T\n")
+    with pytest.raises(ManifestError, match="separated by ';'; commas are needed"):
+        read_manifest(path)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from artist_features.audio.folders import search_folder
 from artist_features.datasets.names import artist_groups
-from artist_features.errors import AudioError, ManifestError, display_path
+from artist_features.errors import AudioError, ManifestError, display_path, shortened
 from artist_features.files import write_atomically
 
 _REQUIRED = ("file", "artist", "title")
@@ -91,9 +91,11 @@ def parse_manifest(data: bytes, path: str | Path, root: str | Path | None = None
         )
     missing = [name for name in _REQUIRED if name not in header]
     if missing:
+        mark = next((m for m in ";\t" if len(header) == 1 and m in header[0]), "")
+        hint = f" Its columns are separated by {mark!r}; commas are needed." if mark else ""
         raise ManifestError(
-            f"column {missing[0]!r} is missing; the header is {header}, needed are "
-            f"{', '.join(_REQUIRED)}.",
+            f"column {missing[0]!r} is missing; the header is {shortened(str(header))}, needed are "
+            f"{', '.join(_REQUIRED)}.{hint}",
             path,
             line=1,
         )

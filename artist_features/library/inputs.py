@@ -108,7 +108,7 @@ def _read_list(path: str) -> Iterator[str]:
                     text = "is a table with a header; a list has one path per line, and no header."
                     raise ManifestError(text, path, number)
                 if b"\0" in line:
-                    text = "zero byte in a path; one path per line is needed."
+                    text = "zero byte in a path; needed is one path per line, not in UTF-16."
                     raise ManifestError(text, path, number)
                 if line.strip():
                     yield os.fsdecode(line)

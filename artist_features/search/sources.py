@@ -81,7 +81,9 @@ def _tables(path: Path) -> list[Path]:
     if path.is_dir():
         shards = sorted(path.glob("part-*.parquet"))
         if not shards:
-            raise OutputError("mismatch", "holds no part-*.parquet of `extract`.", path)
+            text = "holds no part-*.parquet of `extract`; of music make vectors first: "
+            text += "`artist-features extract FOLDER -o vectors`."
+            raise OutputError("mismatch", text, path)
         return shards
     if path.suffix.lower() not in (".npz", ".parquet"):
         if not path.exists():
