@@ -59,6 +59,7 @@ def atomic_file(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
     Raises:
         OutputError: `no_space` or `not_writable`; nothing is left behind.
     """
+    path = Path(os.path.realpath(path))  # a link stays one
     partial = partial_name(path)
     try:
         with open(partial, "xb") as file:

@@ -295,7 +295,7 @@ def _encoded(folder, ending, seed=1):
     return path
 
 
-@pytest.mark.parametrize("ending", ["flac", "wav", "w64", "caf", "au", "m4a", "tta"])
+@pytest.mark.parametrize("ending", ["flac", "wav", "aiff", "w64", "caf", "au", "m4a", "tta"])
 @pytest.mark.parametrize("behind", ["flac", "mp3", "same"])
 def test_another_file_behind_one_is_neither_read_nor_passed_over(ending, behind, tmp_path):
     first = _encoded(tmp_path, ending)
@@ -306,6 +306,55 @@ def test_another_file_behind_one_is_neither_read_nor_passed_over(ending, behind,
     with open_file(first, target_rate=22050) as stream:
         assert len(stream.read()) == pytest.approx(6 * 22050, abs=2000)
     assert [code for code, _ in stream.flaws] == ["truncated"]
+
+
+@pytest.mark.parametrize("ending", ["wav", "w64", "aiff"])
+def test_another_file_behind_a_padded_one(ending, tmp_path):
+    path = tmp_path / f"a.{ending}"
+    write_audio(path, music(4, 44100, 1)[:176_399], 44100, subtype="PCM_24")  # an odd size
+    data = path.read_bytes()
+    path.write_bytes(data + data)
+    with open_file(path, target_rate=22050) as stream:
+        assert len(stream.read()) == pytest.approx(4 * 22050, abs=10)
+    assert [code for code, _ in stream.flaws] == ["truncated"]
+
+
+def test_a_stream_of_fragments_may_repeat_its_head(tmp_path):
+    whole = _encoded(tmp_path, "wav")
+    words = ["ffmpeg", "-v", "error", "-y", "-i", whole, "-c:a", "aac"]
+    words += ["-movflags", "frag_keyframe+empty_moov", "-frag_duration", "2000000"]
+    subprocess.run([*words, tmp_path / "a.m4a"], check=True)
+    data = (tmp_path / "a.m4a").read_bytes()
+    moofs = [at - 4 for at in range(len(data)) if data.startswith(b"moof", at)]
+    last = data.rfind(b"mfra") - 4
+    path = tmp_path / "b.m4a"
+    path.write_bytes(data[: moofs[1]] + data[: moofs[0]] + data[moofs[1] : last])
+    assert _unread(path) == 0
+    path.write_bytes(data + data)  # two files, the first ends with its `mfra`
+    assert _unread(path) == len(data)
+
+
+def test_a_damaged_head_of_true_audio_needs_no_memory(tmp_path):
+    path = tmp_path / "a.tta"
+    path.write_bytes(b"TTA1" + struct.pack("<HHHIII", 1, 2, 16, 1, 0xFFFFFFFF, 0))
+    os.truncate(path, 1 << 30)
+    assert _unread(path) == 0
+
+
+def test_many_zeros_behind_flac_are_read_once(tmp_path, monkeypatch):
+    path = _encoded(tmp_path, "flac")
+    path.write_bytes(path.read_bytes() + bytes(4 << 20) + np.random.default_rng(0).bytes(9000))
+    n_read = 0
+
+    def counted(fd, n, at):
+        nonlocal n_read
+        n_read += len(data := real(fd, n, at))
+        return data
+
+    real = os.pread
+    monkeypatch.setattr(os, "pread", counted)
+    assert _unread(path) > 4 << 20
+    assert n_read < 8 * path.stat().st_size
 
 
 def test_tags_behind_flac_are_nothing_unread(tmp_path):

@@ -360,7 +360,6 @@ def test_a_flac_whose_header_states_too_little_is_read_whole(tmp_path, stated, n
 def test_a_typo_is_told_before_tensorflow_is_loaded(tmp_path):
     code = """
 import sys, artist_features as af
-import artist_features as af
 from artist_features import AudioError
 from artist_features.cli.main import main
 for name, hint in (("no.mp3", "no such file"), ("~/no.mp3", "'~'"), ("no*.mp3", "pattern")):
@@ -708,6 +707,7 @@ def test_a_typo_is_told_before_anything_heavy_is_loaded(words, tmp_path):
     [
         (b"no.mp3\nnor.mp3\n", "no.mp3: no such file or folder. Nothing else that @list"),
         (b"path,artist\na.wav,A\n", "is a table with a header"),
+        (b'"file", "artist"\na.wav,A\n', "is a table with a header"),
     ],
 )
 def test_a_list_of_nothing_leaves_no_table(lines, expected, tmp_path, monkeypatch, capsys):
@@ -733,7 +733,7 @@ def test_one_file_that_is_there_keeps_the_rows_of_others(tiny_folder, tmp_path, 
     assert list(np.load("o.npz")["status"]) == ["not_found", "ok"]
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), np.float64("nan")])
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan")])
 def test_a_missing_value_in_a_list_costs_itself_alone(missing, tiny_folder, tmp_path):
     path = tmp_path / "a.wav"
     write_audio(path, music(4, 22050, 1), 22050)
@@ -784,15 +784,18 @@ def test_a_file_uri_is_its_path(tiny_folder, tmp_path, monkeypatch):
     names = [f"file://{path}", f"file://localhost{path}", f"FILE://{path}", "file://a.wav", "a.wav"]
     assert main(["extract", *names, "-o", "o.npz", "--model", str(tiny_folder)]) == 0
     assert list(np.load("o.npz")["path"]) == [str(path)]
+    assert np.isfinite(af.extract(f"file://localhost{path}", model=tiny_folder)).all()
 
 
 def test_a_table_behind_a_link_is_written_not_the_link(tiny_folder, tmp_path):
     path = write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
     (tmp_path / "link.npz").symlink_to(tmp_path / "real.npz")
+    (tmp_path / "lost.npz").symlink_to(tmp_path / "none" / "real.npz")
     words = ["extract", str(path), "-o", str(tmp_path / "link.npz"), "--model", str(tiny_folder)]
     assert main(words) == 0
     assert (tmp_path / "link.npz").is_symlink()
     assert list(np.load(tmp_path / "real.npz")["path"]) == [str(path)]
+    assert main([*words[:3], str(tmp_path / "lost.npz"), *words[4:]]) == 2
 
 
 def test_16_bit_samples_in_32_bits_are_refused(tiny_folder):
@@ -803,6 +806,9 @@ def test_16_bit_samples_in_32_bits_are_refused(tiny_folder):
     alone = af.extract(samples, 22050, model=tiny_folder)
     shifted = af.extract(np.int32(samples) << 16, 22050, model=tiny_folder)
     np.testing.assert_allclose(shifted, alone, atol=1e-5)
+    soft = np.int32(np.int32(samples) // 100 * 256)  # 24 bits, under -96 dB
+    assert np.abs(soft).max() < 1 << 15
+    assert np.isfinite(af.extract(soft, 22050, model=tiny_folder)).all()
     pair = af.extract((samples, np.array(22050)), model=tiny_folder)
     np.testing.assert_allclose(pair, alone, atol=1e-6)
     with pytest.raises(TypeError, match="turn it round"):

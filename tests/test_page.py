@@ -219,7 +219,8 @@ def test_what_cannot_be_read_says_why(visit):
     page, files = visit
     assert "no format that this browser plays" in files["none.mp3"]["reason"]
     assert "silent" in files["silent.wav"]["reason"]
-    assert any("none.mp3is in no format" in text for text in page.texts("#failed-list li"))
+    assert "none.mp3" in page.texts("#failed-list b")
+    assert any(text.startswith("is in no format") for text in page.texts("#failed-list span"))
 
 
 def test_files_stand_beside_their_nearest_tracks(visit, site):

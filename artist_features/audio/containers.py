@@ -6,6 +6,7 @@ what is decoded.
 """
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -221,13 +222,11 @@ def _chunked(kind: str, fd: int, size: int, start: int) -> Container:
     after = _after_chunks(kind, fd, size, start, end)
     if _few_or_tags(fd, size, after):
         return Container(kind, *shown)
-    another = _begins_another(fd, kind, end)
+    another = _begins_another(fd, kind, start, after)
     if kind == "w64":  # libsndfile reads on up to the end of the file, whatever is stated
-        return (
-            Container(kind, start, end, (0, b""), n_unread=size - end)
-            if another
-            else (Container(kind, *shown))
-        )
+        if another:
+            shown = (start, end, (0, b""))
+        return Container(kind, *shown, n_unread=size - after if another else 0)
     if kind == "aiff" or after > end or another:
         return Container(kind, *shown, n_unread=size - after)
     if os.pread(fd, 4, start) == b"RF64":
@@ -285,22 +284,23 @@ def _after_chunks(kind: str, fd: int, size: int, start: int, end: int) -> int:
     return min(after, size)
 
 
-def _begins_another(fd: int, kind: str, position: int) -> bool:
+def _begins_another(fd: int, kind: str, start: int, end: int) -> bool:
     """Return whether another file, or a second chunk of samples, begins and no samples go on."""
-    head = os.pread(fd, 64, position)
+    padded = end + -(end - start) % (_LAYOUTS[kind][3] if kind in _LAYOUTS else 1)
     marks = [(offset, magic) for offset, magic, _ in _AUDIO_MAGIC]
     marks += [(0, magic) for magic, _ in _OTHER_MAGIC] + [(0, b"RIFF"), (0, b"RF64"), (0, b"ID3")]
     if kind in _LAYOUTS:
         marks.append((0, _LAYOUTS[kind][-1]))
-    return any(head.startswith(magic, offset) for offset, magic in marks) or (
-        mp3.find_frames(fd, position) == position
+    heads = [os.pread(fd, 64, at) for at in (end, padded)]
+    return any(head.startswith(magic, offset) for offset, magic in marks for head in heads) or any(
+        mp3.find_frames(fd, at) == at for at in (end, padded)
     )
 
 
 def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
     """Return True for a plausible chunk header whose body lies inside the file."""
     letters = name.strip(b" \0").replace(b"_", b"").replace(b"-", b"")
-    if name[:4].upper() in (b"RIFF", b"RF64"):  # another file follows
+    if name[:4].upper() in (b"RIFF", b"RF64", b"FORM"):  # another file follows
         return False
     return letters.isalnum() and length >= 0 and position + length <= size + 1
 
@@ -470,7 +470,8 @@ def _is_box(head: bytes, size: int) -> bool:
 
 def _mp4_unread(fd: int, size: int, start: int) -> int:
     """Return how many bytes at the end lie after the last box, or in a second MP4 file."""
-    position, seen = start, set()
+    position = start
+    seen: set[bytes] = set()
     while position < size:
         head = os.pread(fd, 16, position)
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
@@ -481,7 +482,10 @@ def _mp4_unread(fd: int, size: int, start: int) -> int:
         beyond = position + length > size and name not in (b"ftyp", *_BOXES)
         if length < 8 or not name.isascii() or beyond or name in seen:
             return size - position if size - position >= HEADER_BYTES else 0
-        seen |= {name} & {b"ftyp", b"moov"}  # decoders read the first of each
+        # decoders read the first of each; a stream of fragments repeats them, and goes on
+        seen = set() if name == b"moof" else seen | {name} & {b"ftyp", b"moov"}
+        if name == b"mfra":  # the last box of a fragmented file
+            seen = {b"ftyp", b"moov"}
         position += length
     return 0
 
@@ -497,9 +501,13 @@ def _tta_unread(fd: int, size: int, start: int) -> int:
         return 0
     rate, n_samples = struct.unpack_from("<II", head, 10)
     n_frames = -(-n_samples // max(1, 256 * rate // 245))
-    table = os.pread(fd, 4 * min(n_frames, size // 4), start + 22)
-    lengths = struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4])
-    end = start + 22 + 4 * n_frames + 4 + sum(lengths)
+    if 64 * n_frames > size:  # no frame is so short
+        return 0
+    table = os.pread(fd, 4 * n_frames + 4, start + 22)
+    *lengths, crc = struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4])
+    if len(lengths) < n_frames or crc != zlib.crc32(table[:-4]):
+        return 0
+    end = start + 22 + len(table) + sum(lengths)
     return 0 if end >= size or _few_or_tags(fd, size, end) else size - end
 
 
@@ -612,7 +620,9 @@ def _after_ogg(fd: int, position: int) -> tuple[str, str] | None:
 _FLAC_TAIL = 1 << 18  # more than any frame of a recording with up to 8 channels
 _FLAC_SEARCH = 1 << 30  # bytes at the end in which the last frame is looked for
 _FLAC_INFO = 8  # byte at which its body begins
+_MOST_ENDS = 8  # of a frame, by its checksum, that are looked at
 _FLAC_TOTAL = 21  # byte that holds the upper 4 of the 36 bits of the total
+_FLAC_SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _FLAC_BLOCKS = {1: 192, **{n: 144 << n for n in range(2, 6)}, **{n: 1 << n for n in range(8, 16)}}
 
 
@@ -620,7 +630,7 @@ def _flac(fd: int, size: int, start: int) -> Container:
     """Mend a total that is too small; end where another FLAC file follows in the same file."""
     end = _next_flac(fd, size, start)
     last = _last_flac_frame(fd, end, start)
-    patch = flac_patch(fd, end, start)
+    patch = _flac_patch(fd, start, last[0]) if last else None
     n_unread = size - end + (_after_flac(fd, end, *last[1:]) if last else 0)
     if patch or start or end < size:
         return Container("flac", start, end, patch or (0, b""), n_unread=n_unread)
@@ -636,28 +646,23 @@ def _next_flac(fd: int, size: int, start: int) -> int:
     return size
 
 
-def flac_patch(fd: int, size: int, start: int = 0) -> tuple[int, bytes] | None:
-    """Find out whether more samples follow than STREAMINFO states.
+def _flac_patch(fd: int, start: int, n_samples: int) -> tuple[int, bytes] | None:
+    """Put the total of STREAMINFO right where it is smaller than the last frame's end.
 
     Args:
         fd: file descriptor of a FLAC file.
-        size: its length in bytes.
         start: byte at which "fLaC" stands.
+        n_samples: after the last frame.
 
     Returns:
-        (position, bytes) that put the total right, or None where it is right, unknown (0), or
-        cannot be determined.
+        (position, bytes) to be shown there, or None where the total is right or unknown (0).
     """
     head = os.pread(fd, 26, start)
-    if len(head) < 26 or head[4] & 0x7F:  # the first block is no STREAMINFO
-        return None
     stated = (head[_FLAC_TOTAL] & 0x0F) << 32 | int.from_bytes(head[_FLAC_TOTAL + 1 : 26], "big")
-    last = _last_flac_frame(fd, size, start)
-    if not stated or last is None or not stated < last[0] < 1 << 36:
+    if not stated or not stated < n_samples < 1 << 36:
         return None
-    found = last[0]
-    bits = bytes([head[_FLAC_TOTAL] & 0xF0 | found >> 32]) + (found & 0xFFFFFFFF).to_bytes(4, "big")
-    return start + _FLAC_TOTAL, bits
+    bits = bytes([head[_FLAC_TOTAL] & 0xF0 | n_samples >> 32])
+    return start + _FLAC_TOTAL, bits + (n_samples & 0xFFFFFFFF).to_bytes(4, "big")
 
 
 def _last_flac_frame(fd: int, size: int, start: int) -> tuple[int, int, int] | None:
@@ -683,14 +688,15 @@ def _after_flac(fd: int, size: int, position: int, most: int) -> int:
     """
     if size - position <= most + HEADER_BYTES:
         return 0
-    frame, crc, end = os.pread(fd, most, position), 0, 0
-    for at, byte in enumerate(frame, start=1):
-        crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
-        if crc == 0 and at > 6:  # by chance, too, once in 65,536 bytes
-            if _few_or_tags(fd, size, position + at):
-                return 0
-            end = end or at
-    return size - position - (end or most)
+    before, ends = 1, []
+    crc = 0
+    for at, byte in enumerate(os.pread(fd, most, position), start=1):
+        before, crc = crc, (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
+        if crc == 0 and before and at > 6:  # by chance, too, once in 65,536 bytes
+            ends.append(position + at)
+    if any(_few_or_tags(fd, size, end) for end in ends[:_MOST_ENDS]):
+        return 0
+    return size - (ends[0] if ends else position + most)
 
 
 def _crc16_table() -> list[int]:
@@ -710,10 +716,11 @@ _CRC16 = _crc16_table()
 def _flac_samples(tail: bytes, largest: int) -> tuple[int, int] | None:
     """Return (sample after the last frame, its byte); two frames in a row must agree."""
     frames: list[tuple[int, int, int]] = []  # (first sample, number, byte), from the end
-    at = len(tail)
-    while (at := tail.rfind(b"\xff", 0, at)) >= 0 and len(frames) < 8:
-        if (frame := _flac_frame(tail[at : at + 16], largest)) is not None:
-            frames.append((*frame, at))
+    for found in reversed([match.start() for match in _FLAC_SYNC.finditer(tail)]):
+        if (frame := _flac_frame(tail[found : found + 16], largest)) is not None:
+            frames.append((*frame, found))
+            if len(frames) == 8:
+                break
     for later, (first, count, place) in enumerate(frames):
         if any(before + n == first for before, n, _ in frames[later + 1 :]):
             return first + count, place

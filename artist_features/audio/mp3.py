@@ -266,7 +266,7 @@ def _next_frames(fd: int, size: int, position: int, most: int) -> tuple[int | No
     for start in range(position, size, _SEARCH_BYTES):
         found = find_frames(fd, start)
         searched = _SEARCH_BYTES if found is None else found - start
-        n_sync += os.pread(fd, searched, start).replace(_RUN, b"").count(b"\xff")
+        n_sync += os.pread(fd, searched, start).replace(_RUN, b"\xff").count(b"\xff")
         if found is not None or n_sync > most:
             return found, n_sync
     return None, n_sync

@@ -309,17 +309,20 @@ class _ArrayDecoder:
             raise AudioError("empty", f"array of shape {samples.shape}: no samples.")
         if first >= len(samples):
             raise past_end(span.offset_s, len(samples) / self.sample_rate, None)
-        samples = samples[first : None if count is None else first + count]
         if samples.dtype == np.int32:
             _refuse_16_bits(samples)
+        samples = samples[first : None if count is None else first + count]
         for start in range(0, len(samples), _ARRAY_BLOCK):
             yield to_float(samples[start : start + _ARRAY_BLOCK])
 
 
 def _refuse_16_bits(samples: npt.NDArray[np.int32]) -> None:
-    """Raise `AudioError` for 16-bit samples in 32 bits: nothing is recorded at under -96 dB."""
+    """Raise `AudioError` for 16-bit samples in 32 bits.
+
+    A recording so soft, under -96 dB, has 24 bits: the lowest 8 are zeros.
+    """
     peak = max(int(samples.max(initial=0)), -int(samples.min(initial=0)))
-    if 0 < peak <= 1 << 15:
+    if 0 < peak <= 1 << 15 and (samples & 0xFF).any():
         text = f"int32 samples reach {peak} of 2147483648: 16-bit samples? Give them as int16."
         raise AudioError("out_of_range", text)
 

@@ -109,7 +109,7 @@ def is_missing(item: Any) -> bool:
     return (
         item is None
         or type(item).__name__ in ("NAType", "NaTType")
-        or (isinstance(item, float) and item != item)
+        or (isinstance(item, (float, np.floating)) and item != item)
     )
 
 

@@ -151,7 +151,11 @@ def fetched(source: Source, is_stopped: Callable[[], bool] | None = None) -> Ite
             raise AudioError("empty", text, source.path)
         copy: contextlib.AbstractContextManager[str] = _private_file([source.audio.data])
     elif is_uri(source.path):
-        copy = local_copy(os.fsdecode(source.path or ""), is_stopped)
+        path = local_path(os.fsdecode(source.path or ""))
+        if not is_uri(path):
+            yield dataclasses.replace(source, audio=path)
+            return
+        copy = local_copy(path, is_stopped)
     else:
         yield source
         return

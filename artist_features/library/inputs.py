@@ -104,7 +104,8 @@ def _read_list(path: str) -> Iterator[str]:
             for number, line in enumerate(file, start=1):
                 line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 line = line.rstrip(b"\r\n")
-                if number == 1 and b"path" in line.split(b","):
+                names = {name.strip(b' "') for name in line.split(b",")}
+                if number == 1 and len(names) > 1 and names & {b"path", b"file"}:
                     text = "is a table with a header; a list has one path per line, and no header."
                     raise ManifestError(text, path, number)
                 if b"\0" in line:

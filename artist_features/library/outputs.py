@@ -85,12 +85,12 @@ def open_output(
     if path is None:
         return JsonLines()
     path = Path(os.fsdecode(path))
-    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # written, not replaced
     suffix, record = path.suffix.lower(), json.dumps(made_with, sort_keys=True)
     if suffix in (".npz", ".parquet"):
         if path.is_dir():
             raise OutputError("not_writable", "is a folder; name a file.", path)
         _check_folder(path.parent)
+        _check_folder(Path(os.path.realpath(path)).parent)  # of what a link names
         return TableFile(path, named, dim, record, continued=path.exists() and not force)
     if path.exists() and not path.is_dir():
         text = "is a file; allowed are .npz, .parquet, or a folder."

@@ -74,11 +74,13 @@ def without_copies(index: Index, rows: Rows) -> Rows:
         int `(m,)`, in the same order.
     """
     vectors = index.vectors[rows]
+    units = np.empty_like(vectors)  # of those that are kept
     lengths_s = np.array([index.track(int(row)).duration_s or np.nan for row in rows])
     kept: list[int] = []
     for place in range(len(rows)):
         same_length = np.abs(lengths_s[kept] - lengths_s[place]) <= _SAME_LENGTH_S
-        alike = vectors[kept] @ vectors[place] >= COPY_COSINE
+        alike = units[: len(kept)] @ vectors[place] >= COPY_COSINE
         if not (same_length & alike).any():
+            units[len(kept)] = vectors[place]
             kept.append(place)
     return rows[kept]

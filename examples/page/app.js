@@ -125,7 +125,8 @@ function list() {
   listFailed(failed);
   byId("same").hidden = !groups.length;
   byId("same").firstElementChild.textContent =
-    `Possibly the same recording: ${groups.length} ${groups.length === 1 ? "group" : "groups"}`;
+    `Possibly the same recording: ${groups.length} ${groups.length === 1 ? "group" : "groups"}`
+    + (groups.length > N_ROWS ? ` (the first ${N_ROWS} are listed)` : "");
   // built anew only when a group has changed, or a button would lose the focus
   const key = groups.map((group) => group.map(({ track }) => track).join()).join(";");
   if (byId("same-list").dataset.key === key) return;
@@ -145,7 +146,8 @@ function list() {
 function listFailed(failed) {
   byId("failed").hidden = !failed.length;
   byId("failed").firstElementChild.textContent =
-    `${failed.length.toLocaleString("en")} ${failed.length === 1 ? "file" : "files"} could not be read`;
+    `${failed.length.toLocaleString("en")} ${failed.length === 1 ? "file" : "files"} could not be read`
+    + (failed.length > N_ROWS ? ` (the first ${N_ROWS} are listed)` : "");
   if (byId("failed-list").children.length === Math.min(failed.length, N_ROWS)) return;
   byId("failed-list").replaceChildren(...failed.slice(0, N_ROWS).map(({ path, reason }) => {
     const listed = make("li");
