@@ -244,8 +244,8 @@ def report(args: argparse.Namespace) -> str:
             spent = "" if name in KINDS else f" ({done['steps']} steps, {done['minutes']} min)"
             scores[text + spent] = agreement.embed(args.runs / name, crops)
     measured = {name: agreement.measure(rows, crops) for name, rows in scores.items()}
-    if (inner := args.runs / "inner_blocks.json").exists():  # of weights/inner_blocks.py
-        measured |= json.loads(inner.read_text(encoding="utf-8"))
+    if (trials := args.runs / "loss_trials.json").exists():  # of weights/loss_trials.py
+        measured |= json.loads(trials.read_text(encoding="utf-8"))
     judged = {
         kind: json.loads((args.runs / f"{kind}_judged.json").read_text(encoding="utf-8"))
         for kind in KINDS

@@ -1,16 +1,20 @@
-"""Trial: the authors' inner blocks as further targets of a student of the same architecture.
+"""Trials of other distillation losses, which the runs that ship do without.
 
-    python weights/inner_blocks.py CROPS --authors authors --json RUNS/inner_blocks.json
+    python weights/loss_trials.py CROPS --authors authors --json RUNS/loss_trials.json
 
 CROPS holds the distillation sets `train` and `test`. The student begins with random weights and
-learns as the `*_trial` runs of weights/train_weights.py do, which adds the result to its table;
-besides, the output of each block is matched with the authors' by squared error, relative to the
-variance of the authors' channel. It serves this trial alone: the runs that ship do without.
+learns as the `*_trial` runs of weights/train_weights.py do, which adds the results to its table.
+
+    inner blocks   beside the usual terms the output of each block is matched with the authors', of
+                   the same architecture, by squared error relative to the variance of their channel
+    cosine         the cosine of the head's output to both teachers side by side, and nothing else
 """
 
 import argparse
 import dataclasses
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import agreement
@@ -22,7 +26,8 @@ from tqdm import tqdm
 from artist_features import load_model
 from artist_features.config import LEVEL_DB, FrontEnd
 from artist_features.training.learner import Learner
-from artist_features.training.recipes import RECIPES, Schedule
+from artist_features.training.losses import unit
+from artist_features.training.recipes import RECIPES, Recipe, Schedule
 from artist_features.training.targets import CropBatches, CropSet
 
 BLOCKS = [f"block{number}" for number in range(1, 6)]
@@ -65,6 +70,21 @@ class InnerLearner(Learner):
         return match + self._weight * self._block_loss, cosine
 
 
+class CosineLearner(Learner):
+    """`Learner` whose loss is 1 - cosine to both teachers side by side."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__("siamese", **options)
+
+    def _vectors_loss(
+        self, embeddings: tf.Tensor, target: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        cosine = tf.reduce_mean(
+            tf.reduce_sum(unit(self._heads["vectors"](embeddings)) * unit(target), axis=-1)
+        )
+        return 1 - cosine, cosine
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("crops", type=Path, metavar="CROPS")
@@ -75,13 +95,26 @@ def main() -> None:
     args = parser.parse_args()
     changes = {"n_steps": args.steps, "label_weight": 0.0}
     recipe = RECIPES["default"].changed("siamese", changes)
-    crops, test = CropSet(args.crops / "train"), CropSet(args.crops / "test")
+    scores = {}
+    authors = load_model(args.authors)
+    for text, build in {
+        "both teachers and the authors' inner blocks": functools.partial(
+            InnerLearner, authors, args.weight
+        ),
+        "the cosine alone": CosineLearner,
+    }.items():
+        scores[f"{args.steps} steps: {text}"] = trial(build, recipe, args.crops)
+    args.json.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    print(agreement.table(scores))
+
+
+def trial(build: Callable[..., Learner], recipe: Recipe, folder: Path) -> dict:
+    """Train a student, and return its `agreement.measure`."""
+    crops, test = CropSet(folder / "train"), CropSet(folder / "test")
     n_crops = recipe.n_free + 2 * recipe.n_anchors["siamese"]
     batches = CropBatches(crops, n_anchors=0, n_unlabelled=n_crops, positives=True, seed=0)
     keras.utils.set_random_seed(0)
-    learner = InnerLearner(
-        load_model(args.authors),
-        args.weight,
+    learner = build(
         recipe=recipe,
         n_artists=2,
         vectors=crops.teachers,
@@ -89,15 +122,13 @@ def main() -> None:
         strategy=tf.distribute.get_strategy(),
     )
     schedule = Schedule(recipe)
-    for step, batch in enumerate(tqdm(batches.dataset(0, args.steps), total=args.steps)):
+    n_steps = recipe.n_steps
+    for step, batch in enumerate(tqdm(batches.dataset(0, n_steps), total=n_steps)):
         learner.step(batch, schedule.rate(step))
     rows = np.concatenate(
         [learner.embed_stored(np.float32(test.log_mel[n : n + 256])) for n in range(0, test.n, 256)]
     )
-    label = f"{args.steps} steps: both teachers and the authors' inner blocks"
-    scores = {label: agreement.measure(rows, test)}
-    args.json.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    print(agreement.table(scores))
+    return agreement.measure(rows, test)
 
 
 if __name__ == "__main__":
