@@ -7,6 +7,7 @@ learns as the `*_trial` runs of weights/train_weights.py do, which adds the resu
 
     inner blocks   beside the usual terms the output of each block is matched with the authors', of
                    the same architecture, by squared error relative to the variance of their channel
+    plain          the similarities of the embeddings as they are alone, not standardised, too
     cosine         the cosine of the head's output to both teachers side by side, and nothing else
 """
 
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from artist_features import load_model
 from artist_features.config import LEVEL_DB, FrontEnd
 from artist_features.training.learner import Learner
-from artist_features.training.losses import unit
+from artist_features.training.losses import distillation, relation, unit
 from artist_features.training.recipes import RECIPES, Recipe, Schedule
 from artist_features.training.targets import CropBatches, CropSet
 
@@ -70,6 +71,23 @@ class InnerLearner(Learner):
         return match + self._weight * self._block_loss, cosine
 
 
+class PlainLearner(Learner):
+    """`Learner` that matches the similarities of embeddings as they are, not standardised."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__("siamese", **options)
+
+    def _vectors_loss(
+        self, embeddings: tf.Tensor, target: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        found = self._heads["vectors"](embeddings)
+        match = tf.reduce_mean(distillation(found, target))
+        apart = tf.reduce_mean(relation(embeddings, target, embeddings, target))
+        cosine = tf.reduce_mean(tf.reduce_sum(unit(found) * unit(target), axis=-1))
+        recipe = self._recipe
+        return recipe.vectors_weight * match + recipe.relation_weight * apart, cosine
+
+
 class CosineLearner(Learner):
     """`Learner` whose loss is 1 - cosine to both teachers side by side."""
 
@@ -101,6 +119,7 @@ def main() -> None:
         "both teachers and the authors' inner blocks": functools.partial(
             InnerLearner, authors, args.weight
         ),
+        "both teachers, similarities not standardised": PlainLearner,
         "the cosine alone": CosineLearner,
     }.items():
         scores[f"{args.steps} steps: {text}"] = trial(build, recipe, args.crops)
