@@ -156,10 +156,8 @@ class AudioWarning(UserWarning):
 def checked_int(name: str, value: object, least: int = 1) -> int:
     """Return an argument as `int`, or raise ValueError if it is no integer of `least` or more."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        text = (
-            f"{name} is {shortened(reprlib.repr(value))}; allowed is an integer of {least} or more."
-        )
-        raise ValueError(text)
+        given = shortened(repr(value) if isinstance(value, str) else value)
+        raise ValueError(f"{name} is {given}; allowed is an integer of {least} or more.")
     return int(value)
 
 
@@ -172,7 +170,10 @@ def shortened(value: object, n: int = 200) -> str:
         >>> shortened("a" * 50 + "b" * 50, 9)
         'aa...bbbb'
     """
-    text = value if isinstance(value, str) else reprlib.repr(value)
+    try:
+        text = value if isinstance(value, str) else reprlib.repr(value)
+    except ValueError:  # Python prints no integer of more than 4,300 digits
+        text = f"{type(value).__name__} too large to be printed"
     if len(text) <= n:
         return text
     head = (n - 3) // 3

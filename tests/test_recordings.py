@@ -9,6 +9,7 @@ import pytest
 from conftest import music, write_audio
 
 from artist_features import AudioError, Extractor, extract
+from artist_features.audio.decoders import Span
 from artist_features.extraction.recordings import recordings_in, to_source
 
 RATE = 22050
@@ -260,3 +261,41 @@ def test_progress(songs, wanted, capsys):
     assert "x real time" in told
     extract(songs)
     assert "3/3" not in capsys.readouterr().err
+
+
+class ShortReads(io.RawIOBase):
+    """A file whose `read` gives 1,000 bytes at most, as that of a socket."""
+
+    def __init__(self, data):
+        self._data = io.BytesIO(data)
+
+    def read(self, n=-1):
+        return self._data.read(1000)
+
+
+def test_short_reads_are_read_to_the_end():
+    data = bytes(range(256)) * 50
+    assert to_source(ShortReads(data), None).audio.data == data
+
+
+@pytest.mark.parametrize(
+    "audio", [{"bytes": 10**9}, {"bytes": "abc"}, {"path": ["a.mp3", "b.mp3"]}, {"path": 5}]
+)
+def test_a_row_of_datasets_holds_one_recording(audio):
+    with pytest.raises(TypeError, match="allowed is one recording"):
+        to_source(audio, None)
+
+
+def test_huge_numbers_are_not_quoted_whole():
+    samples = np.zeros(22050, np.float32)
+    for build in (
+        lambda: Span(0.0, 10**400),
+        lambda: to_source(samples, 10**400),
+        lambda: to_source(samples, 10**5000),
+        lambda: to_source(10**5000, None),
+        lambda: Span(10**5000),
+    ):
+        with pytest.raises((TypeError, ValueError)) as error:
+            build()
+        assert len(str(error.value)) < 400
+        assert "4300" not in str(error.value)

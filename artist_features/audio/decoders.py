@@ -48,7 +48,7 @@ class Span:
                 raise TypeError(f"{name} is {given}; allowed is a number of seconds.")
             if not (0 <= value <= MAX_SECONDS) or (name == "duration" and value == 0):
                 raise ValueError(
-                    f"{name} is {value} s; allowed is a number of seconds from 0 to "
+                    f"{name} is {shortened(value)} s; allowed is a number of seconds from 0 to "
                     f"{MAX_SECONDS:g}{', not 0' if name == 'duration' else ''}."
                 )
 

@@ -433,7 +433,8 @@ def check_array(samples: npt.ArrayLike, sample_rate: float | None) -> npt.NDArra
         raise TypeError(f"sample_rate is {named}; allowed is a number of Hz.")
     if not 4000 <= sample_rate <= 384_000 or sample_rate != int(sample_rate):
         raise ValueError(
-            f"sample_rate is {sample_rate} Hz; allowed is a whole number from 4000 to 384000 Hz."
+            f"sample_rate is {shortened(sample_rate)} Hz; allowed is a whole number from 4000 to "
+            "384000 Hz."
         )
     if samples.ndim not in (1, 2):
         raise ValueError(

@@ -158,11 +158,17 @@ def _of_datasets(audio: Mapping[str, Any], sample_rate: float | None) -> tuple[A
     """Return (audio, sample rate or None) of a row of Hugging Face's `datasets.Audio`."""
     if "array" in audio and "sampling_rate" in audio:
         return _as_array(audio["array"]), _only_rate(audio, sample_rate, audio["sampling_rate"])
-    if audio.get("bytes") is not None:
-        name = audio.get("path")
-        return EncodedAudio(bytes(audio["bytes"]), name), sample_rate
-    if audio.get("path") is not None:
-        return os.fspath(audio["path"]), sample_rate
+    data, path = audio.get("bytes"), audio.get("path")
+    if isinstance(data, _BYTES):
+        return EncodedAudio(bytes(data), path), sample_rate
+    if data is None and isinstance(path, (str, os.PathLike)):
+        return os.fspath(path), sample_rate
+    for name, value in (("bytes", data), ("path", path)):
+        if value is not None:
+            raise TypeError(
+                f"audio is a dict with {name!r} of type {type(value).__name__}; allowed is one "
+                "recording: the bytes of a file, or one path."
+            )
     raise TypeError(
         f"audio is a dict with the keys {shortened(list(audio), 80)}; allowed are "
         "{'array', 'sampling_rate'} and {'bytes', 'path'}, as Hugging Face's datasets give them."
@@ -194,13 +200,15 @@ def _encoded(audio: Any) -> EncodedAudio:
         return EncodedAudio(given)
     name = getattr(audio, "name", None)
     name = name if isinstance(name, (str, os.PathLike)) else None
-    data: Any = None if isinstance(audio, io.TextIOBase) else audio.read()
-    if not isinstance(data, _BYTES):
+    parts: list[Any] = [] if isinstance(audio, io.TextIOBase) else [audio.read()]
+    while parts and isinstance(parts[-1], _BYTES) and parts[-1]:  # one read may be short
+        parts.append(audio.read())
+    if not parts or not all(isinstance(part, _BYTES) for part in parts):
         raise TypeError(
             f"audio is a {type(audio).__name__} that does not read bytes; open the file in "
             "binary mode, 'rb'."
         )
-    return EncodedAudio(bytes(data), name)
+    return EncodedAudio(b"".join(parts), name)
 
 
 def _samples(audio: Any) -> Any:
