@@ -314,7 +314,7 @@ def test_without_librosa_only_mfcc_is_out_of_reach(library, tiny_folder, no_libr
     ("arguments", "code", "text"),
     [
         (["--model", "siamise"], 2, "Did you mean 'siamese'"),
-        (["--model", "no/such"], 1, "no such folder"),
+        (["--model", "no/such"], 2, "no such folder"),
         (["--baseline", "chance", "--baseline", "chance"], 2, "'chance' is given twice"),
         (["--limit-artists", "0"], 2, "limit_artists is 0"),
         (["--limit-artists", "1"], 2, "3 tracks of 1 artists with two or more tracks to start"),

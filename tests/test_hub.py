@@ -225,7 +225,7 @@ def test_pull_gets_the_newest_files_and_the_folder_loads(hub, home, other_files,
     env = environment(hub.endpoint, home)
     for repository, folder, code, text in [
         ("owner/name", tmp_path / "m", 0, "tiny: siamese model written"),
-        ("owner/none", tmp_path / "n", 1, "answered 404"),
+        ("owner/none", tmp_path / "n", 2, "answered 404"),
         ("nonsense", tmp_path / "n", 2, "not a Hub id"),
         ("own..er/name", tmp_path / "n", 2, "no name of a repository (Cannot have -- or .."),
         ("owner/name", cached(home, CARD), 2, "cannot be written"),

@@ -4,7 +4,9 @@ import csv
 import functools
 import http.server
 import json
+import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -188,7 +190,8 @@ def test_a_folder_for_any_static_host(site):
     free = [0, 4, 5, 6, 10]
     assert [row for row, end in enumerate(data["link"]["ends"]) if end] == free
     excerpts = sorted(path.name for path in (site / "previews").iterdir())
-    assert excerpts == [f"{row:05d}.mp3" for row in free]
+    linked = [data["link"]["ends"][row] for row in free]
+    assert sorted(Path(end).name for end in linked) == excerpts
     facts = json.loads((site / "facts.json").read_text())
     assert facts["example"]["title"] == "song 1"
     assert soundfile.info(site / "example.mp3").duration == pytest.approx(30, abs=0.2)
@@ -225,7 +228,8 @@ def test_what_cannot_be_read_says_why(visit):
 
 def test_files_stand_beside_their_nearest_tracks(visit, site):
     page, files = visit
-    rows = np.fromfile(site / "vectors.bin", "<f4").reshape(N - 1, 256)
+    (vectors,) = site.glob("vectors-*.bin")
+    rows = np.fromfile(vectors, "<f4").reshape(N - 1, 256)
     for file in files.values():
         if file["state"] != "done":
             continue
@@ -370,6 +374,71 @@ def test_the_mark_follows_the_keyboard_and_the_example_leaves_the_focus_in_the_l
     wait_for(lambda: other.run(in_list), "the focus")
     assert other.run("return byId('live').textContent").startswith("1 file placed on the map, most")
     page.load()
+
+
+def test_samples_that_are_not_finite_are_refused(browser, server, tmp_path):
+    samples = music(20, 22050, 1)
+    samples[1000:1100] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, 22050, subtype="FLOAT")
+    page = Visitor(browser, server)
+    (file,) = page.give([tmp_path / "nan.wav"]).values()
+    assert (file["state"], file["reason"]) == ("failed", "holds samples that are no audio")
+    wait_for(lambda: page.run("return byId('failed').open"), "the reason, the only outcome")
+
+
+def test_files_given_after_a_stop_run(browser, server, tmp_path):
+    paths = [tmp_path / f"{number}.wav" for number in range(31)]
+    for number, path in enumerate(paths):
+        write_audio(path, music(60 if number < 30 else 4, 44100, 2, seed=number))
+    page = Visitor(browser, server)
+    box = browser.find_element("id", "choose-files")
+    box.send_keys("\n".join(map(str, paths[:30])))
+    wait_for(lambda: page.run("return own.some(file => file.state === 'running')"), "a file")
+    page.run("byId('stop').click()")
+    box.send_keys(str(paths[30]))
+    ended = "return own.length === 31 && own.every(f => !['waiting', 'running'].includes(f.state))"
+    wait_for(lambda: page.run(ended), "the end", 120)
+    states = page.run("return own.map(file => file.state)")
+    assert states[30] == "done"
+    assert "stopped" in states
+    assert "failed" not in states
+    assert page.run("return byId('failed').hidden")
+
+
+def test_what_is_no_audio_by_its_name_is_told(browser, server, tmp_path):
+    (tmp_path / "notes.txt").write_text("no audio")
+    page = Visitor(browser, server)
+    browser.find_element("id", "choose-files").send_keys(str(tmp_path / "notes.txt"))
+    wait_for(lambda: page.text("#unused").startswith("No audio by its name"), "the note")
+    assert not page.run("return own.length")
+
+
+def test_a_visit_never_mixes_two_versions_of_the_site(browser, site, clips, tmp_path):
+    copy = tmp_path / "site"
+    shutil.copytree(site, copy)
+    handler = functools.partial(Handler, directory=str(copy))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = Visitor(browser, server)
+        page.run("return navigator.serviceWorker.ready.then(() => true)")
+        page.load()
+        title = browser.title
+        near = page.give([clips / "a.wav"])["a.wav"]["near"]
+        (vectors,) = copy.glob("vectors-*.bin")
+        rows = np.fromfile(vectors, "<f4").reshape(-1, 256)[::-1]
+        (copy / "vectors-0123456789abcdef.bin").write_bytes(rows.tobytes())
+        vectors.unlink()
+        for name in ("index.html", "sw.js"):
+            text = (copy / name).read_text(encoding="utf-8")
+            text = text.replace(vectors.name, "vectors-0123456789abcdef.bin")
+            text = text.replace("<title>", "<title>New: ").replace("page-", "page-new-", 1)
+            (copy / name).write_text(text, encoding="utf-8")
+            os.utime(copy / name, (time.time() + 10, time.time() + 10))
+        page.load()
+        time.sleep(2)  # the newer service worker is there, and waits
+        assert page.give([clips / "a.wav"])["a.wav"]["near"] == near
+        assert browser.title == title
+        server.shutdown()
 
 
 def test_a_dropped_folder_is_searched_and_every_control_has_a_name(browser, server, tmp_path):

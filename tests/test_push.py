@@ -281,7 +281,7 @@ def test_nothing_is_sent_of_a_folder_that_is_not_whole(hub, push, copy, name):
     spoil, match = NOT_WHOLE[name]
     spoil(copy)
     outcome = push(folder=copy)
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert match in outcome.err
     assert not hub.log
 

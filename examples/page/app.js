@@ -14,20 +14,37 @@ let nDrawn = 0; // tracks on the map
 let toShow = false; // the list, when it has its first row
 let toFocus = false; // its first row, where the focus was on what has gone
 let isMoved = false; // the visitor has scrolled
-let pool = null, corpus = null, begun = 0, nDone = 0, nShown = panel.narrow.matches ? N_NARROW : N_ROWS, asked = 0, stopped = false;
-const facts = fetch("facts.json").then((answer) => answer.json());
+let pool = null, corpus = null, begun = 0, nDone = 0, nShown = panel.narrow.matches ? N_NARROW : N_ROWS, asked = 0;
+let facts = null; // once they are fetched
 globalThis.own = items; // for tests, and for the curious
 
-async function begin() {
-  const given = await facts;
-  corpus ??= fetch("vectors.bin").then(async (answer) => new Float32Array(await answer.arrayBuffer()));
-  pool ??= new Pool(given.model);
-  await Promise.all([pool.ready, corpus]);
-  return { pool, corpus: await corpus };
+async function part(name) {
+  const answer = await fetch(name).catch(() => null);
+  if (!answer?.ok) throw new Error(`: the page's own ${name} could not be fetched; is there a network?`);
+  return answer;
 }
 
-function take(found) {
-  if (nDone === items.length) [begun, stopped, isMoved] = [performance.now(), false, false];
+// What failed to come is asked for again with the next file.
+async function begin() {
+  try {
+    facts ??= await (await part("facts.json")).json();
+    corpus ??= part(document.querySelector('meta[name="vectors"]').content)
+      .then(async (answer) => new Float32Array(await answer.arrayBuffer()));
+    pool ??= new Pool(facts.model);
+    await Promise.all([pool.ready, corpus]);
+    return { pool, corpus: await corpus };
+  } catch (error) {
+    pool = corpus = null;
+    throw error;
+  }
+}
+
+function take(found, nGiven = found.length) {
+  byId("unused").hidden = found.length === nGiven;
+  byId("unused").textContent = found.length ? `${nGiven - found.length} of ${nGiven} files are no audio by their names.`
+    : `No audio by ${nGiven === 1 ? "its name" : "their names"}: MP3, FLAC, WAV, Ogg, Opus and M4A are.`;
+  if (!found.length) return say(byId("unused").textContent);
+  if (nDone === items.length) [begun, isMoved] = [performance.now(), false];
   for (const { file, path } of found) {
     const item = { file, path, state: "waiting", share: 0 };
     items.push(item);
@@ -39,14 +56,14 @@ function take(found) {
 async function hear(item) {
   try {
     const { pool: lanes, corpus: rows } = await begin();
-    if (stopped) throw new Error("stopped");
+    if (item.state === "stopped") throw new Error("stopped");
     const heard = await lanes.embed(item.file, (share) => {
       [item.state, item.share] = ["running", share];
       refresh();
     });
     settle(item, heard, rows);
   } catch (error) {
-    Object.assign(item, { state: "failed", reason: error.message });
+    Object.assign(item, { state: error.message === "stopped" ? "stopped" : "failed", reason: error.message });
   }
   nDone += 1;
   if (nDone === items.length) finished();
@@ -68,7 +85,8 @@ function settle(item, heard, rows) {
 }
 
 function finished() {
-  const done = items.filter(({ state }) => state === "done"), n = done.length, failed = items.length - n;
+  const done = items.filter(({ state }) => state === "done"), n = done.length;
+  const failed = items.filter(({ state }) => state === "failed").length;
   const like = n === 1 ? `, most like ${tracks.name(done[0].near.neighbours[0])}` : "";
   say(`${n} ${n === 1 ? "file" : "files"} placed on the map${like}${failed ? `, ${failed} could not be read` : ""}`);
   toShow = n > 0; // the progress above the list is gone now
@@ -145,6 +163,7 @@ function list() {
 
 function listFailed(failed) {
   byId("failed").hidden = !failed.length;
+  if (failed.length && !items.some(({ state }) => state !== "failed")) byId("failed").open = true;
   byId("failed").firstElementChild.textContent =
     `${failed.length.toLocaleString("en")} ${failed.length === 1 ? "file" : "files"} could not be read`
     + (failed.length > N_ROWS ? ` (the first ${N_ROWS} are listed)` : "");
@@ -177,15 +196,21 @@ function row(item) {
 
 // --- from the visitor
 
-byId("choose-files").addEventListener("change", (event) => { take(chosen(event.target.files)); event.target.value = ""; });
-byId("choose-folder").addEventListener("change", (event) => { take(chosen(event.target.files)); event.target.value = ""; });
+for (const name of ["choose-files", "choose-folder"])
+  byId(name).addEventListener("change", ({ target }) => {
+    take(chosen(target.files), target.files.length);
+    target.value = "";
+  });
 byId("folder-choice").hidden = !("webkitdirectory" in byId("choose-folder"));
-byId("stop").addEventListener("click", () => { stopped = true; pool?.stop(); });
+byId("stop").addEventListener("click", () => {
+  for (const item of items) if (item.state === "waiting") item.state = "stopped";
+  pool?.stop();
+});
 byId("more-own").addEventListener("click", () => { nShown += N_ROWS; refresh(); });
 const heard = () => items.filter(({ state }) => state === "done");
 byId("csv").addEventListener("click", () => download(csv(heard()), "vectors.csv"));
 byId("parquet").addEventListener("click", async () =>
-  download(table(heard(), (await facts).model), "vectors.parquet"));
+  download(table(heard(), facts.model), "vectors.parquet"));
 panel.handlers.changed = mark;
 for (const name of ["wheel", "touchmove", "keydown"]) addEventListener(name, () => { isMoved = true; }, { passive: true });
 
@@ -200,7 +225,9 @@ addEventListener("drop", async (event) => {
   for await (const found of dropped(event.dataTransfer)) take(found);
 });
 
-facts.then(({ example }) => {
+part("facts.json").then((answer) => answer.json()).then((given) => {
+  facts = given;
+  const { example } = given;
   if (!example) return;
   byId("example-note").hidden = false;
   byId("example-note").lastElementChild.textContent =
@@ -208,7 +235,7 @@ facts.then(({ example }) => {
   byId("example").addEventListener("click", async () => {
     toFocus = byId("example-note").contains(document.activeElement);
     byId("example-note").hidden = true;
-    const blob = await (await fetch(example.file)).blob();
+    const blob = await (await part(example.file)).blob();
     take([{ file: new File([blob], `${example.title}.mp3`), path: `${example.title}.mp3` }]);
   });
 });

@@ -117,11 +117,15 @@ def build(manifest, out, *, model="siamese", title=TITLE, onnxruntime=None):
     }
     write_atomically(out / "facts.json", json.dumps(facts).encode())
     tracks, rows = [tracks[row] for row in kept], unit(vectors[kept])
-    write_atomically(out / "vectors.bin", rows.astype("<f4").tobytes())
+    data = rows.astype("<f4").tobytes()
+    name = f"vectors-{digest(data)}.bin"
+    for old in out.glob("vectors-*.bin"):
+        old.unlink()
+    write_atomically(out / name, data)
     links = write_excerpts(tracks, out / "previews")
     root = os.path.dirname(identity(manifest))
-    write_page(out, map_data(tracks, rows, links, root), title, card)
-    write_service_worker(out)
+    write_page(out, map_data(tracks, rows, links, root), title, card, name)
+    write_service_worker(out, name)
     return len(tracks), sum(map(bool, links)), n_failed
 
 
@@ -208,17 +212,24 @@ def write_excerpts(tracks, folder):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     links = []
-    for row, track in enumerate(tracks):
+    for track in tracks:
         links.append("")
         if not may_be_cut(licence_of(track)):
             continue
         try:
-            write_atomically(folder / f"{row:05d}.mp3", excerpt(track))
+            data = excerpt(track)
         except AudioError as error:
             print(f"no excerpt: {error}", file=sys.stderr)
             continue
-        links[-1] = f"previews/{row:05d}.mp3"
+        name = f"{digest(data)}.mp3"  # an older page never plays another track by a number
+        write_atomically(folder / name, data)
+        links[-1] = f"previews/{name}"
     return links
+
+
+def digest(data: bytes) -> str:
+    """Return 16 digits of the sha256, which name a file by its content."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def excerpt(track, seconds=PREVIEW_S):
@@ -272,7 +283,7 @@ def public_path(path: str, root: str) -> str:
     return display_path(relative if inside else os.path.basename(path))
 
 
-def write_page(out, data, title, card):
+def write_page(out, data, title, card, vectors):
     """Write index.html, its scripts and styles, and the texts that go along."""
     about = [f"{data['n']:,} open tracks, placed by their sound"]
     scripts = [f'<script src="{name}" defer></script>' for name in page.SCRIPTS]
@@ -282,6 +293,7 @@ def write_page(out, data, title, card):
         about,
         head=f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="color-scheme" content="light dark">\n'
+        f'<meta name="vectors" content="{vectors}">\n'
         '<link rel="icon" href="data:,">\n'
         '<link rel="stylesheet" href="page.css">\n<link rel="stylesheet" href="files.css">',
         scripts="\n".join([*scripts, '<script type="module" src="app.js"></script>']),
@@ -354,10 +366,10 @@ def unpack(archive, folder):
             write_atomically(folder / name, tar.extractfile(f"package/dist/{name}").read())
 
 
-def write_service_worker(out):
+def write_service_worker(out, vectors):
     """Write sw.js: the names of what is kept for use without a network, and their hash."""
     names = ["index.html", "page.css", "files.css", *page.SCRIPTS, *MODULES]
-    names += ["facts.json", "vectors.bin", "model.onnx", "LICENCES.txt"]
+    names += ["facts.json", vectors, "model.onnx", "LICENCES.txt"]
     names += [f"vendor/{name}" for name in ORT_FILES]
     names += ["example.mp3"] if (out / "example.mp3").exists() else []
     version = hashlib.sha256()

@@ -10,7 +10,8 @@ export async function* dropped(transfer) {
 }
 
 export const chosen = (files) => [...files].filter(isAudio)
-  .map((file) => ({ file, path: file.webkitRelativePath || file.name }));
+  .map((file) => ({ file, path: file.webkitRelativePath || file.name }))
+  .sort((a, b) => a.path.localeCompare(b.path));
 
 async function* walked(entry) {
   if (entry.isFile) {
@@ -24,4 +25,6 @@ async function* walked(entry) {
     for (const inside of part.sort((a, b) => a.name.localeCompare(b.name))) yield* walked(inside);
 }
 
-const isAudio = ({ name, type }) => !name.startsWith(".") && (AUDIO.test(name) || type.startsWith("audio/"));
+const LIST = /mpegurl|scpls/i; // types of playlists
+const isAudio = ({ name, type }) =>
+  !name.startsWith(".") && (AUDIO.test(name) || (type.startsWith("audio/") && !LIST.test(type)));

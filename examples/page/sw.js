@@ -1,15 +1,16 @@
 // Keeps the page for use without a network: what it is made of at the first visit, excerpts as
-// they are played. build.py fills in the names of the files and a hash of their contents.
+// they are played. build.py fills in the names of the files and a hash of their contents. A newer
+// version waits until no tab shows the older one: a visit never mixes two.
 const NAME = "page-@@VERSION@@", FILES = "@@FILES@@";
 
 addEventListener("install", (event) => {
-  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(FILES)).then(() => skipWaiting()));
+  const fresh = FILES.map((file) => new Request(file, { cache: "reload" }));
+  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(fresh)));
 });
 
 addEventListener("activate", (event) => {
   const old = (names) => names.filter((name) => name.startsWith("page-") && name !== NAME);
-  event.waitUntil(caches.keys().then((names) => Promise.all(old(names).map((name) => caches.delete(name))))
-    .then(() => clients.claim()));
+  event.waitUntil(caches.keys().then((names) => Promise.all(old(names).map((name) => caches.delete(name)))));
 });
 
 addEventListener("fetch", (event) => {

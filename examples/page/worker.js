@@ -30,9 +30,9 @@ async function block({ channels, rate }) {
   if (!mono.length) return;
   for (let at = 0; at < mono.length; at += 1) {
     const size = Math.abs(mono[at]);
-    if (!(size <= clip.peak)) clip.peak = size; // NaN, too
+    if (!(size <= MAX_AMPLITUDE)) throw new Error("holds samples that are no audio"); // NaN, too
+    if (size > clip.peak) clip.peak = size;
   }
-  if (!(clip.peak <= MAX_AMPLITUDE)) throw new Error("holds samples that are no audio");
   clip.rate = rate;
   clip.seconds += mono.length / rate;
   clip.resampler ??= new Resampler(rate, facts.sample_rate);
@@ -67,6 +67,7 @@ async function finish() {
   if (!clip.peak) throw new Error("is silent from start to end");
   const { course, nSegments, seconds, rate, segmenter: { short } } = clip;
   const vector = Float32Array.from(clip.sum, (sum) => sum / nSegments);
+  if (!vector.every(Number.isFinite)) throw new Error("gives numbers that are not finite");
   return { vector, course, nSegments, seconds, rate, short };
 }
 
