@@ -256,7 +256,7 @@ def test_no_cluster_there(library, tiny_folder, tmp_path, capsys):
 def test_the_job_is_that_of_one_machine(ray, library, tiny_folder, tmp_path, capsys):
     """Every kind of row, every option that makes a row different; and the cluster stays."""
     alone, spread = tmp_path / "alone", tmp_path / "spread"
-    words = ["extract", str(library), f"file://{library}/2.flac", str(library / "gone.mp3")]
+    words = ["extract", str(library), f"local://{library}/2.flac", str(library / "gone.mp3")]
     words += ["--model", str(tiny_folder), "--per-segment", "--content-hash", "--offset", "0.5"]
     report = tmp_path / "report.json"
     assert main([*words, "-o", str(alone)]) == 1
