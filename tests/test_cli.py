@@ -92,7 +92,7 @@ def test_folder_without_audio_is_usage(tmp_path, tiny_folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text", "code"),
     [
-        (["--model", "./none"], "no such folder", 1),
+        (["--model", "./none"], "no such folder", 2),
         (["--model", "siamise"], "Did you mean 'siamese'", 2),
         (["--offset", "-1"], "offset is -1.0 s", 2),
         (["--batch-size", "0"], "batch_size is 0", 2),
@@ -124,7 +124,7 @@ def test_import_authors(reference, tmp_path, capsys):
     source = reference / "model_siamese_10000.h5"
     assert main(["import-authors", str(source), str(tmp_path / "m")]) == 0
     assert "siamese model written" in capsys.readouterr().err
-    assert main(["import-authors", str(reference / "clip_22k_mono.flac"), str(tmp_path)]) == 1
+    assert main(["import-authors", str(reference / "clip_22k_mono.flac"), str(tmp_path)]) == 2
     assert "not an HDF5 file" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert main(["import-authors", str(source), str(tmp_path / "file")]) == 2
