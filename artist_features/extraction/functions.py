@@ -137,6 +137,7 @@ def extract(
             2.97 s, looped) or `silent` recording, or one was skipped.
 
     Example:
+        >>> import numpy as np
         >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 44100 * 7)
         >>> extract(noise, sample_rate=44100).shape
         (256,)
@@ -166,6 +167,7 @@ def similarity(a: Recording, b: Recording, *, model: Model = "siamese") -> float
         ValueError: an argument outside what is allowed, or an embedding of zeros only.
 
     Example:
+        >>> import numpy as np
         >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 22050 * 4)
         >>> round(similarity((noise, 22050), (noise, 22050)), 5)
         1.0
