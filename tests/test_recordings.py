@@ -299,3 +299,20 @@ def test_huge_numbers_are_not_quoted_whole():
             build()
         assert len(str(error.value)) < 400
         assert "4300" not in str(error.value)
+
+
+class Broken(io.RawIOBase):
+    """An open file on a disk that fails."""
+
+    def read(self, n=-1):
+        raise OSError(5, "Input/output error")
+
+
+def test_an_open_file_that_fails_costs_itself_alone(songs):
+    with pytest.warns(UserWarning, match="recording 1: an open file cannot be read"):
+        rows = extract([songs[0], Broken(), songs[1]], on_error="nan")
+    np.testing.assert_allclose(rows[[0, 2]], extract(songs[:2]), atol=1e-6)
+    assert np.isnan(rows[1]).all()
+    with pytest.raises(AudioError, match="Input/output error") as error:
+        extract([songs[0], Broken()])
+    assert error.value.code == "unavailable"

@@ -74,9 +74,6 @@ class InnerLearner(Learner):
 class PlainLearner(Learner):
     """`Learner` that matches the similarities of embeddings as they are, not standardised."""
 
-    def __init__(self, **options: object) -> None:
-        super().__init__("siamese", **options)
-
     def _vectors_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -90,9 +87,6 @@ class PlainLearner(Learner):
 
 class CosineLearner(Learner):
     """`Learner` whose loss is 1 - cosine to both teachers side by side."""
-
-    def __init__(self, **options: object) -> None:
-        super().__init__("siamese", **options)
 
     def _vectors_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
@@ -119,8 +113,8 @@ def main() -> None:
         "both teachers and the authors' inner blocks": functools.partial(
             InnerLearner, authors, args.weight
         ),
-        "both teachers, similarities not standardised": PlainLearner,
-        "the cosine alone": CosineLearner,
+        "both teachers, similarities not standardised": functools.partial(PlainLearner, "siamese"),
+        "the cosine alone": functools.partial(CosineLearner, "siamese"),
     }.items():
         scores[f"{args.steps} steps: {text}"] = trial(build, recipe, args.crops)
     args.json.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")

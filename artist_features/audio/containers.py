@@ -6,14 +6,13 @@ what is decoded.
 """
 
 import os
-import re
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from artist_features.audio import mp3
+from artist_features.audio import flac, mp3
 from artist_features.errors import AnyPath, AudioError
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
@@ -613,154 +612,15 @@ def _after_ogg(fd: int, position: int) -> tuple[str, str] | None:
     return "truncated", f"{size - end} of {size} bytes follow the end of the Ogg stream"
 
 
-# ---- FLAC: the number of samples, from the header of the last frame ----
-
-# Decoders stop at the total that STREAMINFO states. A writer that was killed, or that joined
-# recordings, leaves a total that is too small. Source: RFC 9639, sections 8.2 and 9.1.
-_FLAC_TAIL = 1 << 18  # more than any frame of a recording with up to 8 channels
-_FLAC_SEARCH = 1 << 30  # bytes at the end in which the last frame is looked for
-_FLAC_INFO = 8  # byte at which its body begins
-_MOST_ENDS = 8  # of a frame, by its checksum, that are looked at
-_FLAC_TOTAL = 21  # byte that holds the upper 4 of the 36 bits of the total
-_FLAC_SYNC = re.compile(rb"\xff[\xf8\xf9]")
-_FLAC_BLOCKS = {1: 192, **{n: 144 << n for n in range(2, 6)}, **{n: 1 << n for n in range(8, 16)}}
+# ---- FLAC ----
 
 
 def _flac(fd: int, size: int, start: int) -> Container:
     """Mend a total that is too small; end where another FLAC file follows in the same file."""
-    end = _next_flac(fd, size, start)
-    last = _last_flac_frame(fd, end, start)
-    patch = _flac_patch(fd, start, last[0]) if last else None
-    n_unread = size - end + (_after_flac(fd, end, *last[1:]) if last else 0)
-    if patch or start or end < size:
-        return Container("flac", start, end, patch or (0, b""), n_unread=n_unread)
+    found = flac.survey(fd, size, start)
+    n_unread = size - found.end
+    if found.after and not any(_few_or_tags(fd, found.end, at) for at in found.after):
+        n_unread += found.end - found.after[0]
+    if found.patch or start or found.end < size:
+        return Container("flac", start, found.end, found.patch or (0, b""), n_unread=n_unread)
     return Container("flac", n_unread=n_unread)
-
-
-def _next_flac(fd: int, size: int, start: int) -> int:
-    """Return where a second FLAC file begins, or the file's end."""
-    for at in range(start + 4, size, 1 << 20):
-        data = os.pread(fd, (1 << 20) + 8, at)
-        if (found := data.find(b"fLaC\0\0\0\x22")) >= 0:
-            return at + found
-    return size
-
-
-def _flac_patch(fd: int, start: int, n_samples: int) -> tuple[int, bytes] | None:
-    """Put the total of STREAMINFO right where it is smaller than the last frame's end.
-
-    Args:
-        fd: file descriptor of a FLAC file.
-        start: byte at which "fLaC" stands.
-        n_samples: after the last frame.
-
-    Returns:
-        (position, bytes) to be shown there, or None where the total is right or unknown (0).
-    """
-    head = os.pread(fd, 26, start)
-    stated = (head[_FLAC_TOTAL] & 0x0F) << 32 | int.from_bytes(head[_FLAC_TOTAL + 1 : 26], "big")
-    if not stated or not stated < n_samples < 1 << 36:
-        return None
-    bits = bytes([head[_FLAC_TOTAL] & 0xF0 | n_samples >> 32])
-    return start + _FLAC_TOTAL, bits + (n_samples & 0xFFFFFFFF).to_bytes(4, "big")
-
-
-def _last_flac_frame(fd: int, size: int, start: int) -> tuple[int, int, int] | None:
-    """Find the last frame: (sample after it, its byte, most bytes that it may have), or None."""
-    head = os.pread(fd, 42, start)
-    if len(head) < 42 or head[4] & 0x7F:
-        return None
-    largest = int.from_bytes(head[_FLAC_INFO + 2 : _FLAC_INFO + 4], "big")
-    most = int.from_bytes(head[_FLAC_INFO + 7 : _FLAC_INFO + 10], "big")  # 0: unknown
-    for end in range(size, max(start, size - _FLAC_SEARCH), -_FLAC_TAIL // 2):  # tags may follow
-        first = max(start, end - _FLAC_TAIL)
-        if found := _flac_samples(os.pread(fd, end - first, first), largest):
-            return found[0], first + found[1], most or _FLAC_TAIL
-    return None
-
-
-def _after_flac(fd: int, size: int, position: int, most: int) -> int:
-    """Return how many bytes follow the last frame that are no tags, 0 where they are few.
-
-    Args:
-        position: byte at which the last frame begins.
-        most: bytes that it may have; its end is where the checksum of the whole is 0.
-    """
-    if size - position <= most + HEADER_BYTES:
-        return 0
-    before, ends = 1, []
-    crc = 0
-    for at, byte in enumerate(os.pread(fd, most, position), start=1):
-        before, crc = crc, (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
-        if crc == 0 and before and at > 6:  # by chance, too, once in 65,536 bytes
-            ends.append(position + at)
-    if any(_few_or_tags(fd, size, end) for end in ends[:_MOST_ENDS]):
-        return 0
-    return size - (ends[0] if ends else position + most)
-
-
-def _crc16_table() -> list[int]:
-    """Table of a frame's checksum: polynomial x^16 + x^15 + x^2 + 1 (RFC 9639, section 9.3)."""
-    table = []
-    for byte in range(256):
-        crc = byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x8005 if crc & 0x8000 else crc << 1) & 0xFFFF
-        table.append(crc)
-    return table
-
-
-_CRC16 = _crc16_table()
-
-
-def _flac_samples(tail: bytes, largest: int) -> tuple[int, int] | None:
-    """Return (sample after the last frame, its byte); two frames in a row must agree."""
-    frames: list[tuple[int, int, int]] = []  # (first sample, number, byte), from the end
-    for found in reversed([match.start() for match in _FLAC_SYNC.finditer(tail)]):
-        if (frame := _flac_frame(tail[found : found + 16], largest)) is not None:
-            frames.append((*frame, found))
-            if len(frames) == 8:
-                break
-    for later, (first, count, place) in enumerate(frames):
-        if any(before + n == first for before, n, _ in frames[later + 1 :]):
-            return first + count, place
-    return None
-
-
-def _flac_frame(head: bytes, largest: int) -> tuple[int, int] | None:
-    """Return (first sample, number of samples) of a frame header; None if it is none."""
-    if len(head) < 16 or head[1] & 0xFE != 0xF8:
-        return None
-    size_code, rate_code = head[2] >> 4, head[2] & 0x0F
-    if not size_code or rate_code == 15 or head[3] >> 4 > 10 or head[3] & 1:
-        return None
-    n_ones = next((n for n in range(8) if not head[4] << n & 0x80), 8)
-    length = max(1, n_ones)
-    if n_ones in (1, 8):
-        return None
-    number = head[4] & (0x7F >> n_ones)
-    for byte in head[5 : 4 + length]:
-        if byte & 0xC0 != 0x80:
-            return None
-        number = number << 6 | byte & 0x3F
-    at = 4 + length
-    count = _FLAC_BLOCKS.get(size_code)
-    if count is None:  # 6 and 7: its own field
-        n_bytes = size_code - 5
-        count = int.from_bytes(head[at : at + n_bytes], "big") + 1
-        at += n_bytes
-    at += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
-    if at >= len(head) or _crc8(head[:at]) != head[at]:
-        return None
-    variable = head[1] & 1
-    return (number if variable else number * largest), count
-
-
-def _crc8(data: bytes) -> int:
-    """Checksum of a frame header: polynomial x^8 + x^2 + x + 1."""
-    crc = 0
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x07 if crc & 0x80 else crc << 1) & 0xFF
-    return crc

@@ -36,7 +36,7 @@ class Source:
 
     Attributes:
         audio: path of a file, `EncodedAudio`, array `(n_samples,)` or
-            `(n_samples, n_channels)`, or None for a list's item without a recording.
+            `(n_samples, n_channels)`, or why an item of a list is no recording.
         sample_rate: of an array in Hz; None for a file.
         span: part to read.
         decoder: "auto", "soundfile", "av" or "tfio".
@@ -44,7 +44,7 @@ class Source:
         n_sampled: read only so many segments, spread over a whole file; None reads all.
     """
 
-    audio: AnyPath | EncodedAudio | npt.NDArray[Any] | None
+    audio: AnyPath | EncodedAudio | npt.NDArray[Any] | AudioError
     sample_rate: int | None = None
     span: Span = WHOLE
     decoder: str = "auto"
@@ -56,7 +56,7 @@ class Source:
         """The file as the caller named it, or None where it has no name."""
         if isinstance(self.audio, EncodedAudio):
             return self.audio.name
-        if isinstance(self.audio, np.ndarray) or self.sample_rate is not None:
+        if isinstance(self.audio, (np.ndarray, AudioError)) or self.sample_rate is not None:
             return None
         return self.audio
 
@@ -222,9 +222,8 @@ def decode_segments(source: Source, front_end: FrontEnd) -> SegmentStream:
 
 
 def _open(source: Source, target_rate: int) -> AudioStream:
-    if source.audio is None:
-        text = "a missing value (None, NaN) stands in place of a recording."
-        raise AudioError("not_found", text)
+    if isinstance(source.audio, AudioError):
+        raise source.audio
     if source.sample_rate is not None:
         return open_array(
             np.asarray(source.audio),

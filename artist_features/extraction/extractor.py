@@ -481,10 +481,13 @@ def _sources_of(
     alone = n is not None and not arrays  # then a rate is wrong, as files state their own
     for number, item in enumerate(items):
         if on_error != "raise" and is_missing(item):
-            yield Source(None)
+            text = "a missing value (None, NaN) stands in place of a recording."
+            yield Source(AudioError("not_found", text))
             continue
         try:
             yield make_source(item, sample_rate if alone or hasattr(item, "__array__") else None)
+        except AudioError as error:
+            yield Source(error)
         except (TypeError, ValueError) as error:
             raise type(error)(f"recording {number}: {error}") from None
 

@@ -200,9 +200,13 @@ def _encoded(audio: Any) -> EncodedAudio:
         return EncodedAudio(given)
     name = getattr(audio, "name", None)
     name = name if isinstance(name, (str, os.PathLike)) else None
-    parts: list[Any] = [] if isinstance(audio, io.TextIOBase) else [audio.read()]
-    while parts and isinstance(parts[-1], _BYTES) and parts[-1]:  # one read may be short
-        parts.append(audio.read())
+    try:
+        parts: list[Any] = [] if isinstance(audio, io.TextIOBase) else [audio.read()]
+        while parts and isinstance(parts[-1], _BYTES) and parts[-1]:  # one read may be short
+            parts.append(audio.read())
+    except OSError as error:
+        text = f"an open file cannot be read ({shortened(str(error))})."
+        raise AudioError("unavailable", text, name) from None
     if not parts or not all(isinstance(part, _BYTES) for part in parts):
         raise TypeError(
             f"audio is a {type(audio).__name__} that does not read bytes; open the file in "

@@ -23,6 +23,7 @@ import tarfile
 import tempfile
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -30,6 +31,7 @@ import soundfile
 from artist_features.audio.decoders import Span
 from artist_features.audio.stream import open_file
 from artist_features.cli.main import main as artist_features
+from artist_features.config import ModelCard
 from artist_features.datasets.manifest import read_manifest, require_files
 from artist_features.errors import ArtistFeaturesError, AudioError, OutputError, display_path
 from artist_features.export.exporter import export_model
@@ -37,7 +39,7 @@ from artist_features.extraction.remote import identity
 from artist_features.files import write_atomically
 from artist_features.maps import layout, page
 from artist_features.optional import require
-from artist_features.search import ranking
+from artist_features.search import IndexedTrack, ranking
 from artist_features.search.sources import join_manifest, read_embeddings
 from artist_features.zoo import registry
 
@@ -74,7 +76,14 @@ _FREE = re.compile(
 )
 
 
-def build(manifest, out, *, model="siamese", title=TITLE, onnxruntime=None):
+def build(
+    manifest: Path,
+    out: str | Path,
+    *,
+    model: str = "siamese",
+    title: str = TITLE,
+    onnxruntime: str | None = None,
+) -> tuple[int, int, int]:
     """Make the folder.
 
     Args:
@@ -129,7 +138,7 @@ def build(manifest, out, *, model="siamese", title=TITLE, onnxruntime=None):
     return len(tracks), sum(map(bool, links)), n_failed
 
 
-def embedded(manifest, table, model):
+def embedded(manifest: Path, table: Path, model: str) -> tuple[list[IndexedTrack], np.ndarray, int]:
     """Return (tracks, vectors, number of failures) of a manifest's recordings."""
     listed = dict.fromkeys(identity(track.path) for track in read_manifest(manifest))
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
@@ -145,12 +154,12 @@ def embedded(manifest, table, model):
     return [tracks[row] for row in kept], found.vectors[kept], found.n_failed
 
 
-def unit(vectors):
+def unit(vectors: np.ndarray) -> np.ndarray:
     """Return vectors at length 1."""
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def write_model(model, path):
+def write_model(model: str, path: Path) -> None:
     """Write the model as ONNX, its weights in 16 bits where the vectors stay the same."""
     try:
         export_model(model, path, format="onnx", precision="float16", force=True)
@@ -160,7 +169,7 @@ def write_model(model, path):
         export_model(model, path, format="onnx", force=True)
 
 
-def example_of(tracks):
+def example_of(tracks: list[IndexedTrack]) -> int | None:
     """Return the row of the clip to try: the first that may be cut, of an artist with more.
 
     It stays off the map, so that what is found beside it is found, not looked up.
@@ -173,12 +182,12 @@ def example_of(tracks):
     return None
 
 
-def licence_of(track):
+def licence_of(track: IndexedTrack) -> str:
     """Return what the manifest says a track may be used under, "" for nothing."""
     return (track.extra.get("licence") or track.extra.get("license") or "").strip()
 
 
-def may_be_cut(licence):
+def may_be_cut(licence: str) -> bool:
     """Say whether an excerpt of a work under this licence may be passed on.
 
     Example:
@@ -189,7 +198,7 @@ def may_be_cut(licence):
     return bool(_FREE.match(licence)) and not no_derivatives
 
 
-def source_link(source):
+def source_link(source: str) -> str:
     """Return the web address of a manifest's source, "" if it names none.
 
     Example:
@@ -203,7 +212,7 @@ def source_link(source):
     return start + name if start and re.fullmatch(r"[\w.+/-]+", name) else ""
 
 
-def write_excerpts(tracks, folder):
+def write_excerpts(tracks: list[IndexedTrack], folder: Path) -> list[str]:
     """Write excerpts of the tracks that may be cut; remove those of an earlier run.
 
     Returns:
@@ -232,7 +241,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def excerpt(track, seconds=PREVIEW_S):
+def excerpt(track: IndexedTrack, seconds: float = PREVIEW_S) -> bytes:
     """Return the bytes of an mp3 of the middle of a track, mono, faded in and out.
 
     Raises:
@@ -249,7 +258,9 @@ def excerpt(track, seconds=PREVIEW_S):
     return file.getvalue()
 
 
-def map_data(tracks, rows, links, root):
+def map_data(
+    tracks: list[IndexedTrack], rows: np.ndarray, links: list[str], root: str
+) -> dict[str, Any]:
     """Return what the page knows of its tracks, for `page.fill_page`."""
     n = len(tracks)
     indices, similarities = ranking.neighbours(rows, layout.tsne_neighbours(n))
@@ -283,7 +294,7 @@ def public_path(path: str, root: str) -> str:
     return display_path(relative if inside else os.path.basename(path))
 
 
-def write_page(out, data, title, card, vectors):
+def write_page(out: Path, data: dict[str, Any], title: str, card: ModelCard, vectors: str) -> None:
     """Write index.html, its scripts and styles, and the texts that go along."""
     about = [f"{data['n']:,} open tracks, placed by their sound"]
     scripts = [f'<script src="{name}" defer></script>' for name in page.SCRIPTS]
@@ -314,12 +325,12 @@ def write_page(out, data, title, card, vectors):
         write_atomically(out / name, text.encode())
 
 
-def one_line(text):
+def one_line(text: str) -> str:
     """Return text without line breaks and other runs of space."""
     return " ".join(text.split())
 
 
-def quantiles(rows, artists):
+def quantiles(rows: np.ndarray, artists: list[str]) -> list[float] | None:
     """Return the cosine similarities below which 0, 0.1, ... % of pairs of tracks lie.
 
     Pairs of different artists; of tracks without an artist all pairs.
@@ -336,13 +347,13 @@ def quantiles(rows, artists):
     return steps.round(4).tolist()
 
 
-def ort_cache():
+def ort_cache() -> Path:
     """Return where a fetched archive is kept."""
     folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(folder) / "artist_features" / f"onnxruntime-web-{ORT}.tgz"
 
 
-def ort_archive(given):
+def ort_archive(given: str | Path | None) -> bytes:
     """Return the bytes of onnxruntime-web's archive, checked: given, kept before, or fetched."""
     kept = ort_cache()
     if given is not None or kept.exists():
@@ -359,14 +370,14 @@ def ort_archive(given):
     return data
 
 
-def unpack(archive, folder):
+def unpack(archive: bytes, folder: Path) -> None:
     """Write the runtime's three files."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for name in ORT_FILES:
             write_atomically(folder / name, tar.extractfile(f"package/dist/{name}").read())
 
 
-def write_service_worker(out, vectors):
+def write_service_worker(out: Path, vectors: str) -> None:
     """Write sw.js: the names of what is kept for use without a network, and their hash."""
     names = ["index.html", "page.css", "files.css", *page.SCRIPTS, *MODULES]
     names += ["facts.json", vectors, "model.onnx", "LICENCES.txt"]
@@ -381,7 +392,7 @@ def write_service_worker(out, vectors):
     write_atomically(out / "sw.js", text.encode())
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Make the folder, say what is in it, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("music", metavar="MUSIC", help="folder with manifest.csv, or a manifest")
