@@ -6,7 +6,8 @@ import pytest
 
 from artist_features.datasets import checks
 from artist_features.datasets.checks import check_manifest, report_lines
-from artist_features.datasets.manifest import Track, read_manifest
+from artist_features.datasets.manifest import read_manifest
+from artist_features.datasets.tracks import Track
 from artist_features.errors import ManifestError
 
 

@@ -10,7 +10,8 @@ import pytest
 from conftest import music, write_audio
 
 from artist_features.cli.main import main
-from artist_features.datasets.manifest import Track, read_manifest
+from artist_features.datasets.manifest import read_manifest
+from artist_features.datasets.tracks import Track
 from artist_features.errors import AudioError
 from artist_features.evaluation import artists, baselines
 from artist_features.evaluation.artists import evaluate_artists, select_tracks

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artist_features.datasets.manifest import Track, read_manifest, require_files, write_manifest
+from artist_features.datasets.manifest import read_manifest, require_files, write_manifest
+from artist_features.datasets.tracks import Track
 from artist_features.errors import ManifestError, OutputError
 
 MANIFESTS = (

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artist_features.datasets import names as names_module
-from artist_features.datasets.manifest import Track
 from artist_features.datasets.names import (
     artist_groups,
     close_names,
@@ -15,6 +14,7 @@ from artist_features.datasets.names import (
     name_key,
     spelling_variants,
 )
+from artist_features.datasets.tracks import Track
 
 
 @pytest.mark.parametrize(

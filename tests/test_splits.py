@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artist_features.datasets.manifest import Track
 from artist_features.datasets.splits import (
     SPLITS,
     column_of_splits,
@@ -15,6 +14,7 @@ from artist_features.datasets.splits import (
     split_by_track,
     splits_of,
 )
+from artist_features.datasets.tracks import Track
 from artist_features.errors import ManifestError
 
 ARTISTS = st.sampled_from(

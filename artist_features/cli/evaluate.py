@@ -14,7 +14,7 @@ from artist_features.errors import ManifestError, display_path
 from artist_features.files import check_new_file, write_atomically
 
 if TYPE_CHECKING:
-    from artist_features.datasets.manifest import Collection, Track
+    from artist_features.datasets.tracks import Collection, Track
     from artist_features.evaluation.vectors import TrackVectors
     from artist_features.extraction.extractor import Extractor
 
@@ -176,7 +176,7 @@ def _add_softmax_options(parser: argparse.ArgumentParser) -> None:
 
 def _run_artists(args: argparse.Namespace) -> int:
     from artist_features.datasets.manifest import parse_manifest, read_bytes
-    from artist_features.evaluation import artists, report
+    from artist_features.evaluation import artists, comparison, report
 
     _check_usage(args)
     data = read_bytes(args.manifest)
@@ -215,7 +215,7 @@ def _run_artists(args: argparse.Namespace) -> int:
         exclude_album=args.exclude_album,
         n_artists=len({track.artist for track in found.tracks}),
         n_without_positives=scores[0].retrieval.n_without_positives,
-        bootstrap={"over": "artists", **report.BOOTSTRAP},
+        bootstrap={"over": "artists", **comparison.BOOTSTRAP},
         models=[report.artists_record(row, extractors.get(row.name)) for row in scores],
     )
     return _finish(args, report.artists_table(scores, record), record)
@@ -223,7 +223,7 @@ def _run_artists(args: argparse.Namespace) -> int:
 
 def _run_genre(args: argparse.Namespace) -> int:
     from artist_features.datasets.manifest import read_labelled
-    from artist_features.evaluation import crossvalidation, report
+    from artist_features.evaluation import comparison, crossvalidation, report
 
     _check_usage(args)
     if args.folds < 3 or args.seed < 0:
@@ -263,7 +263,7 @@ def _run_genre(args: argparse.Namespace) -> int:
         n_artists=len(set(crossvalidation.group_numbers(artists).tolist())),
         n_unknown_artists=n_unknown,
         ignored=collection.ignored,
-        bootstrap={"over": "artists" if any(artists) else "tracks", **report.BOOTSTRAP},
+        bootstrap={"over": "artists" if any(artists) else "tracks", **comparison.BOOTSTRAP},
         models=[report.classifier_record(row, extractors.get(row.name)) for row in scores],
     )
     return _finish(args, report.classifiers_table(scores, record), record)
@@ -288,7 +288,7 @@ def _run_softmax(
     args: argparse.Namespace, protocol: str, data: str, collection: "Collection"
 ) -> int:
     """Score a `Collection` with splits by one softmax layer."""
-    from artist_features.evaluation import report, softmax
+    from artist_features.evaluation import comparison, report, softmax
 
     extractors = _extractors(args)
     found = _extract(args, collection, extractors)
@@ -316,7 +316,7 @@ def _run_softmax(
         ignored=collection.ignored,
         n_trials=args.trials,
         seed=args.seed,
-        bootstrap={"over": "artists" if all(artists) else "tracks", **report.BOOTSTRAP},
+        bootstrap={"over": "artists" if all(artists) else "tracks", **comparison.BOOTSTRAP},
         models=[report.softmax_record(row, extractors.get(row.name)) for row in scores],
     )
     return _finish(args, report.softmax_table(scores, record), record)

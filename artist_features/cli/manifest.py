@@ -11,7 +11,7 @@ from artist_features.cli import add_root_option
 from artist_features.errors import OutputError, display_path
 
 if TYPE_CHECKING:
-    from artist_features.datasets.manifest import Track
+    from artist_features.datasets.tracks import Track
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from artist_features.datasets.manifest import Track, file_name
+from artist_features.datasets.manifest import file_name
 from artist_features.datasets.names import (
     artist_groups,
     close_names,
@@ -14,6 +14,7 @@ from artist_features.datasets.names import (
     spelling_variants,
 )
 from artist_features.datasets.splits import column_of_splits
+from artist_features.datasets.tracks import Track
 from artist_features.errors import ManifestError, display_path
 from artist_features.files import file_sha256
 

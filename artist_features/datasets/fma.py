@@ -12,7 +12,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from artist_features.datasets.manifest import Collection, Track
+from artist_features.datasets.tracks import Collection, Track
 from artist_features.errors import ManifestError
 
 _SPLITS = {"training": "train", "validation": "valid", "test": "test"}

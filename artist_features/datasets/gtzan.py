@@ -4,7 +4,7 @@ import json
 from importlib import resources
 from pathlib import Path
 
-from artist_features.datasets.manifest import Collection, Track
+from artist_features.datasets.tracks import Collection, Track
 from artist_features.errors import ManifestError
 
 GTZAN_SPLIT = "gtzan_split.json"  # beside this module; it names its source

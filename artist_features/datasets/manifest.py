@@ -1,64 +1,19 @@
-"""Manifests, the CSV files that list tracks and their artists, and labelled collections.
-
-A `Collection` is read from a manifest with a column of classes or from a folder of classes. It
-lists what it should hold, whether the file is there or not: what is missing is found, and named,
-when it is read.
-"""
+"""Manifests, the CSV files that list tracks and their artists, and folders of classes."""
 
 import csv
 import hashlib
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from artist_features.audio.folders import search_folder
 from artist_features.datasets.names import artist_groups
+from artist_features.datasets.tracks import Collection, Track
 from artist_features.errors import AudioError, ManifestError, display_path, shortened
 from artist_features.files import write_atomically
 
 _REQUIRED = ("file", "artist", "title")
-
-
-@dataclass(frozen=True)
-class Track:
-    """Audio file with artist and title; one row of a manifest.
-
-    Attributes:
-        path: of the audio file.
-        artist: artist name, or "" for an unlabelled track.
-        title: of the track.
-        extra: any further columns, as text.
-        line: of the manifest it was read from, counted from 1; not part of what is equal.
-    """
-
-    path: Path
-    artist: str
-    title: str
-    extra: dict[str, str] = field(default_factory=dict)
-    line: int | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Tracks with one class each.
-
-    Attributes:
-        tracks: list of `Track`, in a fixed order.
-        labels: {path: class}.
-        splits: {path: "train", "valid" or "test"}; empty without an official split.
-        ignored: what lies there and takes no part by design, as sentences without a full stop.
-        unreadable: list of (path, reason), folders that cannot be searched.
-        sha256: of the manifest's bytes; None for a folder.
-    """
-
-    tracks: list[Track]
-    labels: dict[Path, str]
-    splits: dict[Path, str] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
-    unreadable: list[tuple[str | Path, str]] = field(default_factory=list)
-    sha256: str | None = None
 
 
 def read_manifest(path: str | Path, root: str | Path | None = None) -> list[Track]:

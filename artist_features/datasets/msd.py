@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from artist_features.datasets.manifest import Track
 from artist_features.datasets.splits import SPLITS, TRACK_COUNTS
+from artist_features.datasets.tracks import Track
 from artist_features.errors import AnyPath, ManifestError, display_path
 
 MAX_BYTES = 64 << 20  # own choice: the list of all 351 820 tracks has about 10 MB

@@ -5,10 +5,8 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from artist_features.datasets.manifest import Track
+from artist_features.datasets.tracks import Track
 
 CLOSE_RATIO = 0.88  # own choice: one wrong letter in nine
 _MIN_CLOSE_LETTERS = 5  # "Muse" and "Mute" are two artists
@@ -122,7 +120,7 @@ def contained_names(names: Iterable[str]) -> list[tuple[str, str]]:
     return sorted(pairs)
 
 
-def artist_groups(tracks: "Sequence[Track]") -> dict[str, str]:
+def artist_groups(tracks: Sequence[Track]) -> dict[str, str]:
     """Join the names that may be one artist: same key, close, or one MusicBrainz id.
 
     Args:
@@ -147,7 +145,7 @@ def artist_groups(tracks: "Sequence[Track]") -> dict[str, str]:
     return {name: root(name) for name in sorted(names)}
 
 
-def _same_id(tracks: "Sequence[Track]") -> list[list[str]]:
+def _same_id(tracks: Sequence[Track]) -> list[list[str]]:
     """Return lists of names that carry one MusicBrainz artist id."""
     names: dict[str, set[str]] = defaultdict(set)
     for track in tracks:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from artist_features.datasets.manifest import Track
 from artist_features.datasets.names import artist_groups
+from artist_features.datasets.tracks import Track
 from artist_features.errors import ManifestError
 
 SPLITS = ("train", "valid", "test")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from artist_features.audio.containers import identify
 from artist_features.audio.folders import search_folder
-from artist_features.datasets.manifest import Track
+from artist_features.datasets.tracks import Track
 from artist_features.errors import AudioError
 from artist_features.optional import require
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from artist_features.datasets.manifest import Track
 from artist_features.datasets.names import spelling_variants
 from artist_features.datasets.splits import splits_of
+from artist_features.datasets.tracks import Track
 from artist_features.errors import display_path
 from artist_features.evaluation import baselines
-from artist_features.evaluation.report import compare
+from artist_features.evaluation.comparison import compare
 from artist_features.evaluation.vectors import TrackVectors, extract_vectors
 from artist_features.extraction.extractor import Extractor
 from artist_features.metrics import Interval, Retrieval, retrieval

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.errors import display_path
-from artist_features.evaluation.report import compare
+from artist_features.evaluation.comparison import compare
 from artist_features.metrics import Interval, correct
 
 CLASSIFIERS = ("logistic regression", "SVM")

@@ -1,16 +1,14 @@
-"""Comparison with the first model, tables in Markdown, and records in JSON."""
+"""Evaluation tables in Markdown and records in JSON."""
 
 import datetime
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy.typing as npt
-
 from artist_features.devices import usable_cores
 from artist_features.errors import display_path
-from artist_features.metrics import Interval, bootstrap_interval, paired_bootstrap
+from artist_features.metrics import Interval
 from artist_features.version import VERSION
 
 if TYPE_CHECKING:
@@ -22,30 +20,7 @@ if TYPE_CHECKING:
 
     _Scores: TypeAlias = ArtistScores | SoftmaxScores | ClassifierScores
 
-BOOTSTRAP: dict[str, Any] = {"n_resamples": 2000, "level": 0.95, "seed": 0}
 _PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
-
-
-def compare(
-    values: npt.ArrayLike, first: npt.ArrayLike | None, clusters: Iterable[Any]
-) -> tuple[Interval, Interval | None]:
-    """Estimate a mean over queries or tracks, and how far it is from the first model's.
-
-    Args:
-        values: float `(n,)`, of one model.
-        first: float `(n,)`, of the first model on the same; None if this is the first.
-        clusters: `(n,)`, such as artists, drawn whole.
-
-    Returns:
-        (`Interval`, `Interval` of the difference or None).
-
-    Raises:
-        ValueError: see `bootstrap_interval` and `paired_bootstrap`.
-    """
-    difference = None
-    if first is not None:
-        difference = paired_bootstrap(values, first, clusters, **BOOTSTRAP)
-    return bootstrap_interval(values, clusters, **BOOTSTRAP), difference
 
 
 def run_record(

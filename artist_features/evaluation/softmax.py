@@ -19,7 +19,7 @@ import numpy as np
 
 from artist_features.errors import display_path
 from artist_features.evaluation import baselines
-from artist_features.evaluation.report import compare
+from artist_features.evaluation.comparison import compare
 from artist_features.metrics import Interval, correct
 
 LEARNING_RATE = 0.01

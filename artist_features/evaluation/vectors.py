@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from artist_features.audio.stream import opened
-from artist_features.datasets.manifest import Track
+from artist_features.datasets.tracks import Track
 from artist_features.errors import AudioError
 from artist_features.evaluation import baselines
 from artist_features.extraction.decode import Source

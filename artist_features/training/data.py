@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from artist_features.config import FrontEnd
-from artist_features.datasets.manifest import Track, parse_manifest, read_bytes, require_files
+from artist_features.datasets.manifest import parse_manifest, read_bytes, require_files
 from artist_features.datasets.names import artist_groups
 from artist_features.datasets.splits import split_by_track, splits_of
+from artist_features.datasets.tracks import Track
 from artist_features.errors import ManifestError
 from artist_features.training.cache import AudioCache
 
