@@ -21,10 +21,10 @@ def data(n_tracks=6, length=350):
     cache = AudioCache(samples, np.arange(n_tracks) * length, [length] * n_tracks, 22050)
     return SimpleNamespace(
         cache=cache,
-        held_out=np.arange(4),
-        held_out_labels=artist[:4],
-        known=np.arange(4, n_tracks),
-        known_labels=np.arange(n_tracks - 4) // 2,
+        retrieval_tracks=np.arange(4),
+        retrieval_labels=artist[:4],
+        classifier_tracks=np.arange(4, n_tracks),
+        classifier_labels=np.arange(n_tracks - 4) // 2,
     )
 
 
@@ -51,8 +51,8 @@ def test_classifier_loss_and_accuracy():
     def logits(embeddings):
         return np.log(np.tile([[0.75, 0.25]], (len(embeddings), 1)))
 
-    known = data(8)  # two kept tracks each of two artists
-    found = Validation(known, "basic", DEFAULT, N).check(directions, logits)
+    tracks = data(8)  # two kept tracks each of two artists
+    found = Validation(tracks, "basic", DEFAULT, N).check(directions, logits)
     assert found["label"] == pytest.approx(-(np.log(0.75) + np.log(0.25)) / 2)
     assert found["accuracy"] == 0.5
 
@@ -69,8 +69,8 @@ def test_teacher_is_the_loss_where_labels_do_not_train():
 
 def test_nothing_to_check_is_said():
     empty = data()
-    empty.held_out = empty.known = np.zeros(0, int)
-    empty.held_out_labels = empty.known_labels = np.zeros(0, int)
+    empty.retrieval_tracks = empty.classifier_tracks = np.zeros(0, int)
+    empty.retrieval_labels = empty.classifier_labels = np.zeros(0, int)
     for kind in ("basic", "siamese"):
         check = Validation(empty, kind, DEFAULT, N)
         assert not check.has_loss

@@ -71,12 +71,12 @@ class TrainingSet:
         artists: names of the labelled artists, in the order of their index.
         by_artist: list of arrays, training tracks of each, two or more.
         training: every training track, labelled or not.
-        known: tracks of trained artists kept for the check.
-        known_labels: their artist indices.
-        held_out: tracks of artists that are not trained on, for the check; where there are
-            none, those of `known` whose artist has several.
-        held_out_labels: which of these artists.
-        whole_artists: whether `held_out` are artists that are not trained on.
+        classifier_tracks: validation tracks of trained artists, for the classifier's loss.
+        classifier_labels: their artist indices.
+        retrieval_tracks: validation tracks of unseen artists, for MAP and the Siamese loss; where
+            there are none, those of `classifier_tracks` whose artist has several.
+        retrieval_labels: which of these artists.
+        unseen_artists: whether the artists of `retrieval_tracks` are not trained on.
         short: number of tracks left out because they are shorter than a segment.
     """
 
@@ -85,11 +85,11 @@ class TrainingSet:
     artists: list[str]
     by_artist: list[np.ndarray]
     training: np.ndarray
-    known: np.ndarray
-    known_labels: np.ndarray
-    held_out: np.ndarray
-    held_out_labels: np.ndarray
-    whole_artists: bool
+    classifier_tracks: np.ndarray
+    classifier_labels: np.ndarray
+    retrieval_tracks: np.ndarray
+    retrieval_labels: np.ndarray
+    unseen_artists: bool
     short: int
 
     @property
@@ -158,26 +158,26 @@ def load(
     cache = AudioCache.build([t.path for t in tracks], cache_folder, front_end.sample_rate)
     usable = cache.lengths >= front_end.segment_samples
     labels = _labels(tracks, (splits == "train") & usable, n_artists, seed)
-    known = _known(tracks, splits, labels, usable, seed)
-    held = _several(tracks, np.flatnonzero((splits == "valid") & usable & ~known))
-    whole = len({tracks[row].artist for row in held}) > 1
-    if not whole:  # the split goes by track: kept tracks of trained artists have to do
-        held = _several(tracks, np.flatnonzero(known))
-    training = (splits == "train") & usable & ~known
+    kept = _classifier_tracks(tracks, splits, labels, usable, seed)
+    retrieval = _several(tracks, np.flatnonzero((splits == "valid") & usable & ~kept))
+    unseen = len({tracks[row].artist for row in retrieval}) > 1
+    if not unseen:  # the split goes by track: validation tracks of trained artists have to do
+        retrieval = _several(tracks, np.flatnonzero(kept))
+    training = (splits == "train") & usable & ~kept
     names, by_artist = _numbered(labels, training)
     index = {name: number for number, name in enumerate(names)}
-    _, held_labels = np.unique([tracks[row].artist for row in held], return_inverse=True)
+    _, retrieval_labels = np.unique([tracks[row].artist for row in retrieval], return_inverse=True)
     return TrainingSet(
         tracks=tracks,
         cache=cache,
         artists=names,
         by_artist=by_artist,
         training=np.flatnonzero(training),
-        known=np.flatnonzero(known),
-        known_labels=np.array([index[labels[row]] for row in np.flatnonzero(known)], int),
-        held_out=held,
-        held_out_labels=held_labels.astype(int),
-        whole_artists=whole,
+        classifier_tracks=np.flatnonzero(kept),
+        classifier_labels=np.array([index[labels[row]] for row in np.flatnonzero(kept)], int),
+        retrieval_tracks=retrieval,
+        retrieval_labels=retrieval_labels.astype(int),
+        unseen_artists=unseen,
         short=int(((cache.lengths > 0) & ~usable).sum()),
     )
 
@@ -238,7 +238,7 @@ def _labels(
     return np.where(np.isin(names.astype(str), chosen), names, "")
 
 
-def _known(
+def _classifier_tracks(
     tracks: Sequence[Track],
     splits: np.ndarray,
     labels: np.ndarray,
@@ -252,6 +252,6 @@ def _known(
         return valid
     rows = np.flatnonzero((splits == "train") & labelled)
     parts = split_by_track([tracks[i] for i in rows.tolist()], counts=_CHECK_COUNTS, seed=seed)
-    known = np.zeros(len(tracks), bool)
-    known[rows[np.array(parts) == "valid"]] = True
-    return known
+    kept = np.zeros(len(tracks), bool)
+    kept[rows[np.array(parts) == "valid"]] = True
+    return kept

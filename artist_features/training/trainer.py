@@ -82,14 +82,14 @@ def _report(inputs: TrainingInputs, found: data.TrainingSet) -> None:
     if crops := inputs.crops:
         hours, n = crops.facts["hours"], len(crops.facts["tracks"])
         logger.info("%d stored crops of %d tracks (%s h) to train on", crops.n, n, hours)
-    checked = "held-out" if found.whole_artists else "trained"
+    checked = "held-out" if found.unseen_artists else "trained"
     logger.info(
         f"{len(found.training)} tracks ({found.hours:.2f} h) to train on, "
         f"{sum(map(len, found.by_artist))} of them with the labels of {len(found.artists)} "
-        f"artists; MAP is checked on {len(found.held_out)} tracks of "
-        f"{len(set(found.held_out_labels))} {checked} artists; {len(found.known)} more tracks "
-        f"of trained artists are kept; {found.short} shorter than a segment; "
-        f"{len(found.cache.failures)} unreadable"
+        f"artists; MAP is checked on {len(found.retrieval_tracks)} tracks of "
+        f"{len(set(found.retrieval_labels))} {checked} artists; "
+        f"{len(found.classifier_tracks)} more tracks of trained artists are kept; "
+        f"{found.short} shorter than a segment; {len(found.cache.failures)} unreadable"
     )
 
 

@@ -55,12 +55,17 @@ class Validation:
         self._cache, self._kind, self._recipe = data.cache, kind, recipe
         self._n_samples = n_samples
         self._crops = crops
-        held = _some(data.held_out_labels)
-        known = _some(np.arange(len(data.known)) if crops is None else np.zeros(0, int))
-        self._held, self._held_labels = data.held_out[held], data.held_out_labels[held]
-        self._known, self._known_labels = data.known[known], data.known_labels[known]
+        rows = _some(data.retrieval_labels)
+        self._retrieval_tracks = data.retrieval_tracks[rows]
+        self._retrieval_labels = data.retrieval_labels[rows]
+        n_kept = len(data.classifier_tracks) if crops is None else 0
+        rows = _some(np.arange(n_kept))
+        self._classifier_tracks = data.classifier_tracks[rows]
+        self._classifier_labels = data.classifier_labels[rows]
         self._targets = self._embed_all(teacher) if teacher else None
-        by_artist = [np.flatnonzero(self._held_labels == n) for n in set(self._held_labels)]
+        by_artist = [
+            np.flatnonzero(self._retrieval_labels == n) for n in set(self._retrieval_labels)
+        ]
         self._sampler = None
         if len(by_artist) > 1:
             self._sampler = Sampler(
@@ -77,8 +82,11 @@ class Validation:
         if self._crops:
             return True
         if self._recipe.label_weight[self._kind]:
-            return bool(len(self._known)) if self._kind == "basic" else self._sampler is not None
-        return self._targets is not None and len(self._held) + len(self._known) > 0
+            if self._kind == "basic":
+                return len(self._classifier_tracks) > 0
+            return self._sampler is not None
+        n_tracks = len(self._retrieval_tracks) + len(self._classifier_tracks)
+        return self._targets is not None and n_tracks > 0
 
     def check(
         self, embed: Embed, logits: Embed | None, embed_stored: Embed | None = None
@@ -98,19 +106,19 @@ class Validation:
             1 - cosine, whichever there is first.
         """
         by_track = self._embed_all(embed)
-        n_held = len(self._held)
+        n_retrieval = len(self._retrieval_tracks)
         found: dict[str, float] = {}
         if self._sampler:
-            means = np.stack([rows.mean(0) for rows in by_track[:n_held]])
-            found["map"] = metrics.retrieval(means, self._held_labels).mean_average_precision
+            means = np.stack([rows.mean(0) for rows in by_track[:n_retrieval]])
+            found["map"] = metrics.retrieval(means, self._retrieval_labels).mean_average_precision
         if self._targets:
             pairs = zip(by_track, self._targets, strict=True)
             found["cosine"] = float(np.mean([metrics.mean_cosine(a, b) for a, b in pairs]))
         if self._recipe.label_weight[self._kind]:
-            if self._kind == "basic" and len(self._known) and logits:
-                found |= self._entropy(by_track[n_held:], logits)
+            if self._kind == "basic" and len(self._classifier_tracks) and logits:
+                found |= self._entropy(by_track[n_retrieval:], logits)
             if self._kind == "siamese" and self._sampler:
-                found["label"] = self._hinge(by_track[:n_held], self._sampler)
+                found["label"] = self._hinge(by_track[:n_retrieval], self._sampler)
         if self._crops and embed_stored:
             found |= self._agreement(self._crops, embed_stored)
             found["loss"] = 1 - found["both"]
@@ -126,10 +134,10 @@ class Validation:
         return metrics.agreement(np.concatenate(parts), crops.teachers)
 
     def _embed_all(self, embed: Embed) -> list[np.ndarray]:
-        """Return one array `(n_crops, dim)` for each track, held-out ones first."""
+        """Return one array `(n_crops, dim)` for each track, those for retrieval first."""
         places: list[tuple[int, float]] = []
         counts = []
-        for track in [*self._held, *self._known]:
+        for track in [*self._retrieval_tracks, *self._classifier_tracks]:
             own = self._cache.places(track, self._n_samples, _MAX_CROPS)
             places += own
             counts.append(len(own))
@@ -158,7 +166,7 @@ class Validation:
     def _entropy(self, by_track: list[np.ndarray], logits: Embed) -> dict[str, float]:
         """Return cross-entropy and accuracy of the classifier."""
         losses, right = [], []
-        for rows, label in zip(by_track, self._known_labels, strict=True):
+        for rows, label in zip(by_track, self._classifier_labels, strict=True):
             scores = logits(rows)
             scores = scores - scores.max(-1, keepdims=True)
             log_p = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
