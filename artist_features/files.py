@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,6 +17,7 @@ from artist_features.errors import AnyPath, OutputError
 if TYPE_CHECKING:  # 20 ms: imported when a lock is taken
     import filelock
 
+_STALE_S = 86400.0  # a file that is being written was changed later than that
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -75,6 +77,14 @@ def atomic_file(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def remove_stale_partials(folder: Path) -> None:
+    """Remove what writers that were killed more than a day ago left in a folder."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(".partial-*"):
+            if path.is_file() and time.time() - path.stat().st_mtime > _STALE_S:
+                path.unlink(missing_ok=True)
 
 
 def partial_name(path: Path) -> Path:

@@ -31,6 +31,9 @@ from artist_features.search.duplicates import (
     _read,
     find_duplicates,
 )
+from artist_features.search.index import Index
+from artist_features.search.left_out import LeftOut
+from artist_features.search.lookup import indexed_query
 from artist_features.search.sources import read_embeddings
 
 DIM = 256
@@ -86,7 +89,7 @@ def main():
         f"{seconds:.0f} s, {found.n_compared} pairs compared, {len(found.unreadable)} unreadable, "
         f"memory grew from {before_mb:.0f} MB to {peak_mb():.0f} MB\n"
     )
-    report_recall(found, paths, origin, kind_of)
+    report_recall(found, table, origin, kind_of)
     compare(args, table, paths, origin, kind_of)
 
 
@@ -126,17 +129,23 @@ def vectors(work, tracks, copies):
     return read_embeddings([work / "tracks.npz", work / "copies.npz"])
 
 
-def report_recall(found, paths, origin, kind_of):
-    """Print how many copies are in the group of their track, by kind; groups of several tracks."""
+def report_recall(found, table, origin, kind_of):
+    """Print how many copies each command knows, by kind; then the groups of several tracks."""
+    paths = [track.path for track in table.tracks]
+    index = Index.build(table.vectors, table.tracks, table.made_with)
     group_of = {copy.path: n for n, group in enumerate(found.groups) for copy in group}
     track_of = {origin[path]: path for path in paths if path not in kind_of}
-    hits = defaultdict(list)
+    grouped, left_out = defaultdict(list), defaultdict(list)
     for path, kind in kind_of.items():
-        number = group_of.get(path)
-        hits[kind].append(number is not None and number == group_of.get(track_of[origin[path]]))
-    print("| copy | found | of |\n|---|---|---|")
-    for kind, hit in [*hits.items(), ("all", [*itertools.chain(*hits.values())])]:
-        print(f"| {kind} | {sum(hit)} | {len(hit)} |")
+        track, number = track_of[origin[path]], group_of.get(path)
+        grouped[kind].append(number is not None and number == group_of.get(track))
+        query = indexed_query(index, index.row_of(track))
+        left_out[kind].append(LeftOut(index, [query]).is_copy(index.row_of(path)))
+    for hits in (grouped, left_out):
+        hits["all"] = [*itertools.chain(*hits.values())]
+    print("| copy | of | `duplicates` groups it | `similar` leaves it out |\n|---|---|---|---|")
+    for kind, hits in grouped.items():
+        print(f"| {kind} | {len(hits)} | {sum(hits)} | {sum(left_out[kind])} |")
     print("\nGroups of several tracks:")
     for group in found.groups:
         if len({origin[copy.path] for copy in group}) > 1:

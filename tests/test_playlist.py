@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from test_search import clustered, index_of
 
 from artist_features.search import Index, IndexedTrack, playlist
+from artist_features.search.left_out import LeftOut, without_copies
+from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
 
 
@@ -66,6 +68,25 @@ def test_two_copies_of_a_track_are_not_in_one_list():
         assert max(Counter(row // 2 for row in found).values()) == most
         if most == 1:
             assert max(Counter(row // 2 for row in path[1:-1]).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("cosine", "seconds", "copy"),
+    [
+        (0.975, 60.9, True),
+        (0.975, 61.1, False),  # another length
+        (0.965, 60.0, False),
+        (0.975, 0.0, False),  # unknown: more is asked of the cosine
+        (0.995, 0.0, True),
+    ],
+)
+def test_a_copy_is_similar_and_of_like_length(cosine, seconds, copy):
+    vectors = np.array([[1, 0], [cosine, np.sqrt(1 - cosine**2)]], np.float32)
+    tracks = [IndexedTrack("/a.mp3", duration_s=60.0), IndexedTrack("/b.mp3", duration_s=seconds)]
+    index = Index.build(vectors, tracks, {"model": "tiny", "weights_sha256": 64 * "0"})
+    assert LeftOut(index, [indexed_query(index, 0)]).is_copy(1) is copy
+    kept = without_copies(index, np.array([0, 1]))
+    assert list(kept) == ([0] if copy and seconds else [0, 1])
 
 
 def test_few_candidates_are_enough_for_a_long_path(monkeypatch):

@@ -42,6 +42,16 @@ def saved(tmp_path_factory):
     return path, path.read_bytes()
 
 
+def test_saving_removes_what_a_killed_writer_left_a_day_ago(tmp_path):
+    stale, fresh, other = (tmp_path / n for n in (".partial-1-a", ".partial-2-b", "partial-3"))
+    for path in (stale, fresh, other):
+        path.write_bytes(b"half an index")
+    for path in (stale, other):
+        os.utime(path, times=(time.time() - 2 * 86400,) * 2)
+    nasty_index().save(tmp_path / "lib.index")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [fresh.name, "lib.index", other.name]
+
+
 def test_round_trip(tmp_path):
     index = nasty_index()
     index.save(tmp_path / "lib.index")

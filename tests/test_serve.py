@@ -21,6 +21,7 @@ from artist_features.search import Index, IndexedTrack
 
 pytest.importorskip("starlette", reason="of the extra [serve]")
 from artist_features.search import server, sketch
+from artist_features.search.left_out import COPY_COSINE
 
 N, ARTISTS = 40, ("Ann", "Bob", "Cy", "")
 # a server that says at its end whether anything loaded TensorFlow
@@ -85,7 +86,7 @@ def asked(index):
 def nearest(index, row, n):
     """Return the matches of a row, its copies left out."""
     found = index.query(index.vector(row), len(index), exclude_rows=[row])
-    return [match for match in found if match.similarity < 0.99][:n]
+    return [match for match in found if match.similarity < COPY_COSINE][:n]
 
 
 def test_plain_json_by_id_and_path(asked, index):

@@ -10,17 +10,17 @@ from artist_features.search.index import Index
 from artist_features.search.lookup import Query
 from artist_features.search.ranking import Rows
 
-# of 591,328 pairs of the open corpora two reach it whose lengths agree: one piece under two names,
-# and two pieces of one cycle (benchmarks/scores.py). A fifth of mp3 copies lies below.
-COPY_COSINE = 0.99
+# chosen by benchmarks/scores.py, whose figures are in benchmarks/README.md: the first with lengths
+# that agree, the second where one is unknown
+COPY_COSINE, COPY_COSINE_ALONE = 0.97, 0.99
 _SAME_LENGTH_S = 1.0
 
 
 class LeftOut:
     """Function of a row, for `skip` of `Index.query`: whether it is gone, or a copy of a query.
 
-    A copy has a cosine of `COPY_COSINE` or more to a query, and its length within 1 s, as far as
-    both are known. A URI is never gone: it is not asked for.
+    A copy has a cosine of 0.97 or more to a query and its length within 1 s, or a cosine of 0.99
+    where one length is unknown. A URI is never gone: it is not asked for.
 
     Args:
         index: `Index`.
@@ -54,11 +54,14 @@ class LeftOut:
             return False
         cosines = self._units @ self._index.vector(row)
         duration_s = self._index.track(row).duration_s
-        return any(
-            cosine >= COPY_COSINE
-            and (not (length_s and duration_s) or abs(length_s - duration_s) <= _SAME_LENGTH_S)
-            for cosine, length_s in zip(cosines, self._durations_s, strict=True)
-        )
+        for cosine, length_s in zip(cosines, self._durations_s, strict=True):
+            if not (length_s and duration_s):
+                found = cosine >= COPY_COSINE_ALONE
+            else:
+                found = cosine >= COPY_COSINE and abs(length_s - duration_s) <= _SAME_LENGTH_S
+            if found:
+                return True
+        return False
 
 
 def without_copies(index: Index, rows: Rows) -> Rows:

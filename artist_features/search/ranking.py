@@ -18,7 +18,7 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 BLOCK_ROWS = 16384  # 16 MiB of 256 numbers: what a processor's cache may hold
 DECIMALS = 6
 N_QUANTILES, _N_PAIRS = 1001, 100_000
-_BLOCK_QUERIES = 512  # 100 MB of similarities at 50,000 rows
+_MOST_SIMILARITIES = 1 << 25  # held at a time by `neighbours`, 128 MiB, and their partition
 
 
 def top_k(
@@ -92,8 +92,9 @@ def neighbours(
         raise ValueError(f"k is {k}; allowed is 1 to {n - 1}, one less than the {n} tracks.")
     units = directions(np.asarray(vectors, np.float32))
     indices, similarities = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
-    for start in range(0, n, _BLOCK_QUERIES):
-        block = units[start : start + _BLOCK_QUERIES] @ units.T
+    n_queries = max(1, min(512, _MOST_SIMILARITIES // n))
+    for start in range(0, n, n_queries):
+        block = units[start : start + n_queries] @ units.T
         here = np.arange(len(block))
         block[here, start + here] = -np.inf
         # one more than k, so that ties at the end are not cut by chance
