@@ -1,4 +1,4 @@
-"""Errors of the outside world: audio files, weights, outputs, manifests.
+"""Exceptions and warnings: audio files, weights, outputs, manifests, search indexes.
 
 Wrong arguments raise `ValueError` or `TypeError`; everything the caller could not
 have known in advance raises a subclass of `ArtistFeaturesError`. Each message says
@@ -116,7 +116,7 @@ class ClusterError(ArtistFeaturesError):
 
 
 class ManifestError(ArtistFeaturesError):
-    """A manifest or list of paths that cannot be used as it stands.
+    """A manifest, list of paths or distillation set that cannot be used as it stands.
 
     Attributes:
         path: the manifest.
@@ -135,7 +135,7 @@ class ManifestError(ArtistFeaturesError):
 
 
 class AudioWarning(UserWarning):
-    """An embedding was computed, but the recording has a flaw worth knowing.
+    """Warning for a flawed recording (embedding computed anyway) or a skipped one.
 
     Attributes:
         code: `truncated`, `short`, `silent` or `skipped`.

@@ -194,7 +194,7 @@ def mean_cosine(a: Vectors, b: Vectors) -> float:
 def _rank(
     positives: npt.NDArray[np.float64], negatives: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """Return bool `(n_candidates,)` in rank order from the similarities of both kinds."""
+    """Relevance vector of a ranked list, ties pessimistic: True where a positive is ranked."""
     ahead = len(negatives) - np.searchsorted(np.sort(negatives), np.sort(positives)[::-1])
     relevant = np.zeros(len(positives) + len(negatives), bool)
     relevant[np.arange(len(positives)) + ahead] = True
@@ -449,7 +449,7 @@ def _by_cluster(
 
 
 def correct(predicted: npt.ArrayLike, actual: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Compare predicted with actual classes, one by one.
+    """Per-item classification accuracy: 1.0 where predicted equals actual.
 
     Args:
         predicted, actual: `(n,)`, class names or numbers.
@@ -483,7 +483,7 @@ def _is_text(values: npt.NDArray[Any]) -> bool:
 
 
 def agreement(student: Vectors, teachers: Mapping[str, Vectors]) -> dict[str, float]:
-    """Correlate the similarities of a student's embeddings with those of its teachers.
+    """Student-teacher representational similarity (RSA): correlation of cosines, and ridge R2.
 
     Every dimension is standardised over the crops; teachers side by side weigh the same.
 
@@ -528,7 +528,7 @@ def standardised(rows: Vectors) -> npt.NDArray[np.float64]:
 
 
 def side_by_side(teachers: Iterable[Vectors]) -> npt.NDArray[np.float64]:
-    """Join standardised vectors `(n, k)`, each divided by the root of k.
+    """Concatenate standardised teacher embeddings, equally weighted (divided by sqrt of dim).
 
     Numbers that never vary count in k: of musicnn's 753 some 540 are constant.
     """

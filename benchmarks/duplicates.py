@@ -22,7 +22,7 @@ import numpy as np
 from measure import device, n_cores, progress
 from search import peak_mb
 
-from artist_features.audio.folders import AUDIO_ENDINGS
+from artist_features.audio.formats import AUDIO_ENDINGS
 from artist_features.search.candidates import candidate_pairs
 from artist_features.search.duplicates import (
     LEAST_AGREEMENT,

@@ -81,7 +81,7 @@ def measure(found, args):
         found.by_artist,
         found.training,
         n_anchors=recipe.n_anchors["siamese"],
-        n_unlabelled=recipe.n_free,
+        n_unlabelled=recipe.n_unlabelled,
     )
     n_samples = FrontEnd().segment_samples
     tracks = found.training

@@ -180,7 +180,7 @@ def manifest(tmp_path_factory):
     return write_data_set(tmp_path_factory.mktemp("music"), splits=SPLITS)
 
 
-SMALL = {"n_steps": 8, "check_every": 4, "n_warmup": 1, "n_free": 24, "n_anchors": 4}
+SMALL = {"n_steps": 8, "check_every": 4, "n_warmup": 1, "n_unlabelled": 24, "n_anchors": 4}
 
 
 def train(kind, manifest, sets, out, *options, code=0, **changes):

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from artist_features.audio import mp3
 from artist_features.audio.decoders import WHOLE, Span
+from artist_features.audio.folders import OTHER_ENDINGS
+from artist_features.audio.formats import AUDIO_ENDINGS, FORMATS
 from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError
 from artist_features.extraction.extractor import Extractor
@@ -232,10 +234,21 @@ def test_video_without_audio_is_unsupported(tmp_path):
         *[("asf", "wmav1"), ("wv", "wavpack"), ("tta", "tta")],
     ],
 )
-def test_codecs_of_the_fallback(container, codec, tmp_path):
+def test_codecs_of_the_fallback(container, codec, tmp_path, monkeypatch):
     data = encode_av(music(2.0), container, codec, bit_rate=128_000)
     (tmp_path / "a").write_bytes(data)
     assert decode(tmp_path / "a")[1].duration_s == pytest.approx(2.0, abs=0.1)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(AudioError, match=r"needs the FFmpeg decoder.*artist-features\[av\]"):
+        decode(tmp_path / "a")
+
+
+def test_table_of_formats():
+    for row in FORMATS.values():
+        assert row.demuxer or not row.needs_ffmpeg
+        assert row.magic or row.kind in ("mp3", "aac", "mpegts", "ac3", "eac3")
+    assert len(set(AUDIO_ENDINGS)) == len(AUDIO_ENDINGS) > 25
+    assert not set(AUDIO_ENDINGS) & set(OTHER_ENDINGS)
 
 
 def test_opus_whose_times_skip_is_read_to_its_end(tmp_path):

@@ -167,6 +167,15 @@ def test_candidates_take_little_memory(monkeypatch):
     assert peak < vectors.nbytes, "a copy of the vectors, or similarities to all of them"
 
 
+def test_the_best_copy_is_lossless_then_of_the_highest_bitrate():
+    audio = [
+        duplicates._Audio(kind, np.empty((0, 4), np.uint8), 100.0, kind, kbps * 12500)
+        for kind, kbps in [("mp3", 320), ("ogg", 400), ("unknown", 100), ("wavpack", 90)]
+    ]
+    ranked = [one.path for one in sorted(audio, key=lambda one: one.rank)]
+    assert ranked == ["wavpack", "ogg", "mp3", "unknown"]
+
+
 def test_a_chain_is_no_group():
     """A recording that does not agree with the best copy is not in its group."""
     audio = {

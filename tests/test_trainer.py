@@ -28,7 +28,7 @@ from artist_features.zoo.registry import read_model
 pytestmark = pytest.mark.slow
 # Adam turns a gradient that is nothing but rounding into a whole step: no way to compare
 PLAIN = ("optimizer=sgd", "learning_rate=0.02")
-SMALL = ("n_steps=6", "check_every=2", "n_warmup=1", "n_free=4", "n_anchors=4")
+SMALL = ("n_steps=6", "check_every=2", "n_warmup=1", "n_unlabelled=4", "n_anchors=4")
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_the_log_keeps_a_row_whatever_comes_after_its_checkpoint(manifest, cache
         if record.getMessage().startswith("step 4"):
             raise KeyboardInterrupt
 
-    few = {"n_steps": 6, "check_every": 2, "n_warmup": 1, "n_free": 4, "n_anchors": 4}
+    few = {"n_steps": 6, "check_every": 2, "n_warmup": 1, "n_unlabelled": 4, "n_anchors": 4}
     options = TrainingOptions("basic", [manifest], tmp_path / "run", changes=few, cache=cache)
     caplog.set_level("INFO", "artist_features")
     trainer.logger.addFilter(stop)

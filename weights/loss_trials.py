@@ -124,7 +124,7 @@ def main() -> None:
 def trial(build: Callable[..., Learner], recipe: Recipe, folder: Path) -> dict:
     """Train a student, and return its `agreement.measure`."""
     crops, test = CropSet(folder / "train"), CropSet(folder / "test")
-    n_crops = recipe.n_free + 2 * recipe.n_anchors["siamese"]
+    n_crops = recipe.n_unlabelled + 2 * recipe.n_anchors["siamese"]
     batches = CropBatches(crops, n_anchors=0, n_unlabelled=n_crops, positives=True, seed=0)
     keras.utils.set_random_seed(0)
     learner = build(

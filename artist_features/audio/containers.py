@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from artist_features.audio import flac, mp3
+from artist_features.audio.formats import MAGIC
 from artist_features.errors import AnyPath, AudioError
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
@@ -24,24 +25,6 @@ _AC3_SYNC, _LARGEST_AC3 = b"\x0b\x77", 4096  # bytes of a frame: 11 bits, in wor
 _LARGEST_ADTS = 1 << 13  # bytes of a frame: 13 bits
 _STREAMED_BITS = 0x7FFF0000  # set in the sizes that writers to a pipe put
 
-# (offset, magic bytes, kind)
-_AUDIO_MAGIC = (
-    (0, b"fLaC", "flac"),
-    (28, b"OpusHead", "opus"),  # after the head of an Ogg page with one packet (RFC 7845)
-    (0, b"OggS", "ogg"),
-    (8, b"WAVE", "wav"),
-    (8, b"AIFF", "aiff"),
-    (8, b"AIFC", "aiff"),
-    (0, b"caff", "caf"),
-    (0, b".snd", "au"),
-    (0, b"riff", "w64"),
-    (0, b"wvpk", "wavpack"),
-    (0, b"TTA1", "tta"),
-    (0, b"MAC ", "ape"),
-    (4, b"ftyp", "mp4"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
-    (0, b"\x1a\x45\xdf\xa3", "matroska"),
-)
 _BOXES = (b"moov", b"mdat", b"wide", b"skip", b"free", b"styp", b"moof", b"sidx", b"pnot", b"uuid")
 _TS_BYTES = 188  # of a packet of an MPEG transport stream, which begins with "G" (ISO 13818-1)
 _OTHER_MAGIC = (
@@ -65,7 +48,7 @@ class Container:
     """Format of an audio file, and which of its bytes a decoder should see.
 
     Attributes:
-        kind: "wav", "flac", "mp3", ..., or "unknown".
+        kind: of `formats.FORMATS`, or "unknown".
         start: byte at which a decoder should begin (after junk).
         end: byte after the audio, where the header is wrong about the length; None
             where a decoder may read the file as it is.
@@ -107,7 +90,7 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
     head = os.pread(fd, 64, start)
     # decoders do not see the tag
     whole: _Shown = (start, size, (0, b"")) if start else (0, None, None)
-    for offset, magic, kind in _AUDIO_MAGIC:
+    for offset, magic, kind in MAGIC:
         if head[offset : offset + len(magic)] == magic:
             if kind == "wav":
                 return _wav(fd, size, start, path)
@@ -207,7 +190,7 @@ def _wav(fd: int, size: int, start: int, path: AnyPath) -> Container:
 
 
 def _chunked(kind: str, fd: int, size: int, start: int) -> Container:
-    """Compare the stated size of the samples with the file; mend one that is too small.
+    """Build the `Container` of WAV, AIFF, CAF, AU or W64: patch a data size that is too small.
 
     A writer that was killed, or one that wrote more than 4 GiB, leaves such a size. Samples go on
     after it where no chunk begins. What is mended with 32 bits is read as far as these reach;
@@ -284,9 +267,9 @@ def _after_chunks(kind: str, fd: int, size: int, start: int, end: int) -> int:
 
 
 def _begins_another(fd: int, kind: str, start: int, end: int) -> bool:
-    """Return whether another file, or a second chunk of samples, begins and no samples go on."""
+    """Detect concatenated files: a magic number or second data chunk right after the audio."""
     padded = end + -(end - start) % (_LAYOUTS[kind][3] if kind in _LAYOUTS else 1)
-    marks = [(offset, magic) for offset, magic, _ in _AUDIO_MAGIC]
+    marks = [(offset, magic) for offset, magic, _ in MAGIC]
     marks += [(0, magic) for magic, _ in _OTHER_MAGIC] + [(0, b"RIFF"), (0, b"RF64"), (0, b"ID3")]
     if kind in _LAYOUTS:
         marks.append((0, _LAYOUTS[kind][-1]))
@@ -380,7 +363,7 @@ def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
 
 
 def _mp3(fd: int, size: int, start: int, after_tag: int, path: AnyPath) -> Container:
-    """Find out whether a decoder may be handed the file as it is."""
+    """Build the `Container` of an MP3: frame count, header patch, gaps a decoder must not see."""
     found = mp3.survey(fd, size, start)
     if start - after_tag > _MOST_JUNK:
         found = replace(found, n_unread=found.n_unread + start - after_tag)
@@ -616,7 +599,7 @@ def _after_ogg(fd: int, position: int) -> tuple[str, str] | None:
 
 
 def _flac(fd: int, size: int, start: int) -> Container:
-    """Mend a total that is too small; end where another FLAC file follows in the same file."""
+    """Build the `Container` of a FLAC file: patch a low STREAMINFO total, cut at a second file."""
     found = flac.survey(fd, size, start)
     n_unread = size - found.end
     if found.after and not any(_few_or_tags(fd, found.end, at) for at in found.after):

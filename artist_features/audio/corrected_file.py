@@ -65,7 +65,7 @@ class CorrectedFile(io.RawIOBase):
         return len(data)
 
     def _real(self) -> tuple[int, int]:
-        """Return (byte of the real file at the position, byte up to which it goes on)."""
+        """Map the virtual read position to (file offset, end of that contiguous run)."""
         at = self._start + self._position
         for first, after in self._gaps:
             if at < first:

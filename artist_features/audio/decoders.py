@@ -1,7 +1,7 @@
 """Decoders: libsndfile and FFmpeg, each an open file that gives blocks of float32 samples.
 
 libsndfile reads wav, flac, ogg (Vorbis, Opus), mp3, aiff, au, caf and w64; FFmpeg (PyAV, the
-extra `[av]`) also reads m4a, mp4, aac, wma and matroska. `Decoder` is the interface of both.
+extra `[av]`) also reads what `formats` says. `Decoder` is the interface of both.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import soundfile
 
 from artist_features.audio.containers import HEADER_BYTES, Container, check_format, describe_head
 from artist_features.audio.corrected_file import CorrectedFile
+from artist_features.audio.formats import FORMATS
 from artist_features.errors import AnyPath, AudioError, shortened
 
 Samples = npt.NDArray[np.float32]
@@ -24,17 +25,11 @@ BLOCK_FRAMES = 65536
 MAX_SECONDS = 1e7  # 115 days; what is longer is a wrong unit
 _INT16_SCALE = np.float32(1 / 32768)  # exact: as libsndfile's own
 _UNKNOWN_FRAMES = 2**62  # libsndfile gives so many or more where a header is silent
-_ONLY_AV = {
-    "mp4": "MP4/AAC",
-    "asf": "Windows Media (WMA)",
-    "aac": "AAC",
-    "matroska": "Matroska/WebM",
-}
 
 
 @dataclass(frozen=True)
 class Span:
-    """Part of a recording, in seconds; duration None means up to the end."""
+    """Time range of a recording to read: offset and duration in seconds (None: to the end)."""
 
     offset_s: float = 0.0
     duration_s: float | None = None
@@ -222,27 +217,6 @@ def _cause_of(error: soundfile.LibsndfileError) -> str:
 
 # ---- FFmpeg ----
 
-AV_FORMATS = {  # our container -> FFmpeg demuxer, named so that FFmpeg never guesses
-    "mp4": "mp4",
-    "asf": "asf",
-    "aac": "aac",
-    "matroska": "matroska",
-    "ogg": "ogg",
-    "opus": "ogg",
-    "mp3": "mp3",
-    "flac": "flac",
-    "wav": "wav",
-    "aiff": "aiff",
-    "caf": "caf",
-    "wavpack": "wv",
-    "tta": "tta",
-    "ape": "ape",
-    "mpegts": "mpegts",
-    "ac3": "ac3",
-    "eac3": "eac3",
-}
-# where FFmpeg seeks to the sample: these containers list or compute the place of each frame
-_EXACT_SEEK = ("mp4", "flac", "wav", "aiff", "caf")
 # FFmpeg has hundreds of decoders; a file must not choose one that nobody looks after
 _CODECS = (
     *("aac", "alac", "mp3", "mp3float", "mp2", "mp2float", "flac", "vorbis", "opus", "libopus"),
@@ -252,7 +226,7 @@ _CODECS = (
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw"),
 )
 # each block has a checksum of what it must decode to
-_CHECKED = ("wavpack", "tta")
+_CHECKED_CODECS = ("wavpack", "tta")
 
 
 class AvDecoder:
@@ -272,16 +246,17 @@ class AvDecoder:
     def __init__(self, fd: int, container: Container, path: AnyPath) -> None:
         import av
 
-        self._path, self._exact_seek = path, container.kind in _EXACT_SEEK
+        known = FORMATS.get(container.kind)
+        self._path, self._exact_seek = path, known is not None and known.exact_seek
         self._failed = (av.error.FFmpegError, ValueError, IndexError)
-        if container.kind not in AV_FORMATS:
+        if known is None or known.demuxer is None:
             raise open_error(fd, container, path, "no FFmpeg format", tried_ffmpeg=True)
         with contextlib.ExitStack() as opened:
             stream = opened.enter_context(_from_start(fd, container))
             try:
                 source = av.open(
                     stream,
-                    format=AV_FORMATS[container.kind],
+                    format=known.demuxer,
                     options={"codec_whitelist": ",".join(_CODECS)},
                 )
             except self._failed as error:
@@ -295,7 +270,7 @@ class AvDecoder:
                 text = f"its audio codec is {codec}; convert it to wav, flac, ogg, mp3 or m4a."
                 raise AudioError("unsupported", text, path)
             check_format(track.rate or 0, track.channels or 0, path)
-            if codec in _CHECKED:  # an error; FFmpeg alone would put noise or silence there
+            if codec in _CHECKED_CODECS:  # an error; FFmpeg alone would put noise or silence there
                 track.codec_context.options = {"err_detect": "crccheck+explode"}
             self.sample_rate: int = track.rate
             self.declared_s = None if source.duration is None else source.duration / av.time_base
@@ -402,11 +377,12 @@ def open_error(
     """Return the error for a file that a decoder could not open, for the reason `cause`."""
     size = os.fstat(fd).st_size
     cause = cause.rstrip(".") or "no details"
-    if container.kind in _ONLY_AV and not tried_ffmpeg:
+    known = FORMATS.get(container.kind)
+    if known and known.needs_ffmpeg and not tried_ffmpeg:
         remedy = "install it with `pip install 'artist-features[av]'`"
         if av_installed():
             remedy = "pass decoder='auto'"
-        text = f"{_ONLY_AV[container.kind]} needs the FFmpeg decoder; {remedy}."
+        text = f"{known.needs_ffmpeg} needs the FFmpeg decoder; {remedy}."
         return AudioError("unsupported", text, path)
     if size < 12 or (container.kind != "unknown" and size <= HEADER_BYTES):
         return _header_only(fd, path)
@@ -415,7 +391,7 @@ def open_error(
             "unsupported",
             f"no known audio format; the file starts with {describe_head(fd, container.start)}. "
             "Readable are wav, flac, ogg, opus, mp3, aiff, au, caf, and with the extra [av] "
-            "m4a, mp4, aac, wma, webm, wv, tta, ape.",
+            "m4a, mp4, aac, wma, webm, wv, tta, ape, ac3.",
             path,
         )
     return AudioError(

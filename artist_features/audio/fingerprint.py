@@ -63,7 +63,7 @@ def _energies(block: Samples) -> Samples:
 
 @functools.cache
 def _bands() -> tuple[int, Samples]:
-    """Return the first frequency, and which of it and the next ones each band sums, `(n, 17)`."""
+    """Filterbank of 17 log-spaced bands, 300-2000 Hz: (first FFT bin, weights)."""
     edges_hz = np.geomspace(_LOW_HZ, _HIGH_HZ, _N_BITS + 2)
     frequencies_hz = np.fft.rfftfreq(_WINDOW, 1 / SAMPLE_RATE)[:, None]
     bands = (frequencies_hz >= edges_hz[:-1]) & (frequencies_hz < edges_hz[1:])
@@ -98,7 +98,7 @@ def agreement(a: Fingerprint, b: Fingerprint, lags: Lags) -> tuple[float, int]:
 
 
 def _correlation(a: _Signs, b: _Signs) -> npt.NDArray[np.floating]:
-    """Return sums of products, `b` moved by 0, 1, ... frames against `a`, and ..., -2, -1."""
+    """FFT cross-correlation of two bit-sign sequences at all lags, summed over bands."""
     n = 1 << (a.shape[1] + b.shape[1] - 1).bit_length()
     product = np.fft.rfft(a, n) * np.fft.rfft(b, n).conj()
     sums: npt.NDArray[np.floating] = np.fft.irfft(product.sum(axis=0), n)

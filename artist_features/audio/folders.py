@@ -5,13 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from artist_features.audio.formats import AUDIO_ENDINGS
 from artist_features.errors import AnyPath, AudioError
-
-AUDIO_ENDINGS = (
-    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff"),
-    *(".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".m4a", ".m4b", ".mp4", ".aac"),
-    *(".wma", ".asf", ".mka", ".webm", ".wv", ".tta", ".ape", ".ac3"),
-)
 
 # endings of audio and video that a folder search passes over and counts
 OTHER_ENDINGS = (

@@ -143,7 +143,7 @@ def _deal(
     weights: Sequence[Fraction],
     rng: np.random.Generator,
 ) -> None:
-    """Write a split for every position of every group, in an order that `rng` draws."""
+    """Randomly assign whole groups to train, valid and test in the given proportions."""
     order = rng.permutation(len(groups))
     names = np.repeat(SPLITS, _shares(len(groups), weights)).tolist()
     for index, split in zip(order.tolist(), names, strict=True):

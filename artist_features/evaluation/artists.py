@@ -175,6 +175,6 @@ def evaluate_artists(
 
 
 def _with_company(tracks: Sequence[Track]) -> list[Track]:
-    """Filter labelled tracks to artists with two tracks or more."""
+    """Keep only tracks of artists with two or more tracks (retrieval needs a positive)."""
     counts = Counter(track.artist for track in tracks if track.artist)
     return [track for track in tracks if counts[track.artist] > 1]

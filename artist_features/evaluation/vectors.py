@@ -126,7 +126,7 @@ def _describe(found: TrackVectors) -> _Vectors:
 
 
 def _use(found: TrackVectors, name: str, results: _Vectors) -> dict[Path, np.ndarray]:
-    """Return {path: vector}; drop the tracks that have none from `found`."""
+    """Collect a model's vectors as {path: vector}; drop failed tracks from all models."""
     rows: dict[Path, np.ndarray] = {}
     reasons: dict[Path, str] = {}
     for track, vector, reason in tqdm(

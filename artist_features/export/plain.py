@@ -60,7 +60,7 @@ def plain_function(
 
 
 def signature(front_end: FrontEnd) -> tf.TensorSpec:
-    """Return the `tf.TensorSpec` of the input."""
+    """TensorFlow input signature of an exported model: waveform `(None, segment_samples)`."""
     return tf.TensorSpec((None, front_end.segment_samples), tf.float32, name="waveform")
 
 
@@ -157,7 +157,7 @@ class FourierConstants:
 
 
 def fourier(n: int) -> FourierConstants:
-    """Return the `FourierConstants` of frames of `n` samples.
+    """Cooley-Tukey DFT matrices (two steps, n = n1 * n2) for real frames of `n` samples.
 
     Raises:
         ValueError: `n` is large and has no two factors of about the same size.
@@ -184,5 +184,5 @@ def fourier(n: int) -> FourierConstants:
 
 
 def _unit_circle(steps: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.complex128]:
-    """Return exp(-2 pi i steps / n), exact to float64 for large integers, too."""
+    """Twiddle factors exp(-2 pi i steps / n), exact to float64 for large integers."""
     return np.exp(-2j * np.pi * (steps % n) / n)

@@ -155,7 +155,7 @@ def embed_events(
     Yields:
         `Result`, once per source, as soon as it is complete.
     """
-    compute = _SideBySide(embed, n_calls, n_rows)
+    compute = _ParallelCalls(embed, n_calls, n_rows)
     batcher = _Batcher(events, segment_samples, n_calls * n_rows)
     with (prefetch or _by_tf_data)(batcher) as batches, compute:
         yield from _embed_batches(batches, compute, batcher, pooled, timing)
@@ -165,7 +165,7 @@ def embed_events(
 
 @contextlib.contextmanager
 def in_turn(batcher: "_Batcher") -> Iterator[Iterator[Batch]]:
-    """Prefetch nothing: yield each batch on demand, without TensorFlow."""
+    """Batch source without prefetch or tf.data: the next batch is made on demand (ONNX Runtime)."""
     with contextlib.closing(batcher.batches()) as batches:
         yield batches
 
@@ -224,7 +224,7 @@ def _pull(segment_samples: int, key: np.int64) -> tuple[Floats, npt.NDArray[Any]
     return segments, np.array(owners, np.int64), np.array(closed, np.int64)
 
 
-class _SideBySide:
+class _ParallelCalls:
     """Split a batch into parallel model calls in a thread pool; a context manager.
 
     Args:
@@ -244,7 +244,7 @@ class _SideBySide:
         self._embed, self._n_calls, self._n_rows = embed, n_calls, n_rows
         self._padded = constant_rows is not None
 
-    def __enter__(self) -> "_SideBySide":
+    def __enter__(self) -> "_ParallelCalls":
         self._threads = ThreadPoolExecutor(self._n_calls)
         return self
 
@@ -267,13 +267,13 @@ class _SideBySide:
 
 def _embed_batches(
     batches: Iterator[tuple[Any, Any, Any]],
-    embed: _SideBySide,
+    embed: _ParallelCalls,
     batcher: "_Batcher",
     pooled: bool,
     timing: MutableMapping[str, float],
 ) -> Iterator[Result]:
     """Run batches through the model until the last one; yields as `embed_events`."""
-    sums: dict[int, _Rows] = {}
+    sums: dict[int, _PooledRows] = {}
     while True:
         with signals_deferred():
             clock = time.perf_counter()
@@ -306,7 +306,7 @@ def _is_last(closed: npt.NDArray[np.int64]) -> bool:
 
 
 class _Batcher:
-    """Turns events into batches and remembers how each attempt at a source ended."""
+    """Pack segments of many recordings into batches; track retries and completed recordings."""
 
     def __init__(
         self, events: Iterable[Event | None], segment_samples: int, batch_size: int
@@ -399,8 +399,8 @@ class _Batcher:
         return segments.reshape(shape), [], []
 
 
-class _Rows:
-    """Rows of one source: kept, or summed in float64 in their order."""
+class _PooledRows:
+    """Temporal pooling of one recording: running mean of segment embeddings, or all of them."""
 
     def __init__(self, pooled: bool) -> None:
         self._pooled = pooled
@@ -426,9 +426,9 @@ class _Rows:
 
 
 def _collect(
-    rows: Floats, owners: npt.NDArray[np.int64], sums: dict[int, _Rows], pooled: bool
+    rows: Floats, owners: npt.NDArray[np.int64], sums: dict[int, _PooledRows], pooled: bool
 ) -> None:
-    """Add each run of equal owners to that owner's rows."""
+    """Scatter a batch's embeddings to the accumulator (`_PooledRows`) of each recording."""
     edges = np.flatnonzero(np.diff(owners)) + 1
     for start, end in zip([0, *edges], [*edges, len(owners)], strict=True):
-        sums.setdefault(owners[start], _Rows(pooled)).add(rows[start:end])
+        sums.setdefault(owners[start], _PooledRows(pooled)).add(rows[start:end])

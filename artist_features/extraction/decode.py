@@ -75,7 +75,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Facts:
-    """Outcome of decoding one source: length, format, flaws, times.
+    """Decoding metadata of a recording: length, sample rate, container, flaws, times.
 
     Attributes:
         n_segments: segments delivered, >= 1.
@@ -144,7 +144,7 @@ class SegmentStream:
             raise AudioError("damaged", text, source.path) from error
 
     def _sampled(self, path: AnyPath, n: int) -> Iterator[Samples]:
-        """Read some segments; none where the whole file must be read, or gives the better error."""
+        """Read `n_sampled` segments by seeking; yield none where the whole file must be decoded."""
         n_read = 0
         try:
             rate = self._front_end.sample_rate

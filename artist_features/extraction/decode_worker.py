@@ -111,7 +111,7 @@ class _PipeSender:
         _send(self._out, b"S", segment.data.cast("B"))  # contiguous, one by one
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """No-op: the pipe sends each segment at once (`_Sender` interface)."""
 
 
 def _send(out: BinaryIO, kind: bytes, payload: "bytes | memoryview" = b"") -> None:
@@ -139,7 +139,7 @@ def _limit_memory() -> None:
 
 
 class Ring:
-    """Segments handed from a decode process to its parent in shared memory, without a copy.
+    """Zero-copy shared-memory ring buffer of segments: decode process to parent.
 
     A ring of slots of one segment each; each process uses its own end. The decode process fills
     the slots in turn and takes one byte from a pipe for each: a slot is free when the parent,

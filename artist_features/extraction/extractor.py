@@ -73,7 +73,7 @@ _BUILT: dict[tuple[str, str], "keras.Model"] = {}
 
 
 class ExtractOptions(TypedDict, total=False):
-    """Keywords of `Extractor.extract` that its result's type does not depend on."""
+    """Typed keyword arguments of `extract` that leave its return type alone (for overloads)."""
 
     offset: float
     duration: float | None
@@ -164,7 +164,7 @@ class Extractor:
 
     @functools.cached_property
     def _onnx(self) -> tuple[Callable[..., Any], int, int]:
-        """Return the function of `onnx_function`, made when first needed."""
+        """ONNX Runtime backend, made on first use: (function, rows a call, parallel calls)."""
         with self._loading("ONNX Runtime"):
             self.device = f"CPU ({usable_cores()} cores, ONNX Runtime)"
             return onnx_function(cast(ModelCard, self.card), self.batch_size)
@@ -422,7 +422,7 @@ def _check_pool(pool: object) -> None:
 
 
 def _remade(model: Model, options: dict[str, Any]) -> Extractor:
-    """Unpickle an `Extractor` from its model's name and options."""
+    """Rebuild an `Extractor` when unpickled (`__reduce__`) from its constructor arguments."""
     return Extractor(model, **options)
 
 
@@ -458,7 +458,7 @@ def _built(card: ModelCard, weights: dict[str, Any]) -> "keras.Model":
 
 
 def _searched(items: Iterable[Any], on_error: OnError) -> Iterable[Any]:
-    """Raise or warn for folders that the search of a folder could not look into."""
+    """Raise or warn for unreadable folders of a folder search; return the files."""
     if not isinstance(items, list):
         return items
     for item in items:

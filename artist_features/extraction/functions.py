@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ModelOptions(ExtractOptions, total=False):
-    """Keywords of the function `extract` besides."""
+    """Typed keyword arguments of the function `extract`: `ExtractOptions` and the model's."""
 
     model: Model
     batch_size: int

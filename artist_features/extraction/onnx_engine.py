@@ -56,7 +56,7 @@ def chosen_runtime(model: Model, runtime: RuntimeName) -> RuntimeName:
 
 
 def sealed(data: bytes) -> bytes:
-    """Return an ONNX file with its sha256 in place of `UNSEALED`, which it must hold once."""
+    """Embed an ONNX file's own sha256 checksum in place of the placeholder `UNSEALED`."""
     return data.replace(UNSEALED.encode(), hashlib.sha256(data).hexdigest().encode())
 
 
@@ -107,7 +107,7 @@ _sessions: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 def _keep_sessions() -> None:
-    """Never destroy a parent's sessions in a forked child: that waits for threads it has not."""
+    """Leak the parent's ONNX sessions in a forked child: their destructor would deadlock."""
     for session in list(_sessions):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
-from artist_features.audio.folders import AUDIO_ENDINGS
+from artist_features.audio.formats import AUDIO_ENDINGS
 from artist_features.errors import AnyPath, AudioError, OutputError, without_secrets
 from artist_features.extraction.decode import EncodedAudio, Source
 from artist_features.optional import require
@@ -318,7 +318,7 @@ def failure(uri: str, error: BaseException) -> AudioError:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return type and text of an exception, short and without secrets."""
+    """Format an exception as one short line (type and text) without credentials."""
     return " ".join(without_secrets(f"{type(error).__name__}: {error}").split())[:300]
 
 

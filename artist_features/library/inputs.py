@@ -324,7 +324,7 @@ def _disk_errors() -> Iterator[None]:
 
 
 def stamp_of(path: str) -> Stamp:
-    """Return size and time of a file; `NO_FILE` if it is not there, or a URI.
+    """Modification stamp (size, mtime) of a file; `NO_FILE` if it is missing or a URI.
 
     A URI has no stamp: only a request would show that it has changed.
     """

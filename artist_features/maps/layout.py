@@ -1,4 +1,4 @@
-"""Places of vectors on a plane: t-SNE on their nearest neighbours, PCA for a few.
+"""2-D projection of embeddings (dimensionality reduction): t-SNE; PCA for few tracks.
 
 openTSNE draws 50,000 points in minutes (interpolation by FFT), compiles nothing when it
 starts, and takes the neighbours that the map shows anyway, so that they are sought once.
@@ -35,7 +35,7 @@ def place(
     n_jobs: int = 1,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[Floats, str]:
-    """Lay tracks out on a plane, similar ones close together.
+    """Project tracks to 2-D by t-SNE (PCA for few), similar ones close together.
 
     Args:
         vectors: float32 `(n, dim)`, n >= 1.
@@ -94,7 +94,7 @@ def place(
 
 
 def _principal(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return float64 `(n, 2)`, the two directions in which rows differ most."""
+    """PCA: coordinates `(n, 2)` of the rows on their first two principal components."""
     centred = rows - rows.mean(axis=0, dtype=np.float64)
     _, axes = np.linalg.eigh(centred.T @ centred)
     places = np.zeros((len(rows), 2))

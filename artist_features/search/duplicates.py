@@ -22,6 +22,7 @@ from artist_features.audio.fingerprint import (
     agreement,
     fingerprint,
 )
+from artist_features.audio.formats import FORMATS
 from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError
 from artist_features.search.candidates import candidate_pairs
@@ -31,7 +32,6 @@ from artist_features.search.storage import IndexedTrack
 LEAST_AGREEMENT = 0.78  # calibrated by benchmarks/duplicates.py
 MOST_SHIFT_S = 10.5  # between two starts
 _EXCERPT = Span(0.0, 120.0)
-_LOSSLESS = ("flac", "wav", "aiff", "caf", "au", "w64")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class _Audio:
     @property
     def rank(self) -> tuple[bool, int, int, str]:
         """Lowest for the best copy; a lossless one that is longer lacks less of the music."""
-        lossy = self.container not in _LOSSLESS
+        lossy = not (self.container in FORMATS and FORMATS[self.container].lossless)
         return lossy, 0 if lossy else -round(self.length_s), -self.kbps, self.path
 
 

@@ -17,7 +17,7 @@ _SAME_LENGTH_S = 1.0
 
 
 class LeftOut:
-    """Function of a row, for `skip` of `Index.query`: whether it is gone, or a copy of a query.
+    """Search filter (`skip` of `Index.query`): missing files and near-duplicates of the query.
 
     A copy has a cosine of 0.97 or more to a query and its length within 1 s, or a cosine of 0.99
     where one length is unknown. A URI is never gone: it is not asked for.

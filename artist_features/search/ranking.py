@@ -123,7 +123,7 @@ def mean_direction(units: Floats) -> Floats:
 
 
 def pair_quantiles(units: Floats) -> Floats:
-    """Return the cosines of 100,000 random pairs of different rows, or of all, as quantiles.
+    """Background distribution of cosine similarity: quantiles over random pairs of tracks.
 
     Args:
         units: float32 `(n, dim)`, of length 1.

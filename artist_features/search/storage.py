@@ -75,7 +75,7 @@ class IndexedTrack:
 
 
 class Texts:
-    """A list of texts in two arrays; each is decoded when asked for.
+    """Packed string array: UTF-8 bytes and offsets, memory-mapped, decoded lazily.
 
     File names that are not UTF-8 survive, in `os.fsdecode` form.
 
@@ -345,7 +345,7 @@ def _assembled(arrays: Arrays, metadata: dict[str, str], path: AnyPath) -> Index
 
 
 def _fits(data: IndexData) -> bool:
-    """Return whether no number leads out of the arrays."""
+    """Validate a loaded index: shapes, artist numbers in range, finite values."""
     n, dim = data.vectors.shape
     n_artists = len(data.artists)
     of_rows = [data.paths, data.titles, *data.columns.values()]

@@ -36,7 +36,7 @@ _NOISE_SAMPLES = 1 << 20
 
 @dataclass(frozen=True)
 class Draws:
-    """Augmentation parameters of each row of a step; NaN or 1.0 where it is left alone.
+    """Random augmentation parameters of a batch, one row per crop (NaN or 1.0: not applied).
 
     Attributes:
         gain_db: float32 `(n,)`.

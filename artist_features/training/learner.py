@@ -81,9 +81,9 @@ class Learner:
             for layer in self.model.layers:
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = self._n_replicas > 1
-            self._front = keras.Model(self.model.input, self.model.get_layer(_MEL).output)
-            self.student = _after(self.model, _LOG_MEL if vectors else _MEL)
-            self._teacher: Any = _after(teacher, _MEL) if teacher else None
+            self._mel_model = keras.Model(self.model.input, self.model.get_layer(_MEL).output)
+            self.student = _submodel_from(self.model, _LOG_MEL if vectors else _MEL)
+            self._teacher: Any = _submodel_from(teacher, _MEL) if teacher else None
             self._scales = _standardisation(vectors or {})
             self._heads = self._build_heads(n_artists, teacher)
             self.optimizer = _optimizer(recipe, dtype)
@@ -160,7 +160,7 @@ class Learner:
     def _audio_step(self, batch: _Batch) -> _Tensors:
         crops, gain_db, eq_db, low_hz, high_hz, labels = batch
         waveform = tf.cast(crops, tf.float32) / 32767 * 10 ** (gain_db / 20)[:, None]
-        clean = self._front(waveform[..., None], training=False)
+        clean = self._mel_model(waveform[..., None], training=False)
         curve = augment.mel_curve(eq_db, clean.shape[-1])
         mel = clean * curve * augment.band_mask(low_hz, high_hz, self._centres_hz)
         heard = clean if self._recipe.teacher_hears == "clean" else mel
@@ -191,16 +191,16 @@ class Learner:
         """Apply the gradients; return the step's metrics."""
         loss, scaled = losses
         self._update(tape.gradient(scaled, self._trainable))
-        per_anchor = label / (n * self._n_replicas) if self._sums and n else label
+        per_anchor = label / (n * self._n_replicas) if self._loss_is_summed and n else label
         return {"loss": loss, "label": per_anchor, "cosine": cosine}
 
     @property
-    def _sums(self) -> bool:
-        """True if the label loss is summed over anchors, as the authors do, not averaged."""
+    def _loss_is_summed(self) -> bool:
+        """Whether the siamese hinge loss is summed over the batch (paper), not averaged."""
         return self._kind == "siamese" and self._recipe.negatives == "drawn"
 
     def _embed(self, mel: tf.Tensor, n: int) -> tf.Tensor:
-        if not self._sums:
+        if not self._loss_is_summed:
             return self.student(mel, training=True)
         # as the authors' towers: batch statistics of anchors, of positives, of each
         # column of negatives are kept apart (C `model.py`)
@@ -220,9 +220,9 @@ class Learner:
             return tf.reduce_sum(entropy) / n_global
         anchors, positives = embeddings[:n], embeddings[n : 2 * n]
         if self._recipe.negatives == "in_batch":
-            others, names = self._gather(positives), self._gather(labels)
+            others, other_labels = self._gather(positives), self._gather(labels)
             k = self._recipe.n_negatives
-            hinge = batch_hinge(anchors, positives, labels, others, names, k)
+            hinge = batch_hinge(anchors, positives, labels, others, other_labels, k)
             return tf.reduce_sum(hinge) / n_global
         towers = embeddings[n : n * (2 + self._recipe.n_negatives)]
         others = tf.reshape(towers, (1 + self._recipe.n_negatives, n, -1))
@@ -247,16 +247,18 @@ class Learner:
         n_global = tf.cast(n_global, tf.float32)
         others, other_targets = self._gather(embeddings), self._gather(target)
         mean, variance = tf.nn.moments(others, axes=[0])
-        apart = tf.constant(0.0)
+        relation_loss = tf.constant(0.0)
         # both as the embeddings are, for search by cosine, and each dimension standardised over
         # the batch, as classifiers and `metrics.agreement` take them
         for origin, scale in ((0.0, 1.0), (mean, tf.math.rsqrt(variance + _EPSILON))):
             rows, columns = (embeddings - origin) * scale, (others - origin) * scale
-            apart += tf.reduce_sum(relation(rows, target, columns, other_targets)) / n_global / 2
+            per_row = relation(rows, target, columns, other_targets)
+            relation_loss += tf.reduce_sum(per_row) / n_global / 2
         found = self._heads["vectors"](embeddings)
-        match = tf.reduce_sum(distillation(found, target)) / n_global
+        distillation_loss = tf.reduce_sum(distillation(found, target)) / n_global
         cosine = tf.reduce_sum(unit(found) * unit(target)) / n_global
-        return recipe.vectors_weight * match + recipe.relation_weight * apart, cosine
+        loss = recipe.vectors_weight * distillation_loss + recipe.relation_weight * relation_loss
+        return loss, cosine
 
     def _gather(self, values: tf.Tensor) -> tf.Tensor:
         if self._n_replicas == 1:
@@ -286,14 +288,14 @@ class Learner:
 
     def teach(self, waveforms: np.ndarray) -> np.ndarray:
         """Return the teacher's embeddings of the student's mel spectrogram, `(n, dim)`."""
-        return np.asarray(self._teacher(self._front(tf.constant(waveforms)), training=False))
+        return np.asarray(self._teacher(self._mel_model(tf.constant(waveforms)), training=False))
 
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the classifier's logits of embeddings, float32 `(n, n_artists)`."""
         return np.asarray(self._heads["artist"](tf.constant(embeddings)))
 
 
-def _after(model: keras.Model, layer: str) -> keras.Model:
+def _submodel_from(model: keras.Model, layer: str) -> keras.Model:
     """Build a submodel from the output of a named layer to the model's output."""
     return keras.Model(model.get_layer(layer).output, model.output)
 
@@ -306,7 +308,7 @@ def _forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _standardisation(vectors: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (mean, scale) `(dim,)` of each teacher; the scale of what does not vary is 0.
+    """Per-dimension z-score (mean, inverse std) of each teacher's embeddings, equally weighted.
 
     Teachers weigh as in `metrics.agreement`, and a number has a variance of about 1.
     """

@@ -54,7 +54,7 @@ class Recipe:
         negatives: "drawn": tracks of other artists for each anchor, each encoded for
             itself; "in_batch": the positives of the other anchors serve, encoded once.
         n_negatives: per anchor; in a batch the nearest ones.
-        n_free: crops a step without labels, from any training track, for the terms of
+        n_unlabelled: crops a step without labels, from any training track, for the terms of
             teachers; none without.
         optimizer: "sgd" (Nesterov, `momentum`) or "adam".
         learning_rate: at its height.
@@ -82,7 +82,7 @@ class Recipe:
     n_anchors: dict[str, int]
     negatives: str
     n_negatives: int
-    n_free: int
+    n_unlabelled: int
     optimizer: str
     learning_rate: float
     schedule: str
@@ -110,7 +110,7 @@ class Recipe:
                 raise ValueError(f"recipe: {name} = {getattr(self, name)!r}; allowed is {values}.")
         for name in ("n_steps", "n_negatives", "check_every", "plateau_patience"):
             checked_int(f"recipe: {name}", getattr(self, name), 1)
-        for name in ("n_free", "n_warmup", "stop_patience"):
+        for name in ("n_unlabelled", "n_warmup", "stop_patience"):
             checked_int(f"recipe: {name}", getattr(self, name), 0)
         for n_anchors in self.n_anchors.values():
             checked_int("recipe: n_anchors", n_anchors, 2)
@@ -131,7 +131,7 @@ class Recipe:
         return record | {name: record[name][kind] for name in _BY_KIND}
 
     def changed(self, kind: str, changes: Mapping[str, Any]) -> "Recipe":
-        """Return a recipe with other values.
+        """Override hyperparameters (`--set`): return a copy of the recipe with new values.
 
         Args:
             kind: "basic" or "siamese", whose `n_anchors` and `label_weight` are meant.
@@ -192,7 +192,7 @@ PAPER = Recipe(
     n_anchors={"basic": 15, "siamese": 15},
     negatives="drawn",
     n_negatives=4,
-    n_free=0,
+    n_unlabelled=0,
     optimizer="sgd",
     learning_rate=0.1,
     schedule="plateau",
@@ -212,7 +212,7 @@ DEFAULT = Recipe(
     n_anchors={"basic": 128, "siamese": 64},
     negatives="in_batch",
     n_negatives=4,
-    n_free=128,
+    n_unlabelled=128,
     optimizer="adam",
     learning_rate=4e-3,
     schedule="cosine",

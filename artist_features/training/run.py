@@ -27,7 +27,7 @@ from artist_features.files import acquire_lock, atomic_file, output_error, write
 from artist_features.training.data import TrainingSet
 from artist_features.training.inputs import ReadModel, TrainingInputs
 from artist_features.training.options import TrainingOptions, model_name
-from artist_features.training.recipes import RECIPES
+from artist_features.training.recipes import RECIPES, Recipe
 from artist_features.training.targets import CropSet
 from artist_features.version import VERSION
 
@@ -114,6 +114,7 @@ class RunFolder:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
             before = _DEFAULTS | stored
+            before["recipe"] = _RECIPE_DEFAULTS | before["recipe"]
         except (ValueError, KeyError, TypeError) as error:
             text = f"not the settings of a run ({error}); choose another -o."
             raise OutputError("damaged", text, path) from None
@@ -155,8 +156,11 @@ class RunFolder:
         return Log(self.path / LOG_FILE, step)
 
 
-# a run from before an option existed had its default
+# a run from before an option or a hyperparameter existed had its default
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainingOptions)}
+_RECIPE_DEFAULTS = {
+    f.name: f.default for f in dataclasses.fields(Recipe) if f.default is not dataclasses.MISSING
+}
 
 
 @contextlib.contextmanager

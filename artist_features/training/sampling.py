@@ -24,7 +24,7 @@ _PREFETCH = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """Tracks of one step, as indices into the training set.
+    """One training batch as track indices: anchors, positives, negatives, unlabelled.
 
     Attributes:
         labels: int32 `(n_anchors,)`, the artist index of each anchor.
@@ -43,7 +43,7 @@ class Plan:
     unlabelled: np.ndarray
 
     def part(self, index: int, n_parts: int) -> "Plan":
-        """Return one of `n_parts` equal parts of the step, for one replica."""
+        """Shard a batch plan: one of `n_parts` equal parts, for one replica (data parallelism)."""
         cut = {}
         for name, rows in vars(self).items():
             size = len(rows) // n_parts

@@ -206,7 +206,7 @@ def _smooth(place: np.ndarray, at: np.ndarray, points: np.ndarray) -> np.ndarray
 
 
 def _at_rate(spectrum: np.ndarray, rate: int) -> np.ndarray:
-    """Return the samples of a spectrum of 3.2 s at 22,050 Hz at another rate, float32."""
+    """Resample by FFT: truncate the spectrum of 3.2 s and transform back at another rate."""
     n = _N_SAMPLES * rate // SAMPLE_RATE
     if n * SAMPLE_RATE != _N_SAMPLES * rate:
         raise ValueError(f"sample rate {rate} Hz: 3.2 s are no whole number of samples.")
@@ -301,7 +301,7 @@ class CropSet:
         return [block for block in range(-(-self.n // BLOCK)) if block not in done]
 
     def rows(self, block: int) -> range:
-        """Return the crops of a block."""
+        """Return the row numbers of a block's crops as a range."""
         return range(block * BLOCK, min(self.n, (block + 1) * BLOCK))
 
     def write(self, block: int, arrays: Mapping[str, np.ndarray]) -> None:

@@ -152,7 +152,7 @@ def _batches(
     recipe, siamese = options.recipe, options.kind == "siamese"
     taught = inputs.teacher is not None or inputs.crops is not None
     n_anchors = recipe.n_anchors[options.kind] if recipe.label_weight[options.kind] else 0
-    n_unlabelled = recipe.n_free if taught else 0
+    n_unlabelled = recipe.n_unlabelled if taught else 0
     if taught and not n_anchors:  # as many crops as with labels
         n_unlabelled += recipe.n_anchors[options.kind] * (1 + siamese)
     for count, what in ((n_anchors, "labelled"), (n_unlabelled, "unlabelled")):

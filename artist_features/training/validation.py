@@ -176,7 +176,7 @@ class Validation:
 
 
 def _some(groups: np.ndarray) -> np.ndarray:
-    """Sample whole groups with a fixed seed, at most 1,000 rows in all; return the rows."""
+    """Subsample whole groups (artists) for validation with a fixed seed, up to 1,000 rows."""
     names, sizes = np.unique(groups, return_counts=True)
     order = np.random.default_rng(_SEED).permutation(len(names))
     enough = order[np.cumsum(sizes[order]) <= _MAX_TRACKS]

@@ -1,0 +1,94 @@
+"""Table of the audio formats: magic bytes, file endings, FFmpeg's name and what decoders need.
+
+A row is all that a new format needs, but for a codec that `decoders` does not allow yet (`_CODECS`)
+and for checks of damage in `containers`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Format:
+    """Audio container format.
+
+    Attributes:
+        kind: as in `Container` and in results.
+        magic: (offset, bytes) pairs, one of which a file of this kind has; none where
+            `containers` recognises frames.
+        endings: of file names that a folder search takes, in lower case.
+        demuxer: FFmpeg's name, given so that FFmpeg never guesses; None if it is not asked.
+        needs_ffmpeg: name for messages where libsndfile does not read it; "" where it does.
+        exact_seek: FFmpeg seeks to the sample, as the container lists or computes the place of
+            each frame.
+        lossless: whatever its codec.
+    """
+
+    kind: str
+    magic: tuple[tuple[int, bytes], ...] = ()
+    endings: tuple[str, ...] = ()
+    demuxer: str | None = None
+    needs_ffmpeg: str = ""
+    exact_seek: bool = False
+    lossless: bool = False
+
+
+# the first whose magic is there counts
+_ROWS = (
+    Format("flac", ((0, b"fLaC"),), (".flac",), "flac", exact_seek=True, lossless=True),
+    # after the head of an Ogg page with one packet (RFC 7845)
+    Format("opus", ((28, b"OpusHead"),), (".opus",), "ogg"),
+    Format("ogg", ((0, b"OggS"),), (".ogg", ".oga"), "ogg"),
+    Format(
+        "wav",
+        ((8, b"WAVE"),),
+        (".wav", ".wave", ".rf64"),
+        "wav",
+        exact_seek=True,
+        lossless=True,
+    ),
+    Format(
+        "aiff",
+        ((8, b"AIFF"), (8, b"AIFC")),
+        (".aif", ".aiff", ".aifc"),
+        "aiff",
+        exact_seek=True,
+        lossless=True,
+    ),
+    Format("caf", ((0, b"caff"),), (".caf",), "caf", exact_seek=True, lossless=True),
+    Format("au", ((0, b".snd"),), (".au", ".snd"), lossless=True),
+    Format("w64", ((0, b"riff"),), (".w64",), lossless=True),
+    Format(
+        "wavpack",
+        ((0, b"wvpk"),),
+        (".wv",),
+        "wv",
+        needs_ffmpeg="WavPack",
+        lossless=True,
+    ),
+    Format(
+        "tta",
+        ((0, b"TTA1"),),
+        (".tta",),
+        "tta",
+        needs_ffmpeg="True Audio",
+        lossless=True,
+    ),
+    Format("ape", ((0, b"MAC "),), (".ape",), "ape", "Monkey's Audio", lossless=True),
+    Format("mp4", ((4, b"ftyp"),), (".m4a", ".m4b", ".mp4"), "mp4", "MP4/AAC", exact_seek=True),
+    Format(
+        "asf",
+        ((0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),),
+        (".wma", ".asf"),
+        "asf",
+        "Windows Media (WMA)",
+    ),
+    Format("matroska", ((0, b"\x1a\x45\xdf\xa3"),), (".mka", ".webm"), "matroska", "Matroska/WebM"),
+    Format("mp3", (), (".mp3", ".mp2"), "mp3"),
+    Format("aac", (), (".aac",), "aac", "AAC"),
+    Format("mpegts", (), (), "mpegts", "MPEG transport stream"),
+    Format("ac3", (), (".ac3",), "ac3", "AC-3"),
+    Format("eac3", (), (".eac3", ".ec3"), "eac3", "E-AC-3"),
+)
+FORMATS = {row.kind: row for row in _ROWS}
+MAGIC = tuple((offset, magic, row.kind) for row in _ROWS for offset, magic in row.magic)
+AUDIO_ENDINGS = tuple(ending for row in _ROWS for ending in row.endings)
