@@ -203,6 +203,8 @@ def test_training_from_a_set_learns_and_says_so(kind, manifest, sets, tmp_path):
         1 - float(rows[-1]["valid_both"]), abs=1e-4
     )
     assert rows[-1]["valid_map"]
+    found = [float(rows[-1][f"valid_{name}"]) for name in ("one", "two", "r2_one", "r2_two")]
+    assert all(-1 <= value <= 1 for value in found)
     card = model_folder.read_card(tmp_path / "run")
     assert card.front_end.level_db == -17
     assert card.training["crops"].startswith("300; vectors of one, two; ")

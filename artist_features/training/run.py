@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -47,11 +47,6 @@ _COLUMNS = (
     "valid_map",
     "valid_accuracy",
     "valid_cosine",
-    "valid_both",
-    "valid_authors",
-    "valid_musicnn",
-    "valid_r2_authors",
-    "valid_r2_musicnn",
     "seconds",
 )
 _BEFORE_THE_FIRST_STEP = {"lock", "cache", "checkpoints"}
@@ -151,9 +146,9 @@ class RunFolder:
         record |= {"versions": versions(), "platform": platform.platform()}
         write_atomically(self.path / SETTINGS_FILE, f"{json.dumps(record, indent=2)}\n".encode())
 
-    def open_log(self, step: int) -> "Log":
+    def open_log(self, step: int, teachers: Iterable[str] = ()) -> "Log":
         """Return the `Log`; rows after `step`, which the run will repeat, are dropped."""
-        return Log(self.path / LOG_FILE, step)
+        return Log(self.path / LOG_FILE, step, teachers)
 
 
 # a run from before an option or a hyperparameter existed had its default
@@ -175,18 +170,26 @@ def writable(path: str | Path, remedy: str) -> Iterator[None]:
 
 
 class Log:
-    """Training log in CSV, one row a check, readable while the run goes on."""
+    """Training log in CSV, one row a check, readable while the run goes on.
 
-    def __init__(self, path: Path, step: int) -> None:
+    Args:
+        path: of the file.
+        step: rows after it are dropped.
+        teachers: names of those whose stored vectors the checks compare with.
+    """
+
+    def __init__(self, path: Path, step: int, teachers: Iterable[str] = ()) -> None:
+        own = [f"valid_{start}{name}" for name in teachers for start in ("", "r2_")]
+        self._columns = [*_COLUMNS, *(["valid_both", *own] if own else [])]
         rows: list[Row] = []
         if path.exists():
             with open(path, encoding="utf-8", newline="") as file:
                 whole = [row for row in csv.DictReader(file) if None not in row.values()]
             rows = [row for row in whole if row["step"].isdigit() and int(row["step"]) <= step]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, _COLUMNS)
+        writer = csv.DictWriter(text, self._columns)
         writer.writeheader()
-        writer.writerows({name: row.get(name) for name in _COLUMNS} for row in rows)
+        writer.writerows({name: row.get(name) for name in self._columns} for row in rows)
         write_atomically(path, text.getvalue().encode())
         self._path = path
 
@@ -194,7 +197,7 @@ class Log:
         """Append a row; columns without a value stay empty, others are TensorBoard's alone."""
         row = {n: f"{v:.6g}" if isinstance(v, float) else v for n, v in values.items()}
         with open(self._path, "a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, _COLUMNS, extrasaction="ignore").writerow(row)
+            csv.DictWriter(file, self._columns, extrasaction="ignore").writerow(row)
 
 
 def save_checkpoint(

@@ -220,7 +220,7 @@ class _Loop:
         row = self._restore()
         step: int = row.get("step", 0)
         if self._chief:
-            log = self._folder.open_log(step)
+            log = self._folder.open_log(step, self._parts.validation.teachers)
             events = tf.summary.create_file_writer(str(self._folder.tensorboard))
         seconds, start = row.get("seconds", 0.0), time.monotonic()
         while step < self._recipe.n_steps and not self._schedule.over:

@@ -77,6 +77,11 @@ class Validation:
             )
 
     @property
+    def teachers(self) -> list[str]:
+        """Names of the teachers whose stored vectors the checks compare with."""
+        return list(self._crops.teachers) if self._crops else []
+
+    @property
     def has_loss(self) -> bool:
         """True if checks give a validation loss for the schedule."""
         if self._crops:
