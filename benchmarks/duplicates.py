@@ -27,6 +27,7 @@ from artist_features.search.candidates import candidate_pairs
 from artist_features.search.duplicates import (
     LEAST_AGREEMENT,
     MOST_SHIFT_S,
+    Duplicates,
     _agreement,
     _read,
     find_duplicates,
@@ -34,7 +35,7 @@ from artist_features.search.duplicates import (
 from artist_features.search.index import Index
 from artist_features.search.left_out import LeftOut
 from artist_features.search.lookup import indexed_query
-from artist_features.search.sources import read_embeddings
+from artist_features.search.sources import Embeddings, read_embeddings
 
 DIM = 256
 _CD = ["-ar", "44100", "-ac", "2"]
@@ -129,7 +130,9 @@ def vectors(work, tracks, copies):
     return read_embeddings([work / "tracks.npz", work / "copies.npz"])
 
 
-def report_recall(found, table, origin, kind_of):
+def report_recall(
+    found: Duplicates, table: Embeddings, origin: dict[str, int], kind_of: dict[str, str]
+) -> None:
     """Print how many copies each command knows, by kind; then the groups of several tracks."""
     paths = [track.path for track in table.tracks]
     index = Index.build(table.vectors, table.tracks, table.made_with)

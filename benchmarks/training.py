@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import soundfile
-from measure import at_least, at_most, device
+from measure import Figure, at_least, at_most, device
 
 from artist_features.config import FrontEnd
 from artist_features.training import data
@@ -119,7 +119,7 @@ def measure(found, args):
     )
 
 
-def measure_stored(folder, args):
+def measure_stored(folder: Path, args: argparse.Namespace) -> Figure:
     """Return the median time of a step of distillation from stored crops as a `Figure`."""
     front_end, recipe = FrontEnd(), RECIPES["default"]
     shape, teachers = (front_end.segment_frames, front_end.n_mels), {"authors": 256, "musicnn": 753}

@@ -40,12 +40,12 @@ def test_neighbours_are_those_of_a_plain_sort(vectors, data):
 
 
 def test_neighbours_over_several_blocks_and_progress(monkeypatch):
-    vectors, told = clusters(50), []
+    vectors, n_done = clusters(50), []
     expected = ranking.neighbours(vectors, 5)
     monkeypatch.setattr(ranking, "_MOST_SIMILARITIES", 7 * 50)
-    found = ranking.neighbours(vectors, 5, told.append)
+    found = ranking.neighbours(vectors, 5, n_done.append)
     np.testing.assert_array_equal(found[0], expected[0])
-    assert told == [7] * 7 + [1]
+    assert n_done == [7] * 7 + [1]  # 50 rows in blocks of 7
     with pytest.raises(ValueError, match="k is 50; allowed is 1 to 49"):
         ranking.neighbours(vectors, 50)
 

@@ -203,9 +203,8 @@ def artist_lines(
     if len(found) < N_LINE_ARTISTS:
         sys.exit(f"{len(found)} artists have {N_LINES // N_LINE_ARTISTS} lines; add manifests.")
     found = sorted(found, key=lambda row: row[:2])[:N_LINE_ARTISTS]
-    return [line for _, _, lines in found for line in lines], [
-        artist for _, artist, lines in found for _ in lines
-    ]
+    names = [artist for _, artist, lines in found for _ in lines]
+    return [line for _, _, lines in found for line in lines], names
 
 
 def cut_lines(pieces: list[np.ndarray], lengths: np.ndarray) -> tuple[list[np.ndarray], int]:

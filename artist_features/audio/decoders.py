@@ -17,7 +17,7 @@ import soundfile
 
 from artist_features.audio.containers import HEADER_BYTES, Container, check_format, describe_head
 from artist_features.audio.corrected_file import CorrectedFile
-from artist_features.audio.formats import FORMATS
+from artist_features.audio.formats import format_of
 from artist_features.errors import AnyPath, AudioError, shortened
 
 Samples = npt.NDArray[np.float32]
@@ -246,17 +246,17 @@ class AvDecoder:
     def __init__(self, fd: int, container: Container, path: AnyPath) -> None:
         import av
 
-        known = FORMATS.get(container.kind)
-        self._path, self._exact_seek = path, known is not None and known.exact_seek
+        audio_format = format_of(container.kind)
+        self._path, self._exact_seek = path, audio_format.exact_seek
         self._failed = (av.error.FFmpegError, ValueError, IndexError)
-        if known is None or known.demuxer is None:
+        if audio_format.demuxer is None:
             raise open_error(fd, container, path, "no FFmpeg format", tried_ffmpeg=True)
         with contextlib.ExitStack() as opened:
             stream = opened.enter_context(_from_start(fd, container))
             try:
                 source = av.open(
                     stream,
-                    format=known.demuxer,
+                    format=audio_format.demuxer,
                     options={"codec_whitelist": ",".join(_CODECS)},
                 )
             except self._failed as error:
@@ -377,12 +377,12 @@ def open_error(
     """Return the error for a file that a decoder could not open, for the reason `cause`."""
     size = os.fstat(fd).st_size
     cause = cause.rstrip(".") or "no details"
-    known = FORMATS.get(container.kind)
-    if known and known.needs_ffmpeg and not tried_ffmpeg:
+    name = format_of(container.kind).needs_ffmpeg
+    if name and not tried_ffmpeg:
         remedy = "install it with `pip install 'artist-features[av]'`"
         if av_installed():
             remedy = "pass decoder='auto'"
-        text = f"{known.needs_ffmpeg} needs the FFmpeg decoder; {remedy}."
+        text = f"{name} needs the FFmpeg decoder; {remedy}."
         return AudioError("unsupported", text, path)
     if size < 12 or (container.kind != "unknown" and size <= HEADER_BYTES):
         return _header_only(fd, path)

@@ -17,10 +17,10 @@ class Format:
             `containers` recognises frames.
         endings: of file names that a folder search takes, in lower case.
         demuxer: FFmpeg's name, given so that FFmpeg never guesses; None if it is not asked.
-        needs_ffmpeg: name for messages where libsndfile does not read it; "" where it does.
+        needs_ffmpeg: what messages call a format that libsndfile does not read; "" where it does.
         exact_seek: FFmpeg seeks to the sample, as the container lists or computes the place of
             each frame.
-        lossless: whatever its codec.
+        lossless: copies of this kind rank first; WAV and its relatives nearly always hold PCM.
     """
 
     kind: str
@@ -39,12 +39,7 @@ _ROWS = (
     Format("opus", ((28, b"OpusHead"),), (".opus",), "ogg"),
     Format("ogg", ((0, b"OggS"),), (".ogg", ".oga"), "ogg"),
     Format(
-        "wav",
-        ((8, b"WAVE"),),
-        (".wav", ".wave", ".rf64"),
-        "wav",
-        exact_seek=True,
-        lossless=True,
+        "wav", ((8, b"WAVE"),), (".wav", ".wave", ".rf64"), "wav", exact_seek=True, lossless=True
     ),
     Format(
         "aiff",
@@ -57,22 +52,8 @@ _ROWS = (
     Format("caf", ((0, b"caff"),), (".caf",), "caf", exact_seek=True, lossless=True),
     Format("au", ((0, b".snd"),), (".au", ".snd"), lossless=True),
     Format("w64", ((0, b"riff"),), (".w64",), lossless=True),
-    Format(
-        "wavpack",
-        ((0, b"wvpk"),),
-        (".wv",),
-        "wv",
-        needs_ffmpeg="WavPack",
-        lossless=True,
-    ),
-    Format(
-        "tta",
-        ((0, b"TTA1"),),
-        (".tta",),
-        "tta",
-        needs_ffmpeg="True Audio",
-        lossless=True,
-    ),
+    Format("wavpack", ((0, b"wvpk"),), (".wv",), "wv", "WavPack", lossless=True),
+    Format("tta", ((0, b"TTA1"),), (".tta",), "tta", "True Audio", lossless=True),
     Format("ape", ((0, b"MAC "),), (".ape",), "ape", "Monkey's Audio", lossless=True),
     Format("mp4", ((4, b"ftyp"),), (".m4a", ".m4b", ".mp4"), "mp4", "MP4/AAC", exact_seek=True),
     Format(
@@ -90,5 +71,11 @@ _ROWS = (
     Format("eac3", (), (".eac3", ".ec3"), "eac3", "E-AC-3"),
 )
 FORMATS = {row.kind: row for row in _ROWS}
+_UNKNOWN = Format("unknown")
 MAGIC = tuple((offset, magic, row.kind) for row in _ROWS for offset, magic in row.magic)
 AUDIO_ENDINGS = tuple(ending for row in _ROWS for ending in row.endings)
+
+
+def format_of(kind: str) -> Format:
+    """Look up a format; one of an unknown kind has no properties."""
+    return FORMATS.get(kind, _UNKNOWN)

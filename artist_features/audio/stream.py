@@ -30,7 +30,7 @@ from artist_features.audio.decoders import (
     past_end,
     to_float,
 )
-from artist_features.audio.formats import FORMATS
+from artist_features.audio.formats import format_of
 from artist_features.errors import AnyPath, AudioError, shortened
 
 DECODERS = ("auto", "soundfile", "av")
@@ -343,8 +343,7 @@ def _open_decoder(
         return SoundFileDecoder(fd, container, path)
     except AudioError as error:
         unreadable = decoder == "auto" and error.code in ("unsupported", "damaged")
-        known = FORMATS.get(container.kind)
-        if not (unreadable and known and known.demuxer and av_installed()):
+        if not (unreadable and format_of(container.kind).demuxer and av_installed()):
             raise
     return AvDecoder(fd, container, path)
 

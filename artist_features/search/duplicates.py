@@ -22,7 +22,7 @@ from artist_features.audio.fingerprint import (
     agreement,
     fingerprint,
 )
-from artist_features.audio.formats import FORMATS
+from artist_features.audio.formats import format_of
 from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError
 from artist_features.search.candidates import candidate_pairs
@@ -89,7 +89,7 @@ class _Audio:
     @property
     def rank(self) -> tuple[bool, int, int, str]:
         """Lowest for the best copy; a lossless one that is longer lacks less of the music."""
-        lossy = not (self.container in FORMATS and FORMATS[self.container].lossless)
+        lossy = not format_of(self.container).lossless
         return lossy, 0 if lossy else -round(self.length_s), -self.kbps, self.path
 
 

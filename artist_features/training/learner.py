@@ -196,7 +196,7 @@ class Learner:
 
     @property
     def _loss_is_summed(self) -> bool:
-        """Whether the siamese hinge loss is summed over the batch (paper), not averaged."""
+        """True if the Siamese hinge loss is a sum over the batch (authors' code), not a mean."""
         return self._kind == "siamese" and self._recipe.negatives == "drawn"
 
     def _embed(self, mel: tf.Tensor, n: int) -> tf.Tensor:
