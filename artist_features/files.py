@@ -132,16 +132,22 @@ def file_sha256(path: AnyPath) -> str:
     return digest.hexdigest()
 
 
-def check_new_file(path: AnyPath, force: bool) -> None:
+def check_new_file(path: AnyPath, force: bool, inputs: Sequence[AnyPath] = ()) -> None:
     """Check that a new file can be written, before the work for it begins.
 
     Args:
         path: of the file to be.
-        force: it may replace a file.
+        force: it may replace a file, but no input.
+        inputs: what is read for it, files and folders.
 
     Raises:
         OutputError: `not_writable`.
     """
+    if os.path.exists(path) and force:
+        inside = [os.path.dirname(os.path.realpath(path)), path]
+        if any(os.path.exists(i) and os.path.samefile(i, p) for i in inputs for p in inside):
+            text = "is what the new file is made of; choose another name."
+            raise OutputError("not_writable", text, path)
     if os.path.exists(path) and not (force and os.path.isfile(path)):
         text = "exists; --force replaces a file, else choose another name."
         if not os.path.isfile(path):

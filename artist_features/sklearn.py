@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
+from artist_features.errors import checked_int
 from artist_features.extraction.recordings import Model, recordings_in
 
 if TYPE_CHECKING:  # TensorFlow's part of the package is imported when a model is used
@@ -63,6 +65,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # withou
         """
         if self.on_error not in ("raise", "nan"):
             raise ValueError(f"on_error {self.on_error!r}; allowed are 'raise' and 'nan'.")
+        if self.n_segments is not None:
+            checked_int("n_segments", self.n_segments)
         self.n_features_out_ = self._extractor().embedding_dim
         return self
 
@@ -97,6 +101,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # withou
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Return the names of the columns, object `(n_features_out_,)`: "embedding0", ..."""
+        check_is_fitted(self)
         n = self.n_features_out_
         return np.array([f"embedding{number}" for number in range(n)], object)
 

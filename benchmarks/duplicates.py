@@ -143,7 +143,7 @@ def report_recall(
         track, number = track_of[origin[path]], group_of.get(path)
         grouped[kind].append(number is not None and number == group_of.get(track))
         query = indexed_query(index, index.row_of(track))
-        left_out[kind].append(LeftOut(index, [query]).is_copy(index.row_of(path)))
+        left_out[kind].append(LeftOut(index, [query], files=False)(index.row_of(path)))
     for hits in (grouped, left_out):
         hits["all"] = [*itertools.chain(*hits.values())]
     print("| copy | of | `duplicates` groups it | `similar` leaves it out |\n|---|---|---|---|")

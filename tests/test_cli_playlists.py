@@ -71,7 +71,7 @@ def test_files_that_are_gone_and_copies_are_left_out_unless_asked_for(library, c
     index = Index.load("lib.index")
     copies = [
         IndexedTrack(f"{library}/{name}.mp3", title=f"T{name}", duration_s=s)
-        for name, s in [("i", 60.9), ("j", 61.1), ("k", 0.0)]
+        for name, s in [("i", 60.9), ("j", 71.6), ("k", 0.0)]
     ]
     for track in copies:
         open(track.path, "w").close()
@@ -101,6 +101,10 @@ def test_files_that_are_gone_and_copies_are_left_out_unless_asked_for(library, c
         (["path", "a.mp3", "b.mp3", "-n", "1"], "n is 1; allowed"),
         (["path", "a.mp3", "b.mp3", "--m3u", "x.txt"], "allowed endings are .m3u8"),
         (["playlist", "--like", "a.mp3", "--no-repeat-artist", "-1"], "no_repeat_artist is -1"),
+        (
+            ["playlist", "--like", "b.mp3", "a.mp3", "--unlike", "./a.mp3"],
+            "in --like and in --un",
+        ),
         (["playlist", "--like", "a.mp3", "--seed", "-1"], "seed is -1; allowed is an integer of 0"),
     ],
 )

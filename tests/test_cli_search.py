@@ -70,6 +70,13 @@ def test_build_says_what_it_did_and_refuses_to_overwrite(library, tmp_path, caps
     assert "exists; --force replaces a file" in capsys.readouterr().err
     assert main([*build, "--no-tags", "--force"]) == 0
     assert "6 recordings of 0 artists (6 without artist)" in capsys.readouterr().err
+    before = (library / "e.npz").read_bytes(), (library / "bob0.wav").read_bytes()
+    for name, text in [("e.npz", "is what the new file is made of"), ("bob0.wav", "of audio")]:
+        assert main(["index", "build", "e.npz", "-o", name, "--force"]) == 2
+        assert text in capsys.readouterr().err
+        assert main(["duplicates", "e.npz", "--csv", name, "--force"]) == 2
+        assert text in capsys.readouterr().err
+    assert before == ((library / "e.npz").read_bytes(), (library / "bob0.wav").read_bytes())
     assert main(["index", "build", "e.npz", "-o", "no/such/x.index"]) == 2
     assert main(["index", "build", "none.npz", "-o", str(tmp_path / "x.index")]) == 2
     assert "none.npz: cannot be read" in capsys.readouterr().err
@@ -134,6 +141,27 @@ def test_link_to_a_track_is_the_track(library, tmp_path, capsys):
     os.symlink(library / "ann0.wav", tmp_path / "link.wav")
     assert main(["similar", f"{tmp_path}/link.wav", "--index", "lib.index", "--all", "--json"]) == 0
     assert len(results(capsys)["results"]) == 5
+
+
+def test_a_file_that_was_changed_since_is_reported(library, capsys):
+    """Its vector answers, as most changes are of tags."""
+    similar = ["similar", "ann0.wav", "--index", "lib.index"]
+    assert main(similar) == 0
+    unchanged, said = capsys.readouterr()
+    assert "changed" not in said
+    before = os.stat("ann0.wav")
+    try:
+        os.utime("ann0.wav", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        assert main(similar) == 0
+        out, said = capsys.readouterr()
+        assert "ann0.wav: changed: the file was changed after its vector was made" in said
+        assert out == unchanged
+        assert main(["duplicates", "e.npz"]) == 0
+        assert "1 files were changed after their vectors were made" in capsys.readouterr().err
+    finally:
+        os.utime("ann0.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert main(["duplicates", "e.npz"]) == 0
+    assert "changed" not in capsys.readouterr().err
 
 
 def test_own_artist_can_be_excluded(library, expected, capsys):

@@ -1,6 +1,7 @@
 """`index update`: rows added, replaced and dropped by path, in place."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,6 +94,13 @@ def test_rows_are_added_replaced_and_dropped_in_place(tmp_path, monkeypatch, cap
     assert "0 recordings added, 0 replaced, 1 dropped" in capsys.readouterr().err
     assert os.readlink("link.index") == "lib.index"
     assert Index.load("lib.index").paths == [files["b"], "s3://b/k"]
+    changed = replace(row(files["b"], 6), mtime_ns=12)
+    write(tmp_path / "3.npz", [changed], EXTRACTED)
+    assert main(["index", "update", "lib.index", "3.npz", "--no-tags"]) == 0
+    updated = Index.load("lib.index")
+    assert [updated.track(number).mtime_ns for number in (0, 1)] == [12, 8]
+    assert updated.track(0).label == "Bob - B"
+    capsys.readouterr()
     assert main(["index", "update", "lib.index", "--prune"]) == 0
     assert "0 recordings added, 0 replaced, 0 dropped" in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_search import clustered, index_of
 
 from artist_features.search import Index, IndexedTrack, playlist
-from artist_features.search.left_out import LeftOut, without_copies
+from artist_features.search.left_out import LeftOut
 from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
 
@@ -61,10 +61,13 @@ def test_two_copies_of_a_track_are_not_in_one_list():
     made_with = {"model": "tiny", "weights_sha256": 64 * "0"}
     tracks = [IndexedTrack(f"/{row}.mp3", duration_s=60.0 + row // 2) for row in range(40)]
     index = Index.build(vectors, tracks, made_with)
-    for skip, most in [(lambda row: False, 1), (None, 2)]:
+    for most in (1, 2):
+        skip = LeftOut(index, [indexed_query(index, 0)], files=False) if most == 1 else None
         found = playlist.playlist(index, index.vectors[:1], n=15, skip=skip)
         path = find_path(index, 0, 39, 15, skip=skip)
         assert len(found) == len(path) == 15
+        matches = index.query(index.vector(0), 15, exclude_rows=[0], skip=skip)
+        assert max(Counter(match.row // 2 for match in matches).values()) == most
         assert max(Counter(row // 2 for row in found).values()) == most
         if most == 1:
             assert max(Counter(row // 2 for row in path[1:-1]).values()) == 1
@@ -77,16 +80,21 @@ def test_two_copies_of_a_track_are_not_in_one_list():
         (0.975, 61.1, False),  # another length
         (0.965, 60.0, False),
         (0.975, 0.0, False),  # unknown: more is asked of the cosine
-        (0.995, 0.0, True),
+        (0.992, 0.0, True),
+        (0.996, 71.0, True),  # begins or ends elsewhere
+        (0.994, 71.0, False),
+        (0.996, 72.0, False),
     ],
 )
 def test_a_copy_is_similar_and_of_like_length(cosine, seconds, copy):
-    vectors = np.array([[1, 0], [cosine, np.sqrt(1 - cosine**2)]], np.float32)
-    tracks = [IndexedTrack("/a.mp3", duration_s=60.0), IndexedTrack("/b.mp3", duration_s=seconds)]
+    copies = [cosine, np.sqrt(1 - cosine**2)]
+    vectors = np.array([[1, 0], copies, [0, -1]], np.float32)
+    lengths_s = {"/a.mp3": 60.0, "/b.mp3": seconds, "/c.mp3": 60.0}
+    tracks = [IndexedTrack(path, duration_s=length_s) for path, length_s in lengths_s.items()]
     index = Index.build(vectors, tracks, {"model": "tiny", "weights_sha256": 64 * "0"})
-    assert LeftOut(index, [indexed_query(index, 0)]).is_copy(1) is copy
-    kept = without_copies(index, np.array([0, 1]))
-    assert list(kept) == ([0] if copy and seconds else [0, 1])
+    assert LeftOut(index, [indexed_query(index, 0)], files=False)(1) is copy
+    of_another = LeftOut(index, [indexed_query(index, 2)], files=False)
+    assert [of_another(row) for row in (0, 1, 0)] == [False, copy, False]
 
 
 def test_few_candidates_are_enough_for_a_long_path(monkeypatch):

@@ -133,6 +133,9 @@ def test_huge_and_tiny_vectors_have_directions():
         ({"tracks": tracks_of(["a"]) * 2}, r"rows 0 and 1 are both '/music/0.mp3'; give it once"),
         ({"made_with": {"model": "x"}}, "made_with lacks 'weights_sha256'"),
         ({"tracks": [IndexedTrack("a\0b"), IndexedTrack("c")]}, "text 0 has a zero byte"),
+        ({"tracks": "ab"}, "tracks is one path, 'ab'; give a list"),
+        ({"made_with": None}, "made_with is None; allowed is the Extractor"),
+        ({"made_with": "siamese"}, "made_with is 'siamese'; allowed is the Extractor"),
     ],
 )
 def test_build_refuses(change, text):
@@ -153,6 +156,9 @@ def test_query_refuses():
             index.query(vector)
     with pytest.raises(ValueError, match="artist 'x' has no track in this index"):
         index.artist_vector("x")
+    for row in (-1, 2):
+        with pytest.raises(IndexError, match=f"row {row}; the index has 0 to 1"):
+            index.track(row)
 
 
 def test_another_model_is_refused():

@@ -21,7 +21,8 @@ from artist_features.search import Index, IndexedTrack
 
 pytest.importorskip("starlette", reason="of the extra [serve]")
 from artist_features.search import server, sketch
-from artist_features.search.left_out import COPY_COSINE
+from artist_features.search.left_out import LeftOut
+from artist_features.search.lookup import indexed_query
 
 N, ARTISTS = 40, ("Ann", "Bob", "Cy", "")
 # a server that says at its end whether anything loaded TensorFlow
@@ -85,8 +86,8 @@ def asked(index):
 
 def nearest(index, row, n):
     """Return the matches of a row, its copies left out."""
-    found = index.query(index.vector(row), len(index), exclude_rows=[row])
-    return [match for match in found if match.similarity < COPY_COSINE][:n]
+    copies = LeftOut(index, [indexed_query(index, row)], files=False)
+    return index.query(index.vector(row), n, exclude_rows=[row], skip=copies)
 
 
 def test_plain_json_by_id_and_path(asked, index):
@@ -185,6 +186,7 @@ def test_library_for_opensubsonic(asked, index, use_get):
         ("/similar", {"id": "x" * 5000}, 404, "xxx...xxx"),
         ("/similar", {"id": "x" * 9000}, 400, "more than 8192 bytes"),
         ("/similar", {"id": "t1", "n": 0}, 400, "n is '0'; allowed is 1 to 500"),
+        ("/similar", {"id": "t1", "n": "\u0665"}, 400, "allowed is 1 to 500"),
         ("/similar", {"id": "t1", "n": 501}, 400, "n is '501'"),
         ("/similar", {"id": "t1", "n": "-1"}, 400, "n is '-1'"),
         ("/path", {"start": "t1", "end": path_of(1)}, 400, "start and end are one track"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import music, write_audio
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -59,6 +60,10 @@ def test_errors(songs, tiny_folder, tmp_path):
     assert np.isnan(rows).any(axis=1).tolist() == [False, True]
     with pytest.raises(ValueError, match="allowed are 'raise' and 'nan'"):
         Embedder(on_error="skip").fit(songs)
+    with pytest.raises(ValueError, match="n_segments is 0; allowed is an integer of 1 or more"):
+        Embedder(n_segments=0).fit(songs)
+    with pytest.raises(NotFittedError):
+        Embedder().get_feature_names_out()
     with pytest.raises(ValueError, match="unknown model"):
         Embedder("no-such-model").fit(songs)
     with pytest.raises(ValueError, match="X is one recording; a list of recordings is needed"):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artist_features.cli import Commands
-from artist_features.cli.index import report_left_out
+from artist_features.cli.index import check_output, report_left_out
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path, valid_utf8
-from artist_features.files import check_new_file, write_atomically
+from artist_features.files import write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
     from artist_features.search.duplicates import Duplicates
@@ -57,12 +57,15 @@ def run_duplicates(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from artist_features.search.duplicates import find_duplicates
-    from artist_features.search.sources import read_embeddings
+    from artist_features.search.sources import is_changed, read_embeddings
 
     if args.csv:
-        check_new_file(args.csv, args.force)
+        check_output(args.csv, args.force, args.vectors)
     table = read_embeddings(args.vectors)
     report_left_out(table)
+    if n_changed := sum(map(is_changed, table.tracks)):
+        text = "files were changed after their vectors were made; `extract` them again, if they "
+        write_line(f"{n_changed} {text}sound different now")
     n = len(table.tracks)
     with tqdm(total=n, desc="duplicates", unit="track", disable=None) as bar:
         found = find_duplicates(table.vectors, table.tracks, args.within, bar.update)

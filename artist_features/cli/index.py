@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from artist_features.audio.formats import AUDIO_ENDINGS
 from artist_features.cli import Commands, add_root_option
 from artist_features.cli.progress import write_line
-from artist_features.errors import display_path
+from artist_features.errors import OutputError, display_path
 from artist_features.files import acquire_lock, check_new_file
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
@@ -77,7 +78,7 @@ def run_build(args: argparse.Namespace) -> int:
     from artist_features.search import Index
     from artist_features.search.sources import read_embeddings
 
-    check_new_file(args.output, args.force)
+    check_output(args.output, args.force, args.embeddings)
     found = read_embeddings(args.embeddings)
     report_left_out(found)
     index = Index.build(found.vectors, _named(found.tracks, args), found.made_with)
@@ -87,6 +88,14 @@ def run_build(args: argparse.Namespace) -> int:
         f"artist); written to {display_path(args.output)}"
     )
     return 0
+
+
+def check_output(path: str, force: bool, inputs: list[str]) -> None:
+    """Do as `check_new_file`; `--force` replaces no audio, as a mistyped name may be."""
+    check_new_file(path, force, inputs)
+    if os.path.exists(path) and path.lower().endswith(AUDIO_ENDINGS):
+        text = "has the ending of audio, which --force does not replace; choose another name."
+        raise OutputError("not_writable", text, path)
 
 
 def run_update(args: argparse.Namespace) -> int:
@@ -122,16 +131,18 @@ def _update(index: "Index", path: Path, args: argparse.Namespace) -> int:
         if not (args.prune and is_gone(track.path))
     ]
     tracks = [found.tracks[number] for number in there]
-    replaced = [track.path in row_of for track in tracks]
+    rows = [row_of.get(track.path) for track in tracks]
+    before = [None if row is None else index.track(row) for row in rows]
     tracks = [
-        replace(index.track(row_of[track.path]), duration_s=track.duration_s) if known else track
-        for track, known in zip(tracks, replaced, strict=True)
+        replace(track, artist=old.artist, title=old.title, extra=old.extra) if old else track
+        for track, old in zip(tracks, before, strict=True)
     ]
     tracks = _named(tracks, args) if tracks else []
     updated = index.updated(found.vectors[there], tracks, gone)
     updated.save(path)
     write_line(
-        f"{replaced.count(False)} recordings added, {sum(replaced)} replaced, {len(gone)} dropped; "
+        f"{before.count(None)} recordings added, {len(before) - before.count(None)} replaced, "
+        f"{len(gone)} dropped; "
         f"{display_path(path)} has {len(updated)}"
     )
     return 0

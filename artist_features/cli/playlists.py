@@ -102,6 +102,10 @@ def run_playlist(args: argparse.Namespace) -> int:
     like, unlike = (
         [open_query(args, index, name) for name in names] for names in (args.like, args.unlike)
     )
+    for query in unlike:
+        if query.track.path in {liked.track.path for liked in like}:
+            text = "is in --like and in --unlike; leave one out."
+            raise ValueError(f"{display_path(query.track.path)} {text}")
     left_out = open_left_out(args, index, like)
     rows = playlist(
         index,

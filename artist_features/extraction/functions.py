@@ -173,4 +173,4 @@ def similarity(a: Recording, b: Recording, *, model: Model = "siamese") -> float
         1.0
     """
     units = unit_vectors(Extractor(model).extract([a, b]))
-    return float(units[0] @ units[1])
+    return max(-1.0, min(1.0, float(units[0] @ units[1])))

@@ -15,7 +15,8 @@ from artist_features.search.ranking import Floats, Rows, directions
 N_CANDIDATES = 10
 LEAST_COSINE = 0.5
 _LEAST_ROWS = 1000  # of a library whose covariance is known well enough for `LEAST_COSINE`
-_RIDGE = 1e-3  # of the largest variance, added to all
+# of the largest variance, added to all; fewer rows than that know the covariance less well
+_RIDGE, _RIDGE_OF_FEW = 1e-3, 1e-2
 _BLOCK_QUERIES, _BLOCK_ROWS = 2048, 8192  # 64 MiB of similarities
 
 
@@ -81,5 +82,6 @@ def _whitening(vectors: Floats) -> tuple[Floats, Floats]:
         covariance += block.T @ block / n
     variances, axes = np.linalg.eigh(covariance)
     largest = max(float(variances[-1]), np.finfo(np.float32).tiny)
-    scale = np.sqrt(np.maximum(variances, 0) + _RIDGE * largest)
+    ridge = _RIDGE if n >= _LEAST_ROWS else _RIDGE_OF_FEW
+    scale = np.sqrt(np.maximum(variances, 0) + ridge * largest)
     return mean.astype(np.float32), (axes / scale).astype(np.float32)

@@ -101,8 +101,8 @@ def find_duplicates(
 ) -> Duplicates:
     """Find recordings that are the same performance.
 
-    Every copy of a group agrees with its best one. The first two minutes are compared; starts
-    may differ by 10 s.
+    Every copy of a group agrees with its best one, or with no other group. The first two minutes
+    are compared; starts may differ by 10 s.
 
     Args:
         vectors: float32 `(n, dim)`, of one model.
@@ -193,7 +193,10 @@ def _groups(
     audio: dict[int, _Audio],
     is_copy: Callable[[tuple[int, int]], bool],
 ) -> Iterator[list[int]]:
-    """Yield groups of rows, the best first: all connected to it that agree with it."""
+    """Yield groups of rows, the best first: all connected to it that agree with it.
+
+    A row that agrees with others of the group alone comes to it, too, as it would have no other.
+    """
     left = set(copies)
     for best in sorted(copies, key=lambda row: audio[row].rank):
         if best not in left:
@@ -203,8 +206,10 @@ def _groups(
             near = copies[ahead.pop()] & left - connected
             connected |= near
             ahead += near
-        members = [row for row in connected - {best} if is_copy((best, row))]
+        members = {row for row in connected - {best} if is_copy((best, row))}
         left -= {best, *members}
+        members |= {row for row in connected & left if not copies[row] & left}
+        left -= members
         if members:
             yield [best, *sorted(members, key=lambda row: audio[row].rank)]
 

@@ -102,13 +102,16 @@ class Index:
             ValueError: an argument outside what is allowed; a row is named by its number
                 and path.
         """
+        if isinstance(tracks, (str, bytes, os.PathLike)):
+            raise ValueError(f"tracks is one path, {tracks!r:.80}; give a list of n.")
+        array = np.asarray(vectors)
         if not isinstance(made_with, Mapping):
-            made_with = _made_with(made_with)
+            made_with = _made_with(made_with, array)
         rows = [
             track if isinstance(track, IndexedTrack) else IndexedTrack(identity(track))
             for track in tracks
         ]
-        units = _checked_units(np.asarray(vectors), rows)
+        units = _checked_units(array, rows)
         if missing := [key for key in ("model", "weights_sha256") if not made_with.get(key)]:
             raise ValueError(f"made_with lacks {missing[0]!r}: which model made the vectors?")
         return cls(storage.IndexData.of(units, rows, made_with))
@@ -186,8 +189,14 @@ class Index:
         return self._data.vectors
 
     def track(self, row: int) -> IndexedTrack:
-        """Return the `IndexedTrack` of a row."""
+        """Return the `IndexedTrack` of a row, 0 to n - 1."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row}; the index has 0 to {len(self) - 1}.")
         return self._data.track(row)
+
+    def duration_s(self, row: int) -> float:
+        """Return the length of a row's recording in seconds, 0 if unknown."""
+        return float(self._data.durations_s[row])
 
     def vector(self, row: int) -> Floats:
         """Return float32 `(dim,)`, of length 1."""
@@ -334,15 +343,11 @@ class Index:
         skip: Skip | None = None,
     ) -> tuple[ranking.Rows, npt.NDArray[np.float64]]:
         """Return (rows, similarities) that `query` finds among those that bool `(n,)` allows."""
-        n_asked = k
-        while True:
-            rows, similarities = self._nearest(self._data.vectors, vector, n_asked, allowed)
-            if skip is None:
-                return rows, similarities
-            kept = [place for place, row in enumerate(rows) if not skip(int(row))]
-            if len(kept) >= k or len(rows) < n_asked:
-                return rows[kept[:k]], similarities[kept[:k]]
-            n_asked *= 2
+
+        def find(n: int) -> tuple[ranking.Rows, npt.NDArray[np.float64]]:
+            return self._nearest(self._data.vectors, vector, n, allowed)
+
+        return find(k) if skip is None else ranking.top_k_kept(find, k, skip)
 
     def _nearest(
         self, vectors: Floats, vector: npt.ArrayLike, k: int, allowed: npt.NDArray[np.bool_]
@@ -370,12 +375,18 @@ class Index:
         return means, counts
 
 
-def _made_with(extractor: "Extractor") -> dict[str, Any]:
+def _made_with(extractor: "Extractor", vectors: npt.NDArray[Any]) -> dict[str, Any]:
+    if not hasattr(extractor, "card"):
+        text = "allowed is the Extractor that made the vectors, or a dict."
+        raise ValueError(f"made_with is {extractor!r:.80}; {text}")
     card = extractor.card
     if card is None:
         raise ValueError(
             "the extractor's model is none of a folder; give a dict of its name and hash."
         )
+    if vectors.shape[-1:] != (extractor.embedding_dim,):
+        text = f"those of {card.name} have {extractor.embedding_dim} numbers."
+        raise ValueError(f"vectors of shape {vectors.shape}; {text}")
     return {
         "model": card.name,
         "weights_sha256": card.weights_sha256,

@@ -1,4 +1,4 @@
-"""Filters of search results: missing files, near-duplicates of the query and of each other."""
+"""Filter of search results: missing files, near-duplicates of the query and of each other."""
 
 from collections.abc import Sequence
 
@@ -8,82 +8,77 @@ from artist_features.extraction.remote import is_gone
 from artist_features.metrics import unit_vectors
 from artist_features.search.index import Index
 from artist_features.search.lookup import Query
-from artist_features.search.ranking import Rows
+from artist_features.search.ranking import Floats
 
-# chosen by benchmarks/scores.py, whose figures are in benchmarks/README.md: the first with lengths
-# that agree, the second where one is unknown
-COPY_COSINE, COPY_COSINE_ALONE = 0.97, 0.99
-_SAME_LENGTH_S = 1.0
+# Chosen by benchmarks/scores.py, whose figures are in benchmarks/README.md. The least cosine of
+# a copy of the same length, of one that begins or ends elsewhere, and where a length is unknown
+COPY_COSINE, COPY_COSINE_SHIFTED, COPY_COSINE_ALONE = 0.97, 0.995, 0.99
+_SAME_LENGTH_S, _SHIFT_S = 1.0, 11.5  # differences of two lengths
 
 
 class LeftOut:
-    """Search filter (`skip` of `Index.query`): missing files and near-duplicates of the query.
+    """Search filter (`skip` of `Index.query`): missing files and near-duplicates.
 
-    A copy has a cosine of 0.97 or more to a query and its length within 1 s, or a cosine of 0.99
-    where one length is unknown. A URI is never gone: it is not asked for.
+    A copy has a cosine of 0.97 or more and its length within 1 s, or a cosine of 0.995 and its
+    length within 11.5 s, or a cosine of 0.99 where one length is unknown: to a query, or to a row
+    that the filter has let pass before. So of copies of each other the first that is asked for
+    stays. A URI is never gone: it is not asked for.
 
     Args:
         index: `Index`.
         queries: `Query`s; rows of their own are no copies.
+        files: look whether files are gone.
 
     Attributes:
         gone, copies: sets of rows that were left out so far.
     """
 
-    def __init__(self, index: Index, queries: Sequence[Query]) -> None:
-        self._index = index
-        self._units = unit_vectors([query.vector for query in queries])
-        self._durations_s = [query.track.duration_s for query in queries]
+    def __init__(self, index: Index, queries: Sequence[Query], *, files: bool = True) -> None:
+        self._index, self._files = index, files
         self._own = {row for query in queries for row in query.own_rows}
         self._known: dict[int, bool] = {}
+        self._units = np.empty((max(16, len(queries)), index.dim), np.float32)
+        self._lengths_s = np.empty(len(self._units))
+        self._n = 0  # vectors that are held there: of queries, and of rows that passed
+        for query, unit in zip(queries, unit_vectors([q.vector for q in queries]), strict=True):
+            self._hold(unit, query.track.duration_s)
         self.gone: set[int] = set()
         self.copies: set[int] = set()
 
     def __call__(self, row: int) -> bool:
         if row not in self._known:
-            if self.is_copy(row):
+            if self._is_copy(row):
                 self.copies.add(row)
-            elif is_gone(self._index.track(row).path):
+            elif self._files and is_gone(self._index.track(row).path):
                 self.gone.add(row)
+            else:
+                self._hold(self._index.vector(row), self._index.duration_s(row))
             self._known[row] = row in self.gone or row in self.copies
         return self._known[row]
 
-    def is_copy(self, row: int) -> bool:
-        """Return whether a row is a copy of a query."""
+    def _is_copy(self, row: int) -> bool:
+        """Return whether a row is a copy of a query, or of a row that passed."""
         if row in self._own:
             return False
-        cosines = self._units @ self._index.vector(row)
-        duration_s = self._index.track(row).duration_s
-        for cosine, length_s in zip(cosines, self._durations_s, strict=True):
-            if not (length_s and duration_s):
-                found = cosine >= COPY_COSINE_ALONE
-            else:
-                found = cosine >= COPY_COSINE and abs(length_s - duration_s) <= _SAME_LENGTH_S
-            if found:
-                return True
-        return False
+        cosines = self._units[: self._n] @ self._index.vector(row)
+        length_s = self._index.duration_s(row)
+        return any(
+            _are_copies(float(cosines[place]), length_s, float(self._lengths_s[place]))
+            for place in np.flatnonzero(cosines >= COPY_COSINE)
+        )
+
+    def _hold(self, unit: Floats, length_s: float) -> None:
+        if self._n == len(self._units):
+            self._units = np.concatenate([self._units, np.empty_like(self._units)])
+            self._lengths_s = np.concatenate([self._lengths_s, np.empty_like(self._lengths_s)])
+        self._units[self._n], self._lengths_s[self._n] = unit, length_s
+        self._n += 1
 
 
-def without_copies(index: Index, rows: Rows) -> Rows:
-    """Leave out the near-duplicates of earlier rows: cosine and length as for `LeftOut`.
-
-    Tracks of unknown length are all kept.
-
-    Args:
-        index: `Index`.
-        rows: int `(n,)`, at most some thousands.
-
-    Returns:
-        int `(m,)`, in the same order.
-    """
-    vectors = index.vectors[rows]
-    units = np.empty_like(vectors)  # of those that are kept
-    lengths_s = np.array([index.track(int(row)).duration_s or np.nan for row in rows])
-    kept: list[int] = []
-    for place in range(len(rows)):
-        same_length = np.abs(lengths_s[kept] - lengths_s[place]) <= _SAME_LENGTH_S
-        alike = units[: len(kept)] @ vectors[place] >= COPY_COSINE
-        if not (same_length & alike).any():
-            units[len(kept)] = vectors[place]
-            kept.append(place)
-    return rows[kept]
+def _are_copies(cosine: float, first_s: float, second_s: float) -> bool:
+    """Return whether two recordings of some lengths in seconds, 0 if unknown, are copies."""
+    if not (first_s and second_s):
+        return cosine >= COPY_COSINE_ALONE
+    difference_s = abs(first_s - second_s)
+    shifted = cosine >= COPY_COSINE_SHIFTED and difference_s <= _SHIFT_S
+    return shifted or (cosine >= COPY_COSINE and difference_s <= _SAME_LENGTH_S)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from artist_features.audio.decoders import Span
@@ -14,7 +14,7 @@ from artist_features.extraction.recordings import require_readable, to_source
 from artist_features.extraction.remote import identity
 from artist_features.search.index import Index
 from artist_features.search.ranking import Floats
-from artist_features.search.sources import known_duration_s, read_tags
+from artist_features.search.sources import is_changed, known_duration_s, read_tags
 from artist_features.search.storage import IndexedTrack
 from artist_features.zoo.registry import ModelSpec, bundled_names
 
@@ -27,7 +27,8 @@ class Query:
         track: `IndexedTrack`.
         vector: float32 `(dim,)`.
         row: in the index, or None.
-        flaws: (code, text) of each flaw of a recording that was extracted.
+        flaws: (code, text) of each flaw of a recording that was extracted, or "changed" of a file
+            that is another than when its vector was made.
     """
 
     track: IndexedTrack
@@ -52,7 +53,7 @@ def find_query(
 
     Args:
         index: `Index`.
-        path: file or URI; one of the index is not read.
+        path: file or URI; of one of the index only the time of its last change is looked up.
         model: the index's model, as name, path or Hub id; None takes the bundled model of
             the index's name, if one is needed.
         on_loaded: see `Extractor`.
@@ -66,7 +67,12 @@ def find_query(
     if row is not None:
         if model is not None:
             _extractor(index, model)  # refuses another model
-        return indexed_query(index, row)
+        query = indexed_query(index, row)
+        if is_changed(query.track):
+            text = "the file was changed after its vector was made; `extract` it again and "
+            text += "`index update`, if it sounds different now."
+            query = replace(query, flaws=[("changed", text)])
+        return query
     made_with = index.made_with
     source = to_source(
         name,

@@ -9,7 +9,6 @@ from artist_features.errors import checked_int
 from artist_features.metrics import unit_vectors
 from artist_features.search import ranking
 from artist_features.search.index import Index, Skip
-from artist_features.search.left_out import without_copies
 from artist_features.search.ranking import Floats, Rows
 
 _CANDIDATES = 1000  # of a path; with 300 its largest step is 6 to 17 % larger (benchmarks/paths.py)
@@ -30,8 +29,7 @@ def find_path(
         index: `Index`.
         start_row, end_row: of two different tracks.
         n: tracks of the path with both, 2 to 500; fewer come back if there are no more.
-        skip: function of a row: whether it is passed over, see `Index.query`; with one, of
-            near-duplicates among the candidates one is taken.
+        skip: function of a row: whether it is passed over, see `Index.query`.
 
     Returns:
         list of n rows, `start_row` first, `end_row` last, none twice.
@@ -92,8 +90,7 @@ def playlist(
         seed: of a draw of n among the nearest 3 n, in the order drawn; None takes the nearest,
             in their order.
         exclude_rows: rows that are no candidates, such as those of `like`.
-        skip: function of a row: whether it is passed over, see `Index.query`; with one, of
-            near-duplicates the nearest is taken.
+        skip: function of a row: whether it is passed over, see `Index.query`.
 
     Returns:
         list of rows.
@@ -115,8 +112,6 @@ def playlist(
     while True:
         rows, _ = index.nearest_rows(wanted, k, allowed, skip)
         n_found = len(rows)
-        if skip is not None:
-            rows = without_copies(index, rows)
         if seed is not None:
             rows = np.random.default_rng(seed).permutation(rows)
         chosen = _spaced(index, rows, n, no_repeat_artist)
@@ -154,8 +149,6 @@ def _nearest_to_any(index: Index, targets: Floats, excluded: set[int], skip: Ski
     while True:
         found = [index.nearest_rows(target, k, allowed, skip)[0] for target in targets]
         rows = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
-        if skip is not None:
-            rows = without_copies(index, rows)
         if len(rows) >= len(targets) or k >= len(index):
             return rows
         k *= 2

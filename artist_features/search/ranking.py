@@ -56,6 +56,28 @@ def top_k(
     return rows[order], exact[order]
 
 
+def top_k_kept(
+    find: Callable[[int], tuple[Rows, npt.NDArray[np.float64]]],
+    k: int,
+    skip: Callable[[int], bool],
+) -> tuple[Rows, npt.NDArray[np.float64]]:
+    """Return the k most similar rows that are not passed over.
+
+    Args:
+        find: function of a number: so many most similar rows and their similarities, in order;
+            fewer if there are no more. It is asked for more until k are kept.
+        k: how many, >= 1.
+        skip: function of a row: whether it is passed over; called in the order of `find`.
+    """
+    n_asked = k
+    while True:
+        rows, similarities = find(n_asked)
+        kept = [place for place, row in enumerate(rows.tolist()) if not skip(row)]
+        if len(kept) >= k or len(rows) < n_asked:
+            return rows[kept[:k]], similarities[kept[:k]]
+        n_asked *= 2
+
+
 def _slack(dim: int) -> np.float32:
     """Return the rounding-error margin with which float32 preselection keeps the true top k.
 

@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import PurePath
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
@@ -31,9 +32,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from artist_features.errors import shortened, valid_utf8
 from artist_features.search.index import Index, Skip
-from artist_features.search.left_out import COPY_COSINE, LeftOut
-from artist_features.search.lookup import Query
+from artist_features.search.left_out import LeftOut
+from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
+from artist_features.search.ranking import top_k_kept
 from artist_features.search.sketch import Sketch
 from artist_features.version import VERSION
 
@@ -172,16 +174,10 @@ class Answers:
         return {"sonicMatch": [self._sonic_match(*step) for step in found]}
 
     def _similar(self, params: Params, id_name: str, n_name: str) -> list[tuple[int, float]]:
-        """Return (row, cosine) of the tracks nearest to one; its copies are left out."""
+        """Return (row, cosine) of the tracks nearest to one, without copies."""
         row, n = self._row(params, id_name), _number(params, n_name, 10)
-        is_copy, n_asked = self._copies_of(row), n
-        while True:
-            rows, cosines = (array.tolist() for array in self._sketch.query(row, n_asked))
-            found = zip(rows, cosines, strict=True)
-            kept = [(r, cosine) for r, cosine in found if cosine < COPY_COSINE or not is_copy(r)]
-            if len(kept) >= n or len(rows) < n_asked:
-                return kept[:n]
-            n_asked *= 2
+        rows, cosines = top_k_kept(partial(self._sketch.query, row), n, self._copies_of(row))
+        return list(zip(rows.tolist(), cosines.tolist(), strict=True))
 
     def _path(self, params: Params, start: str, end: str, n_name: str) -> list[tuple[int, float]]:
         """Return (row, cosine to the first) of the tracks of a path, both ends included."""
@@ -194,9 +190,9 @@ class Answers:
         return [(row, round(float(self._index.vector(row) @ vector), 6)) for row in rows]
 
     def _copies_of(self, *rows: int) -> Skip:
-        """Return a function of a row: is it a copy? Files are not looked for."""
+        """Return the filter of copies. Files are not looked for."""
         index = self._index
-        return LeftOut(index, [Query(index.track(i), index.vector(i), i) for i in rows]).is_copy
+        return LeftOut(index, [indexed_query(index, row) for row in rows], files=False)
 
     def _songs(self, artist: str) -> list[Record]:
         """Return the tracks of an artist that are nearest to their mean."""
@@ -340,7 +336,9 @@ def _required(params: Params, name: str) -> str:
 
 def _number(params: Params, name: str, default: int, least: int = 1, most: int = MAX_N) -> int:
     value = params.get(name, str(default))
-    if not (value.isdecimal() and len(value) < 6 and least <= int(value) <= most):
+    if not (
+        value.isascii() and value.isdecimal() and len(value) < 6 and least <= int(value) <= most
+    ):
         text = f"{name} is {shortened(value, 50)!r}; allowed is {least} to {most}."
         raise _Refusal(_GENERIC, text)
     return int(value)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from artist_features.errors import AudioError, ManifestError, OutputError
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.library import tables
+from artist_features.library.inputs import stamp_of
 from artist_features.library.shards import JOURNAL_FILE
 from artist_features.optional import require
 from artist_features.search.ranking import Floats
@@ -124,8 +125,18 @@ def _vectors(found: Embeddings, rows: Iterable[tables.Row], seen: set[str]) -> I
                 found.no_direction.append(row.path)
                 continue
             duration_s = known_duration_s(found.made_with, row.duration_s)
-            found.tracks.append(IndexedTrack(row.path, duration_s=duration_s))
+            track = IndexedTrack(row.path, duration_s=duration_s, mtime_ns=row.mtime_ns)
+            found.tracks.append(track)
             yield vector
+
+
+def is_changed(track: IndexedTrack) -> bool:
+    """Return whether a file has another modification time than when it was extracted.
+
+    One that is gone, a URI, and a track of which no time is known are not.
+    """
+    mtime_ns = stamp_of(track.path)[1] if track.mtime_ns >= 0 else -1
+    return mtime_ns not in (-1, track.mtime_ns)
 
 
 def known_duration_s(made_with: Mapping[str, Any], read_s: float) -> float:

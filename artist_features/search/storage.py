@@ -39,13 +39,14 @@ MAX_HEADER_BYTES = 1 << 20
 _DTYPES = {"F64": "<f8", "I64": "<i8", "F32": "<f4", "I32": "<i4", "U8": "|u1"}
 _DTYPE_NAMES = {np.dtype(text): name for name, text in _DTYPES.items()}
 _FORMAT, _FORMAT_VERSION = "artist-features search index", "2"
-_FIELDS = ("path", "artist", "title", "duration_s")  # of a track
+_FIELDS = ("path", "artist", "title", "duration_s", "mtime_ns")  # of a track
 _TEXTS = ("paths", "titles", "artists")
 _ARRAYS = {  # name -> (dtype, number of axes)
     "vectors": (np.float32, 2),
     "artist_vectors": (np.float32, 2),
     "artist_of": (np.int32, 1),
     "durations_s": (np.float64, 1),
+    "mtimes_ns": (np.int64, 1),
     "pair_quantiles": (np.float32, 1),
 }
 
@@ -59,6 +60,8 @@ class IndexedTrack:
         artist, title: "" if unknown.
         duration_s: of the recording; 0 if unknown.
         extra: further columns of the manifest, {name: text}.
+        mtime_ns: when the file was changed last, as it was extracted, in ns since 1970; -1 if
+            unknown.
     """
 
     path: str
@@ -66,6 +69,7 @@ class IndexedTrack:
     title: str = ""
     duration_s: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
+    mtime_ns: int = -1
 
     @property
     def label(self) -> str:
@@ -154,6 +158,7 @@ class IndexData:
         artist_vectors: float32 `(n_artists, dim)`, length 1 or 0.
         artist_of: int32 `(n,)`: number of the artist, -1 for none.
         durations_s: float64 `(n,)`, 0 for unknown.
+        mtimes_ns: int64 `(n,)`, -1 for unknown, as all are of a file of an earlier version.
         paths, titles: n texts each; artists: n_artists names.
         columns: {name: n texts}, further columns.
         made_with, package_version, created: see `Index`.
@@ -166,6 +171,7 @@ class IndexData:
     artist_vectors: Floats
     artist_of: npt.NDArray[np.int32]
     durations_s: npt.NDArray[np.float64]
+    mtimes_ns: npt.NDArray[np.int64]
     paths: Texts
     titles: Texts
     artists: Texts
@@ -202,6 +208,7 @@ class IndexData:
             artist_means(units, artist_of, len(names)),
             artist_of,
             np.array(fields["duration_s"], np.float64),
+            np.array(fields["mtime_ns"], np.int64),
             Texts.of(fields["path"]),
             Texts.of(fields["title"]),
             Texts.of(names),
@@ -254,6 +261,7 @@ class IndexData:
             "artist": [artists[number] for number in self.artist_of.tolist()],
             "title": self.titles.tolist(),
             "duration_s": self.durations_s.tolist(),
+            "mtime_ns": self.mtimes_ns.tolist(),
         }
 
     def track(self, row: int) -> IndexedTrack:
@@ -265,6 +273,7 @@ class IndexData:
             self.titles[row],
             float(self.durations_s[row]),
             {name: texts[row] for name, texts in self.columns.items()},
+            int(self.mtimes_ns[row]),
         )
 
 
@@ -316,6 +325,8 @@ def _assembled(arrays: Arrays, metadata: dict[str, str], path: AnyPath) -> Index
     for name, (dtype, n_axes) in _ARRAYS.items():
         if name == "pair_quantiles" and name not in arrays:
             arrays[name] = pair_quantiles(arrays["vectors"])
+        if name == "mtimes_ns" and name not in arrays:
+            arrays[name] = np.full(len(arrays["vectors"]), -1)
         if arrays[name].dtype != dtype or arrays[name].ndim != n_axes:
             raise ValueError(name)
 
@@ -332,6 +343,7 @@ def _assembled(arrays: Arrays, metadata: dict[str, str], path: AnyPath) -> Index
         artist_vectors=arrays["artist_vectors"],
         artist_of=arrays["artist_of"],
         durations_s=arrays["durations_s"],
+        mtimes_ns=arrays["mtimes_ns"],
         paths=texts("paths"),
         titles=texts("titles"),
         artists=texts("artists"),
@@ -353,7 +365,7 @@ def _fits(data: IndexData) -> bool:
         n > 0
         and dim > 0
         and all(len(texts) == n for texts in of_rows)
-        and data.artist_of.shape == data.durations_s.shape == (n,)
+        and data.artist_of.shape == data.durations_s.shape == data.mtimes_ns.shape == (n,)
         and data.artist_vectors.shape == (n_artists, dim)
         and bool(data.artist_of.min() >= -1 and data.artist_of.max() < n_artists)
         and bool(np.isfinite(data.artist_vectors).all())
