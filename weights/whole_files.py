@@ -4,11 +4,11 @@
 
 Each row of MANIFEST names where its excerpt is from in `source`: `debian:PACKAGE`, downloaded into
 DEBS, or `github:OWNER/NAME`, of which CLONES/OWNER+NAME is a clone, bare or not. An excerpt is
-found in the files of its source by the sound alone: the cross-correlation of both waveforms, normalised,
-has a peak near 1 at the place where it was cut. OUT/manifest.csv has a row for each excerpt with
-its artist, title, licence and source, and the middle --seconds of the whole file (Ogg Vorbis, mono,
-22,050 Hz), or the excerpt itself where no longer file was found; make_crops.py takes it in place of
-MANIFEST.
+found in the files of its source by the sound alone: the cross-correlation of both waveforms,
+normalised, has a peak near 1 at the place where it was cut. OUT/manifest.csv has a row for each
+excerpt with its artist, title, licence and source, and the middle --seconds of the whole file (Ogg
+Vorbis, mono, 22,050 Hz), or the excerpt itself where no longer file was found; make_crops.py takes
+it in place of MANIFEST.
 """
 
 import argparse
