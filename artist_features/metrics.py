@@ -181,8 +181,9 @@ def unit_vectors(embeddings: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def unit_or_zero(vectors: Vectors) -> Vectors:
-    """Scale vectors `(n, dim)` to length 1; zeros stay zeros."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY)
+    """Scale vectors `(n, dim)` to length 1, in their dtype; a row of zeros stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
 
 
 def mean_cosine(a: Vectors, b: Vectors) -> float:

@@ -127,7 +127,7 @@ def test_row_50_killed_at_any_time_it_ends_as_an_unbroken_one(
     ("number", "code"),
     [
         (signal.SIGINT, 130),
-        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.nightly),
         pytest.param(signal.SIGHUP, 143, marks=pytest.mark.nightly),
     ],
 )

@@ -97,7 +97,7 @@ def test_tables_of_sources_become_tables_of_results(pool, tiny_folder, library, 
     }
     options = {"batch_size": 8, "n_workers": 1, "decoder": "auto"}
     version = cluster_worker.VERSION
-    embedder = cluster_worker.Embedder(*read_model(tiny_folder), version, pool, 3, options)
+    embedder = cluster_worker.EmbeddingActor(*read_model(tiny_folder), version, pool, 3, options)
     table = embedder(cluster_worker.pack_sources(sources))
     pairs = list(cluster_worker.unpack_results(table, 8, pool == "mean"))
     found = {result.index: result for result, _ in pairs}
@@ -282,7 +282,7 @@ def test_the_job_is_that_of_one_machine(ray, library, tiny_folder, tmp_path, cap
 def killer(flag, name, error=None):
     """Return an actor that dies at a file: always without a flag, once with one."""
 
-    class Killer(cluster_worker.Embedder):  # inside a function: Ray sends it as it is
+    class Killer(cluster_worker.EmbeddingActor):  # inside a function: Ray sends it as it is
         def __call__(self, table):
             if any(f"{name}.flac" in record for record in table["record"].to_pylist()):
                 if error is not None:
@@ -300,7 +300,7 @@ def killer(flag, name, error=None):
 def test_an_actor_that_is_killed_costs_nothing(
     ray, sources, tiny_folder, tmp_path, expected, monkeypatch
 ):
-    monkeypatch.setattr(cluster, "Embedder", killer(tmp_path / "killed", "4"))
+    monkeypatch.setattr(cluster, "EmbeddingActor", killer(tmp_path / "killed", "4"))
     found = by_name(cluster.ClusterExtractor(tiny_folder, n_workers=1).results(iter(sources)))
     assert (tmp_path / "killed").exists()
     assert_same(found, expected)
@@ -308,7 +308,7 @@ def test_an_actor_that_is_killed_costs_nothing(
 
 @pytest.mark.nightly
 def test_a_file_that_kills_its_actor_costs_itself(ray, sources, tiny_folder, expected, monkeypatch):
-    monkeypatch.setattr(cluster, "Embedder", killer(None, "4"))
+    monkeypatch.setattr(cluster, "EmbeddingActor", killer(None, "4"))
     monkeypatch.setattr(cluster, "WINDOW", 9)  # two windows, of which the second is clean
     extractor = cluster.ClusterExtractor(tiny_folder, n_workers=2)
     found = by_name(extractor.results(iter(sources), n_sources=len(sources)))
@@ -321,7 +321,7 @@ def test_a_file_that_kills_its_actor_costs_itself(ray, sources, tiny_folder, exp
 @pytest.mark.nightly
 def test_actors_that_never_work_end_the_job(ray, sources, tiny_folder, monkeypatch):
     extractor = cluster.ClusterExtractor(tiny_folder)
-    monkeypatch.setattr(cluster, "Embedder", killer(None, "", ValueError("always")))
+    monkeypatch.setattr(cluster, "EmbeddingActor", killer(None, "", ValueError("always")))
     with pytest.raises(ClusterError, match=f"not one of {N_SONGS + 2} files came back"):
         list(extractor.results(sources))
     monkeypatch.undo()

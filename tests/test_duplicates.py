@@ -12,7 +12,7 @@ import pytest
 from conftest import music, write_audio
 
 from artist_features.audio import fingerprint as fingerprints
-from artist_features.audio.fingerprint import FRAMES_PER_S, SAMPLE_RATE, agreement, fingerprint
+from artist_features.audio.fingerprint import FRAMES_PER_S, SAMPLE_RATE, bit_agreement, fingerprint
 from artist_features.cli.main import main
 from artist_features.library.tables import Row, to_npz
 from artist_features.search import candidates, duplicates
@@ -109,17 +109,17 @@ def test_within_and_table(library, tmp_path, capsys):
 def test_agreement():
     wave = music(9, SAMPLE_RATE, 1, seed=4)[:, 0]
     whole, late = fingerprint(wave), fingerprint(0.2 * wave[2 * SAMPLE_RATE + 50 :])
-    assert agreement(whole, whole, LAGS) == (pytest.approx(1), 0)
-    agreed, lag = agreement(whole, late, LAGS)
+    assert bit_agreement(whole, whole, LAGS) == (pytest.approx(1), 0)
+    agreed, lag = bit_agreement(whole, late, LAGS)
     assert agreed > 0.9
     assert lag / FRAMES_PER_S == pytest.approx(2, abs=0.05)
-    assert agreement(late, whole, LAGS) == (pytest.approx(agreed), -lag)
-    assert agreement(whole, late, np.arange(10))[0] < 0.5
+    assert bit_agreement(late, whole, LAGS) == (pytest.approx(agreed), -lag)
+    assert bit_agreement(whole, late, np.arange(10))[0] < 0.5
     other = fingerprint(music(9, SAMPLE_RATE, 1, seed=5)[:, 0])
-    assert agreement(whole, other, LAGS)[0] < 0.5
+    assert bit_agreement(whole, other, LAGS)[0] < 0.5
     for nothing in (np.zeros(len(wave), np.float32), wave[:2000], wave[:0]):
         packed = fingerprint(nothing)
-        assert agreement(packed, packed, LAGS)[0] == agreement(whole, packed, LAGS)[0] == 0
+        assert bit_agreement(packed, packed, LAGS)[0] == bit_agreement(whole, packed, LAGS)[0] == 0
     assert fingerprint(wave).shape[1] == 2 * fingerprints._N_BITS // 8
 
 

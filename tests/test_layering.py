@@ -187,7 +187,10 @@ def test_unknown_attribute_is_an_attribute_error():
     [
         "import keras, artist_features",
         "import artist_features, keras",
-        "import artist_features\nfrom keras import saving\nimport keras",
+        pytest.param(
+            "import artist_features\nfrom keras import saving\nimport keras",
+            marks=pytest.mark.nightly,
+        ),
     ],
     ids=["keras-first", "keras-last", "keras-by-part"],
 )

@@ -298,6 +298,7 @@ def free_ports(n):
     return ports
 
 
+@pytest.mark.nightly  # two devices of one process are tested in every run
 def test_two_processes_give_what_one_gives(manifest, cache, tmp_path):
     options = ("--cache", cache, "--teacher", "siamese")
     changes = (*SMALL, *PLAIN)

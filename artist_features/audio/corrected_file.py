@@ -15,7 +15,7 @@ class CorrectedFile(io.RawIOBase):
         fd: file descriptor, open for reading; its own position is left alone.
         start, end: the bytes to show.
         patch: (position in the real file, bytes to show there), or None.
-        gaps: (first byte, byte after the last) of stretches that are not shown; see `mp3.Survey`.
+        gaps: (first byte, byte after the last) of stretches that are not shown (`mp3.Mp3Frames`).
     """
 
     _ENDLESS = 1 << 40

@@ -71,7 +71,7 @@ def _bands() -> tuple[int, Samples]:
     return int(inside[0]), bands[inside].astype(np.float32)
 
 
-def agreement(a: Fingerprint, b: Fingerprint, lags: Lags) -> tuple[float, int]:
+def bit_agreement(a: Fingerprint, b: Fingerprint, lags: Lags) -> tuple[float, int]:
     """Return the highest bit agreement of two fingerprints over given lags, and its lag.
 
     Args:

@@ -18,7 +18,7 @@ _BLOCKS = {1: 192, **{n: 144 << n for n in range(2, 6)}, **{n: 1 << n for n in r
 
 
 @dataclass(frozen=True)
-class Survey:
+class FlacFrames:
     """Where a FLAC file ends, and whether its header can be trusted.
 
     Attributes:
@@ -33,7 +33,7 @@ class Survey:
     after: tuple[int, ...]
 
 
-def survey(fd: int, size: int, start: int) -> Survey:
+def survey(fd: int, size: int, start: int) -> FlacFrames:
     """Find the last frame of the FLAC file at byte `start`, and compare the stated total.
 
     Args:
@@ -44,9 +44,9 @@ def survey(fd: int, size: int, start: int) -> Survey:
     end = _next_file(fd, size, start)
     last = _last_frame(fd, end, start)
     if last is None:
-        return Survey(end, None, ())
+        return FlacFrames(end, None, ())
     n_samples, position, most = last
-    return Survey(end, _patch(fd, start, n_samples), _ends_of_frame(fd, end, position, most))
+    return FlacFrames(end, _patch(fd, start, n_samples), _ends_of_frame(fd, end, position, most))
 
 
 def _ends_of_frame(fd: int, size: int, position: int, most: int) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Mp3Frames:
     """Frame count of an mp3: its real length, and whether its header can be trusted.
 
     Attributes:
@@ -118,11 +118,11 @@ def find_frames(fd: int, position: int = 0) -> int | None:
     return None
 
 
-def survey(fd: int, size: int, start: int) -> Survey:
+def survey(fd: int, size: int, start: int) -> Mp3Frames:
     """Count the frames from the one at byte `start` on, and judge the declared length.
 
     Returns:
-        `Survey`.
+        `Mp3Frames`.
     """
     head = os.pread(fd, 64, start)
     frame = parse_frame(head)
@@ -132,7 +132,7 @@ def survey(fd: int, size: int, start: int) -> Survey:
     first = start + frame.n_bytes if stated else start
     n_frames, end, changes, gaps = _count(fd, size, first, head, frame)
     seconds = frame.n_samples / frame.sample_rate
-    found = Survey(
+    found = Mp3Frames(
         n_frames * seconds,
         end,
         trusted=False,

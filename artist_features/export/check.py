@@ -95,7 +95,7 @@ def probes(front_end: FrontEnd) -> npt.NDArray[np.float32]:
     return np.clip(rows, -1, 1).astype(np.float32)
 
 
-def agreement(model: "keras.Model", run: Runner, front_end: FrontEnd) -> Agreement:
+def agreement_with_keras(model: "keras.Model", run: Runner, front_end: FrontEnd) -> Agreement:
     """Compare a Keras model with its export on the probes.
 
     Args:

@@ -228,9 +228,9 @@ def _check_agreement(
     model: "keras.Model", run: "Runner", front_end: FrontEnd, precision: str, path: Path
 ) -> "Agreement":
     """Return the agreement with Keras, or refuse one that is less than the precision's."""
-    from artist_features.export.check import LIMITS, agreement
+    from artist_features.export.check import LIMITS, agreement_with_keras
 
-    found = agreement(model, run, front_end)
+    found = agreement_with_keras(model, run, front_end)
     if not found.allows(precision):
         least, share = LIMITS[precision]
         raise OutputError(

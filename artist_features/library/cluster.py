@@ -27,7 +27,7 @@ from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import check_options
 from artist_features.extraction.recordings import DecoderName, Pool
-from artist_features.library.cluster_worker import Embedder, pack_sources, unpack_results
+from artist_features.library.cluster_worker import EmbeddingActor, pack_sources, unpack_results
 from artist_features.optional import require
 from artist_features.version import VERSION
 from artist_features.zoo import registry
@@ -89,7 +89,7 @@ class ClusterExtractor:
         self.decoder = decoder
         self._address, self._batch_size, self._n_wanted = address, batch_size, n_workers
         self._on_loaded = on_loaded
-        self._plan = Plan(n_workers or 1, 1, 0, 1)
+        self._plan = Allocation(n_workers or 1, 1, 0, 1)
         self.timing = cast("dict[str, float]", Counter())
         self.device = "not loaded"
 
@@ -178,7 +178,7 @@ class ClusterExtractor:
             # the last three keywords go away in Ray 2.64, which pyproject.toml excludes
             warnings.filterwarnings("ignore", "`ray_remote_args")
             dataset = dataset.map_batches(
-                Embedder,
+                EmbeddingActor,
                 fn_constructor_args=(
                     *(self.card, self._weights, VERSION),
                     *(pool, n_sources, options),
@@ -258,7 +258,7 @@ def _named(result: Result, path: AnyPath | None) -> Result:
     return Result(result.index, path, result.embedding, result.facts, error)
 
 
-class Plan(NamedTuple):
+class Allocation(NamedTuple):
     """Decoders, CPUs and GPUs of an actor, and how many actors there may be."""
 
     n_workers: int
@@ -267,7 +267,7 @@ class Plan(NamedTuple):
     n_actors: int
 
 
-def plan_actors(nodes: Iterable[Mapping[str, Any]], n_workers: int | None = None) -> Plan:
+def plan_actors(nodes: Iterable[Mapping[str, Any]], n_workers: int | None = None) -> Allocation:
     """Share out a cluster: an actor per GPU, or per some CPUs where there is none.
 
     Args:
@@ -280,11 +280,11 @@ def plan_actors(nodes: Iterable[Mapping[str, Any]], n_workers: int | None = None
         n_cpus = min(int(have.get("CPU", 0) // have["GPU"]) for have in with_gpus)
         n_actors = sum(int(have["GPU"]) for have in with_gpus)
         n_cpus = max(1, min(n_cpus, n_workers or n_cpus))
-        return Plan(n_workers or n_cpus, n_cpus, 1, n_actors)
+        return Allocation(n_workers or n_cpus, n_cpus, 1, n_actors)
     cpus = [int(have["CPU"]) for have in resources if have.get("CPU", 0) >= 1]
     n_cpus = min([*cpus, n_workers or _CPUS_PER_ACTOR])
     n_actors = max(1, sum(n // n_cpus for n in cpus))
-    return Plan(n_workers or n_cpus, n_cpus, 0, n_actors)
+    return Allocation(n_workers or n_cpus, n_cpus, 0, n_actors)
 
 
 def import_ray() -> Any:

@@ -42,7 +42,7 @@ def unpack_results(
     """Yield (`Result` with no path, note) of each line.
 
     Args:
-        table: from `Embedder`.
+        table: from `EmbeddingActor`.
         dim: length of an embedding.
         pooled: one vector for each recording.
 
@@ -61,7 +61,7 @@ def unpack_results(
         yield Result(index, None, vector, Facts.from_record(record["facts"])), note
 
 
-class Embedder:
+class EmbeddingActor:
     """Actor that builds the model once, then embeds table after table.
 
     Args:

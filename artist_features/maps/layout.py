@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.metrics import unit_or_zero
 from artist_features.optional import require
-from artist_features.search.ranking import Floats, Rows, directions
+from artist_features.search.ranking import Floats, Rows
 
 PERPLEXITY = 30  # Source: van der Maaten and Hinton, JMLR 2008, section 2: typically 5 to 50
 N_NEIGHBOURS = 10  # shown at a click
@@ -53,7 +54,7 @@ def place(
         ImportError: openTSNE is missing and there are enough tracks for it.
     """
     n = len(vectors)
-    start = _principal(directions(np.asarray(vectors, np.float32)))
+    start = _principal(unit_or_zero(np.asarray(vectors, np.float32)))
     if n < MIN_FOR_TSNE:
         return _fit(start), "PCA"
     require("openTSNE", "a map", "map")

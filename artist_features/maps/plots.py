@@ -23,8 +23,9 @@ from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.recordings import Model
 from artist_features.files import write_atomically
+from artist_features.metrics import unit_or_zero
 from artist_features.optional import require
-from artist_features.search.ranking import Floats, directions
+from artist_features.search.ranking import Floats
 
 if TYPE_CHECKING:  # Keras is imported when a model is built, Matplotlib when something is drawn
     import keras
@@ -143,7 +144,7 @@ def cosine_similarity(embeddings: npt.ArrayLike) -> Floats:
         >>> cosine_similarity(np.array([[1, 0], [2, 2], [0, 0]])).round(2).tolist()
         [[1.0, 0.7099999785423279, 0.0], [0.7099999785423279, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    units = directions(np.asarray(embeddings, np.float64))
+    units = unit_or_zero(np.asarray(embeddings, np.float64))
     return np.clip(units @ units.T, -1, 1).astype(np.float32)
 
 

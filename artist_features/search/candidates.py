@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from artist_features.search.ranking import Floats, Rows, directions
+from artist_features.metrics import unit_or_zero
+from artist_features.search.ranking import Floats, Rows
 
 # calibrated by benchmarks/duplicates.py
 N_CANDIDATES = 10
@@ -45,7 +46,7 @@ def candidate_pairs(
     mean, matrix = _whitening(vectors)
 
     def whitened(rows: Rows) -> Floats:
-        return directions((vectors[rows] - mean) @ matrix)
+        return unit_or_zero((vectors[rows] - mean) @ matrix)
 
     least = LEAST_COSINE if n >= _LEAST_ROWS else -2.0
     for start in range(0, n, _BLOCK_QUERIES):

@@ -19,7 +19,7 @@ from artist_features.audio.fingerprint import (
     SAMPLE_RATE,
     Fingerprint,
     Lags,
-    agreement,
+    bit_agreement,
     fingerprint,
 )
 from artist_features.audio.formats import format_of
@@ -175,7 +175,7 @@ def _read(track: IndexedTrack) -> _Audio | AudioError:
 
 def _agreement(a: _Audio, b: _Audio, within_s: float) -> tuple[float, float]:
     """Return how well two recordings agree, and the seconds of `a` before `b` starts."""
-    agreed, lag = agreement(a.packed, b.packed, _lags(a.length_s, b.length_s, within_s))
+    agreed, lag = bit_agreement(a.packed, b.packed, _lags(a.length_s, b.length_s, within_s))
     return agreed, lag / FRAMES_PER_S
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.errors import checked_int
-from artist_features.metrics import unit_vectors
+from artist_features.metrics import unit_or_zero, unit_vectors
 from artist_features.search import ranking
 from artist_features.search.index import Index, Skip
 from artist_features.search.ranking import Floats, Rows
@@ -55,7 +55,7 @@ def find_path(
             f"{len(index) - 1}."
         )
     start, end = index.vector(start_row), index.vector(end_row)
-    across = ranking.directions((end - (start @ end) * start)[None])[0]
+    across = unit_or_zero((end - (start @ end) * start)[None])[0]
     angles = np.linspace(0, np.arccos(np.clip(start @ end, -1, 1)), n)[1:-1, None]
     targets = (np.cos(angles) * start + np.sin(angles) * across).astype(np.float32)
     rows = _nearest_to_any(index, targets, {start_row, end_row}, skip)

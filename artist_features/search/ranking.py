@@ -12,6 +12,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.metrics import unit_or_zero
+
 Floats: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = npt.NDArray[np.int64]
 
@@ -112,7 +114,7 @@ def neighbours(
     n = len(vectors)
     if not 0 < k < n:
         raise ValueError(f"k is {k}; allowed is 1 to {n - 1}, one less than the {n} tracks.")
-    units = directions(np.asarray(vectors, np.float32))
+    units = unit_or_zero(np.asarray(vectors, np.float32))
     indices, similarities = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
     n_queries = max(1, min(512, _MOST_SIMILARITIES // n))
     for start in range(0, n, n_queries):
@@ -129,12 +131,6 @@ def neighbours(
         if progress:
             progress(len(block))
     return indices, similarities
-
-
-def directions(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Return rows `(n, dim)` scaled to length 1, in their dtype; a row of zeros stays zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
 
 
 def mean_direction(units: Floats) -> Floats:
