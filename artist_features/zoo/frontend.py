@@ -13,7 +13,7 @@ from typing import Any
 import kapre
 import keras
 
-from artist_features.config import FrontEnd
+from artist_features.config import LEVEL_DB, FrontEnd
 
 
 def _import_mel_filters() -> None:
@@ -49,7 +49,12 @@ class LevelNormalisation(keras.layers.Layer):  # type: ignore[misc]  # without t
         floor_db: RMS in dB re full scale; a softer waveform gets the gain of this one.
     """
 
-    def __init__(self, level_db: float = -17.0, floor_db: float = -70.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        level_db: float = LEVEL_DB,
+        floor_db: float = FrontEnd.level_floor_db,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.level_db = level_db
         self.floor_db = floor_db
@@ -71,10 +76,10 @@ class LogCompression(keras.layers.Layer):  # type: ignore[misc]
     """Compress x to log10(1 + scale * x), elementwise; any shape in, same shape out.
 
     Args:
-        scale: c in log10(1 + c x), > 0. Source of 10: authors' code.
+        scale: c in log10(1 + c x), > 0.
     """
 
-    def __init__(self, scale: float = 10.0, **kwargs: Any) -> None:
+    def __init__(self, scale: float = FrontEnd.log_scale, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scale = scale
 
