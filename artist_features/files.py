@@ -138,16 +138,15 @@ def check_new_file(path: AnyPath, force: bool, inputs: Sequence[AnyPath] = ()) -
     Args:
         path: of the file to be.
         force: it may replace a file, but no input.
-        inputs: what is read for it, files and folders.
+        inputs: files that are read for it.
 
     Raises:
         OutputError: `not_writable`.
     """
-    if os.path.exists(path) and force:
-        inside = [os.path.dirname(os.path.realpath(path)), path]
-        if any(os.path.exists(i) and os.path.samefile(i, p) for i in inputs for p in inside):
-            text = "is what the new file is made of; choose another name."
-            raise OutputError("not_writable", text, path)
+    read = [file for file in inputs if os.path.exists(file)]
+    if os.path.exists(path) and any(os.path.samefile(file, path) for file in read):
+        text = "is what the new file is made of; choose another name."
+        raise OutputError("not_writable", text, path)
     if os.path.exists(path) and not (force and os.path.isfile(path)):
         text = "exists; --force replaces a file, else choose another name."
         if not os.path.isfile(path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.exceptions import NotFittedError
 
 from artist_features.errors import checked_int
 from artist_features.extraction.recordings import Model, recordings_in
@@ -63,10 +63,6 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # withou
             ValueError: a wrong option, or an unknown model.
             WeightsError: the model cannot be fetched, verified or read.
         """
-        if self.on_error not in ("raise", "nan"):
-            raise ValueError(f"on_error {self.on_error!r}; allowed are 'raise' and 'nan'.")
-        if self.n_segments is not None:
-            checked_int("n_segments", self.n_segments)
         self.n_features_out_ = self._extractor().embedding_dim
         return self
 
@@ -101,13 +97,20 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # withou
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Return the names of the columns, object `(n_features_out_,)`: "embedding0", ..."""
-        check_is_fitted(self)
+        if not hasattr(
+            self, "n_features_out_"
+        ):  # `check_is_fitted` passes: `transform` needs no fit
+            raise NotFittedError("Embedder is not fitted yet; call fit first.")
         n = self.n_features_out_
         return np.array([f"embedding{number}" for number in range(n)], object)
 
     def _extractor(self) -> "Extractor":
         from artist_features.extraction.extractor import Extractor
 
+        if self.on_error not in ("raise", "nan"):
+            raise ValueError(f"on_error {self.on_error!r}; allowed are 'raise' and 'nan'.")
+        if self.n_segments is not None:
+            checked_int("n_segments", self.n_segments)
         return Extractor(self.model, batch_size=self.batch_size)
 
     def __sklearn_tags__(self) -> Any:

@@ -71,11 +71,26 @@ def test_build_says_what_it_did_and_refuses_to_overwrite(library, tmp_path, caps
     assert main([*build, "--no-tags", "--force"]) == 0
     assert "6 recordings of 0 artists (6 without artist)" in capsys.readouterr().err
     before = (library / "e.npz").read_bytes(), (library / "bob0.wav").read_bytes()
-    for name, text in [("e.npz", "is what the new file is made of"), ("bob0.wav", "of audio")]:
+    link = tmp_path / "link.index"
+    os.symlink(library / "bob0.wav", link)
+    made_of = "is what the new file is made of"
+    for name, text in [("e.npz", made_of), ("bob0.wav", "of audio"), (str(link), "of audio")]:
         assert main(["index", "build", "e.npz", "-o", name, "--force"]) == 2
         assert text in capsys.readouterr().err
         assert main(["duplicates", "e.npz", "--csv", name, "--force"]) == 2
         assert text in capsys.readouterr().err
+    assert main(["index", "build", "e.npz", "--manifest", "m.csv", "-o", "m.csv", "--force"]) == 2
+    assert made_of in capsys.readouterr().err
+    (tmp_path / "shards").mkdir()
+    shutil.copy("e.npz", tmp_path / "e.parquet")
+    os.symlink(tmp_path / "e.parquet", tmp_path / "shards" / "part-00000.parquet")
+    words = [str(tmp_path / "shards"), "-o", str(tmp_path / "e.parquet"), "--force"]
+    assert main(["index", "build", *words]) == 2
+    assert made_of in capsys.readouterr().err
+    os.symlink(library / "bob0.wav", tmp_path / "song.m3u8")
+    words = ["--index", "lib.index", "--m3u", str(tmp_path / "song.m3u8"), "--force"]
+    assert main(["similar", "ann0.wav", *words]) == 2
+    assert "of audio" in capsys.readouterr().err
     assert before == ((library / "e.npz").read_bytes(), (library / "bob0.wav").read_bytes())
     assert main(["index", "build", "e.npz", "-o", "no/such/x.index"]) == 2
     assert main(["index", "build", "none.npz", "-o", str(tmp_path / "x.index")]) == 2
@@ -157,7 +172,9 @@ def test_a_file_that_was_changed_since_is_reported(library, capsys):
         assert "ann0.wav: changed: the file was changed after its vector was made" in said
         assert out == unchanged
         assert main(["duplicates", "e.npz"]) == 0
-        assert "1 files were changed after their vectors were made" in capsys.readouterr().err
+        assert "1 changed after their vectors were made" in capsys.readouterr().err
+        assert main(["path", "ann0.wav", "bob0.wav", "--index", "lib.index"]) == 0
+        assert "ann0.wav: changed" in capsys.readouterr().err
     finally:
         os.utime("ann0.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert main(["duplicates", "e.npz"]) == 0
@@ -206,6 +223,23 @@ def test_who_does_not_count_the_track_itself(library, expected, capsys):
         capsys.readouterr().out
         == f"1\t{first['similarity']:.4f}\tAnn\t1 tracks\tclosest, not identified\n"
     )
+
+
+def test_copies_of_one_track_identify_nobody(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    angles = np.array([0, 0.1, 0.02, 0.01, 2.0, 2.0])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for lengths_s, verdict in [((60, 100, 140, 180), "likely"), ((60,) * 4, "not identified")]:
+        tracks = [
+            IndexedTrack(f"{tmp_path}/{n}.wav", "Ann" if n < 4 else "Bob", duration_s=s)
+            for n, s in enumerate((*lengths_s, 60, 100))
+        ]
+        made_with = {"model": "tiny", "weights_sha256": 64 * "0"}
+        Index.build(vectors, tracks, made_with).save("x.index")
+        assert main(["who", "0.wav", "--index", "x.index", "-k", "1"]) == 0
+        out = capsys.readouterr().out
+        assert "Ann\t3 tracks" in out
+        assert out.endswith(f"{verdict}\n")
 
 
 def test_playlist(library, tmp_path, capsys):

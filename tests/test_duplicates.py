@@ -178,20 +178,23 @@ def test_the_best_copy_is_lossless_then_of_the_highest_bitrate():
 
 
 @pytest.mark.parametrize(
-    ("chain", "groups"),
+    ("further", "groups"),
     [
-        ({0: {1, 2}, 1: {0}, 2: {0, 3}, 3: {2}}, [[1, 0], [2, 3]]),
-        ({0: {1, 2}, 1: {0}, 2: {0}}, [[1, 0, 2]]),  # 2 has no other group
+        ({}, [[1, 0], [2, 3]]),
+        ({(1, 2): 0.59}, [[1, 0], [2, 3]]),
+        ({(1, 2): 0.61}, [[1, 0, 2, 3]]),  # 3 has no other group
+        ({(1, 2): 0.61, (1, 3): 0.7}, [[1, 0, 2, 3]]),
     ],
 )
-def test_a_chain_is_no_group(chain, groups):
-    """A recording that does not agree with the best copy is not in its group."""
+def test_copies_of_copies_are_of_a_group_where_they_agree_with_its_best(further, groups):
     audio = {
         row: duplicates._Audio(f"{row}.mp3", np.empty((0, 4), np.uint8), 100.0, "mp3", kbps * 12500)
         for row, kbps in enumerate((128, 320, 96, 64))
     }
 
-    def is_copy(pair):
-        return pair[1] in chain[pair[0]]
+    copies = {0: {1, 2}, 1: {0}, 2: {0, 3}, 3: {2}}
 
-    assert list(duplicates._groups(chain, audio, is_copy)) == groups
+    def agreed(pair):
+        return 0.9 if pair[1] in copies[pair[0]] else further.get(pair, 0.0)
+
+    assert list(duplicates._groups(copies, audio, agreed)) == groups

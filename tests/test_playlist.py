@@ -97,6 +97,29 @@ def test_a_copy_is_similar_and_of_like_length(cosine, seconds, copy):
     assert [of_another(row) for row in (0, 1, 0)] == [False, copy, False]
 
 
+def test_copies_of_a_copy_that_is_left_out_are_left_out():
+    """A chain: 1 is a copy of 0, 2 of 1 alone."""
+    angles = np.arccos(0.98) * np.arange(3)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    tracks = [IndexedTrack(f"/{row}.mp3", duration_s=60.0) for row in range(3)]
+    index = Index.build(vectors, tracks, {"model": "tiny", "weights_sha256": 64 * "0"})
+    left_out = LeftOut(index, [], files=False)
+    assert [left_out(row) for row in (0, 1, 2)] == [False, True, True]
+    left_out = LeftOut(index, [], files=False)
+    assert [left_out(row) for row in (0, 2)] == [False, False]
+
+
+def test_a_list_that_cannot_be_filled_is_not_looked_for(monkeypatch):
+    """Two artists, and two others are to come between two tracks of one."""
+    index = index_of(clustered(40), artists=["Ann", "Bob"] * 20)
+    asked = []
+    monkeypatch.setattr(
+        Index, "nearest_rows", lambda _, v, k, *rest: (asked.append(k), (np.arange(k), None))[1]
+    )
+    assert playlist.playlist(index, index.vectors[:1], n=30, no_repeat_artist=2) == [0, 1]
+    assert max(asked) <= 6
+
+
 def test_few_candidates_are_enough_for_a_long_path(monkeypatch):
     monkeypatch.setattr(playlist, "_CANDIDATES", 1)
     assert len(set(find_path(index_of(clustered(60)), 3, 4, 50))) == 50

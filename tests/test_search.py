@@ -133,7 +133,8 @@ def test_huge_and_tiny_vectors_have_directions():
         ({"tracks": tracks_of(["a"]) * 2}, r"rows 0 and 1 are both '/music/0.mp3'; give it once"),
         ({"made_with": {"model": "x"}}, "made_with lacks 'weights_sha256'"),
         ({"tracks": [IndexedTrack("a\0b"), IndexedTrack("c")]}, "text 0 has a zero byte"),
-        ({"tracks": "ab"}, "tracks is one path, 'ab'; give a list"),
+        ({"tracks": "ab"}, "tracks is 'ab'; allowed is a list"),
+        ({"tracks": None}, "tracks is None; allowed is a list"),
         ({"made_with": None}, "made_with is None; allowed is the Extractor"),
         ({"made_with": "siamese"}, "made_with is 'siamese'; allowed is the Extractor"),
     ],
@@ -157,8 +158,11 @@ def test_query_refuses():
     with pytest.raises(ValueError, match="artist 'x' has no track in this index"):
         index.artist_vector("x")
     for row in (-1, 2):
+        for ask in (index.track, index.vector, index.duration_s):
+            with pytest.raises(IndexError, match=f"row {row}; the index has 0 to 1"):
+                ask(row)
         with pytest.raises(IndexError, match=f"row {row}; the index has 0 to 1"):
-            index.track(row)
+            index.updated([], [], [row])
 
 
 def test_another_model_is_refused():
@@ -196,4 +200,5 @@ def test_percentile_is_that_among_the_pairs():
     ],
 )
 def test_an_artist_is_identified_by_margin_and_tracks(matches, identified):
-    assert is_identified([ArtistMatch(*match) for match in matches]) is identified
+    found = [ArtistMatch(*match) for match in matches]
+    assert is_identified(found, found[0].n_tracks if found else 0) is identified

@@ -62,6 +62,8 @@ def test_errors(songs, tiny_folder, tmp_path):
         Embedder(on_error="skip").fit(songs)
     with pytest.raises(ValueError, match="n_segments is 0; allowed is an integer of 1 or more"):
         Embedder(n_segments=0).fit(songs)
+    with pytest.raises(ValueError, match="allowed are 'raise' and 'nan'"):
+        Embedder(str(tiny_folder)).fit(songs).set_params(on_error="skip").transform(songs)
     with pytest.raises(NotFittedError):
         Embedder().get_feature_names_out()
     with pytest.raises(ValueError, match="unknown model"):

@@ -38,16 +38,14 @@ def main() -> None:
     by_source: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in store.read_rows(args.manifest / "manifest.csv"):
         by_source[row["source"]].append(row)
-    done = {row["title"] + row["source"] for row in store.read_rows(args.out / "manifest.csv")}
+    done = {row["source"] for row in store.read_rows(args.out / "manifest.csv")}
     n_whole, left = 0, []
     for source, rows in tqdm(by_source.items(), "sources", unit="source"):
-        rows = [row for row in rows if row["title"] + row["source"] not in done]
-        if not rows:
+        if source in done:
             continue
         try:
-            recorded = [
-                row for row in rows if row["kind"] == "recorded"
-            ]  # others have no sound file
+            # of what was rendered from notes the source has no sound
+            recorded = [row for row in rows if row.get("kind") != "rendered"]
             found = whole_files(source, recorded, args) if recorded else {}
         except (build.PackageError, OSError, subprocess.CalledProcessError) as error:
             found = {}
@@ -56,7 +54,7 @@ def main() -> None:
         own = [row | {"file": str((args.manifest / row["file"]).resolve())} for row in rows]
         store.add_rows(
             args.out / "manifest.csv",
-            [found.get(row["title"], old) for row, old in zip(rows, own, strict=True)],
+            [found.get(row["file"], old) for row, old in zip(rows, own, strict=True)],
         )
     print(f"{args.out}: {n_whole} whole files")
     print(*left, sep="\n", file=sys.stderr)
@@ -75,10 +73,10 @@ def parse_args() -> argparse.Namespace:
 def whole_files(
     source: str, rows: list[dict[str, str]], args: argparse.Namespace
 ) -> dict[str, dict[str, str]]:
-    """Store the whole files of a source's excerpts; return {title: row of the new manifest}."""
-    excerpts = {row["title"]: _low_rate(build.decode(args.manifest / row["file"])) for row in rows}
-    by_title = {row["title"]: row for row in rows}
-    best: dict[str, tuple[float, str]] = {}  # (peak, file) of a title
+    """Store the whole files of a source's excerpts; return {excerpt: row of the new manifest}."""
+    excerpts = {row["file"]: _low_rate(build.decode(args.manifest / row["file"])) for row in rows}
+    by_name = {row["file"]: row for row in rows}
+    best: dict[str, tuple[float, str]] = {}  # (peak, path) of an excerpt
     with tempfile.TemporaryDirectory() as folder:
         unpack(source, Path(folder), args)
         paths = (path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -87,19 +85,19 @@ def whole_files(
                 whole = _low_rate(build.decode(path))
             except RuntimeError:  # libsndfile's: no audio, damaged, or a format it lacks
                 continue
-            for title, excerpt in excerpts.items():
+            for name, excerpt in excerpts.items():
                 if len(whole) < len(excerpt) + LEAST_GAIN * LOW_RATE:
                     continue
                 peak = correlation_peak(whole, excerpt)
-                if peak >= LEAST_PEAK and peak > best.get(title, (0.0, ""))[0]:
-                    best[title] = (peak, str(path))
+                if peak >= LEAST_PEAK and peak > best.get(name, (0.0, ""))[0]:
+                    best[name] = (peak, str(path))
         found = {}
-        for title, (_, path) in best.items():
-            row = by_title[title]
+        for excerpt, (_, path) in best.items():
+            row = by_name[excerpt]
             name = f"{source.partition(':')[2].replace('/', '+')}/{Path(row['file']).stem}.ogg"
             samples = build.decode(Path(path), args.seconds)
             length = store.write_clip(args.out / name, samples, store.SAMPLE_RATE)
-            found[title] = row | {"file": name, "seconds": f"{length:.1f}"}
+            found[excerpt] = row | {"file": name, "seconds": f"{length:.1f}"}
     return found
 
 

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artist_features.cli import Commands
-from artist_features.cli.index import check_output, report_left_out
+from artist_features.cli import Commands, check_output
+from artist_features.cli.index import report_left_out
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path, valid_utf8
 from artist_features.files import write_atomically
@@ -57,15 +57,16 @@ def run_duplicates(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from artist_features.search.duplicates import find_duplicates
-    from artist_features.search.sources import is_changed, read_embeddings
+    from artist_features.search.sources import is_changed, read_embeddings, table_files
 
     if args.csv:
-        check_output(args.csv, args.force, args.vectors)
+        inputs = [file for path in args.vectors for file in table_files(path)]
+        check_output(args.csv, args.force, inputs)
     table = read_embeddings(args.vectors)
     report_left_out(table)
     if n_changed := sum(map(is_changed, table.tracks)):
-        text = "files were changed after their vectors were made; `extract` them again, if they "
-        write_line(f"{n_changed} {text}sound different now")
+        text = "changed after their vectors were made; `extract` these files again if they sound "
+        write_line(f"{n_changed} {text}different now")
     n = len(table.tracks)
     with tqdm(total=n, desc="duplicates", unit="track", disable=None) as bar:
         found = find_duplicates(table.vectors, table.tracks, args.within, bar.update)

@@ -9,9 +9,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from artist_features.cli import add_root_option
+from artist_features.cli import add_root_option, check_output
 from artist_features.errors import ManifestError, display_path
-from artist_features.files import check_new_file, write_atomically
+from artist_features.files import write_atomically
 
 if TYPE_CHECKING:
     from artist_features.datasets.tracks import Collection, Track
@@ -335,7 +335,7 @@ def _check_usage(args: argparse.Namespace, **least: int) -> None:
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{twice[0]!r} is given twice; name each model and baseline once.")
     if args.json is not None:
-        check_new_file(args.json, args.force)
+        check_output(args.json, args.force)
     for name, value in least.items():
         if getattr(args, name) < value:
             raise ValueError(f"--{name} is {getattr(args, name)}; allowed is {value} or more.")

@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artist_features.audio.formats import AUDIO_ENDINGS
-from artist_features.cli import Commands, add_root_option
+from artist_features.cli import Commands, add_root_option, check_output
 from artist_features.cli.progress import write_line
-from artist_features.errors import OutputError, display_path
-from artist_features.files import acquire_lock, check_new_file
+from artist_features.errors import display_path
+from artist_features.files import acquire_lock
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
     from artist_features.search import Index, IndexedTrack
@@ -76,9 +75,10 @@ def _add_names(parser: argparse.ArgumentParser) -> None:
 def run_build(args: argparse.Namespace) -> int:
     """Read, join, build, write, and return the exit code."""
     from artist_features.search import Index
-    from artist_features.search.sources import read_embeddings
+    from artist_features.search.sources import read_embeddings, table_files
 
-    check_output(args.output, args.force, args.embeddings)
+    inputs = [file for path in args.embeddings for file in table_files(path)]
+    check_output(args.output, args.force, [*inputs, *filter(None, [args.manifest])])
     found = read_embeddings(args.embeddings)
     report_left_out(found)
     index = Index.build(found.vectors, _named(found.tracks, args), found.made_with)
@@ -88,14 +88,6 @@ def run_build(args: argparse.Namespace) -> int:
         f"artist); written to {display_path(args.output)}"
     )
     return 0
-
-
-def check_output(path: str, force: bool, inputs: list[str]) -> None:
-    """Do as `check_new_file`; `--force` replaces no audio, as a mistyped name may be."""
-    check_new_file(path, force, inputs)
-    if os.path.exists(path) and path.lower().endswith(AUDIO_ENDINGS):
-        text = "has the ending of audio, which --force does not replace; choose another name."
-        raise OutputError("not_writable", text, path)
 
 
 def run_update(args: argparse.Namespace) -> int:

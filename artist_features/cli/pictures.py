@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from artist_features.cli import Commands, add_root_option
+from artist_features.cli import Commands, add_root_option, check_output
 from artist_features.cli.progress import write_line
 from artist_features.errors import OutputError, display_path
-from artist_features.files import check_new_file
 
 
 def add_parser(commands: Commands) -> None:
@@ -102,7 +101,7 @@ def run_plot(args: argparse.Namespace) -> int:
     if not args.output.lower().endswith(".png"):
         text = "pictures are PNG files; let its name end in .png."
         raise OutputError("not_writable", text, args.output)
-    check_new_file(args.output, args.force)
+    check_output(args.output, args.force)
     listener = Listener(args.model)
     found = listener.listen(args.recording, offset=args.offset, duration=args.duration)
     write_picture(found, Path(display_path(args.recording)).name, args.output)

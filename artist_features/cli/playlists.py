@@ -33,7 +33,7 @@ def add_parser(commands: Commands) -> None:
     path.add_argument("start", metavar="A", help="file or URI of the index")
     path.add_argument("end", metavar="B", help="file or URI of the index")
     _add_common_options(path, n=10)
-    path.set_defaults(command=run_path)
+    path.set_defaults(command=run_path, model=None)  # both ends are in the index
     playlist = commands.add_parser(
         "playlist",
         help="a playlist of recordings like some and unlike others",
@@ -69,7 +69,7 @@ def run_path(args: argparse.Namespace) -> int:
 
     check_m3u(args)
     index = Index.load(args.index)
-    ends = [_indexed(index, name) for name in (args.start, args.end)]
+    ends = [_indexed(args, index, name) for name in (args.start, args.end)]
     left_out = open_left_out(args, index, ends)
     start, end = (query.own_rows[0] for query in ends)
     if start == end:
@@ -82,14 +82,13 @@ def run_path(args: argparse.Namespace) -> int:
     return 0
 
 
-def _indexed(index: "Index", name: str) -> "Query":
-    from artist_features.search.lookup import find_row, indexed_query
+def _indexed(args: argparse.Namespace, index: "Index", name: str) -> "Query":
+    from artist_features.search.lookup import find_row
 
-    row = find_row(index, name)
-    if row is None:
+    if find_row(index, name) is None:
         text = "is not in the index; extract it and add it by `artist-features index update`."
         raise ValueError(f"{display_path(name)} {text}")
-    return indexed_query(index, row)
+    return open_query(args, index, name)
 
 
 def run_playlist(args: argparse.Namespace) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artist_features.cli import Commands
+from artist_features.cli import Commands, check_output
 from artist_features.cli.progress import write_line
 from artist_features.errors import display_path, valid_utf8
-from artist_features.files import check_new_file, write_atomically
+from artist_features.files import write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
     from artist_features.search import ArtistMatch, Index, IndexedTrack
@@ -31,8 +31,8 @@ def _add_similar(commands: Commands) -> None:
         description="Print the K recordings of an index whose embeddings are nearest to that of "
         "TRACK, by cosine: rank, similarity, percentage of the index's random pairs that are less "
         "similar, artist and title, path, parted by tabs. A file that is not in the index is "
-        "extracted first. TRACK itself is never among them; copies of it and files that are gone "
-        "are so with --all.",
+        "extracted first. TRACK itself is never among them; copies of it, further copies of one "
+        "that is listed, and files that are gone are so with --all.",
     )
     _add_query_arguments(parser)
     parser.add_argument(
@@ -78,7 +78,7 @@ def _add_query_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_list_options(parser: argparse.ArgumentParser) -> None:
     """Add `--all`, `--m3u` and `--force`."""
-    text = "also files that are gone from disk, and copies of the recordings asked with"
+    text = "also files that are gone from disk, and copies of the recordings asked with or listed"
     parser.add_argument("--all", action="store_true", help=text)
     parser.add_argument("--m3u", metavar="OUT.m3u8", help="write a playlist of them, in UTF-8")
     parser.add_argument("--force", action="store_true", help="replace an existing OUT.m3u8")
@@ -133,11 +133,15 @@ def _run_by_artist(args: argparse.Namespace, index: "Index", query: "Query") -> 
 def run_who(args: argparse.Namespace) -> int:
     """Search, print, and return the exit code."""
     from artist_features.search.identify import is_identified
+    from artist_features.search.left_out import LeftOut
 
     index, query = _open_query(args)
     # two at least: the first is judged by its distance to the second
     matches = index.query_artists(query.vector, max(2, args.k), exclude_rows=query.own_rows)
-    _print_artists(args, index, query, matches[: args.k], is_identified(matches))
+    is_copy = LeftOut(index, [], files=False)
+    rows = index.rows_of_artist(matches[0].artist).tolist() if matches else []
+    n_tracks = sum(not is_copy(row) for row in rows if row not in query.own_rows)
+    _print_artists(args, index, query, matches[: args.k], is_identified(matches, n_tracks))
     return 0
 
 
@@ -159,7 +163,7 @@ def check_m3u(args: argparse.Namespace) -> None:
         text = f"allowed endings are {' and '.join(ENDINGS)}."
         raise ValueError(f"--m3u {display_path(args.m3u)}; {text}")
     if args.m3u:
-        check_new_file(args.m3u, args.force)
+        check_output(args.m3u, args.force)
 
 
 def _open_query(args: argparse.Namespace) -> tuple["Index", "Query"]:

@@ -29,7 +29,9 @@ from artist_features.search.candidates import candidate_pairs
 from artist_features.search.ranking import Floats
 from artist_features.search.storage import IndexedTrack
 
-LEAST_AGREEMENT = 0.78  # calibrated by benchmarks/duplicates.py
+# calibrated by benchmarks/duplicates.py: of two copies; of the best copy with one that is a copy
+# of another of its group, where other tracks agree by 0.39 at most
+LEAST_AGREEMENT, LEAST_IN_GROUP = 0.78, 0.6
 MOST_SHIFT_S = 10.5  # between two starts
 _EXCERPT = Span(0.0, 120.0)
 
@@ -41,7 +43,8 @@ class Copy:
     Attributes:
         path: as the table has it.
         similarity: agreement of the audio with the group's first copy, 1 for the same bits, 0
-            for chance; its own is 1.
+            for chance; its own is 1. Below `LEAST_AGREEMENT` it is that of a copy of another one
+            of the group.
         length_difference_s: seconds that it is longer than the first copy.
         starts_later_s: seconds of the first copy before this one starts; negative where this
             one has more at its beginning.
@@ -101,8 +104,8 @@ def find_duplicates(
 ) -> Duplicates:
     """Find recordings that are the same performance.
 
-    Every copy of a group agrees with its best one, or with no other group. The first two minutes
-    are compared; starts may differ by 10 s.
+    A group is what copies of copies connect, as far as it agrees with the best one. The first two
+    minutes are compared; starts may differ by 10 s.
 
     Args:
         vectors: float32 `(n, dim)`, of one model.
@@ -122,8 +125,8 @@ def find_duplicates(
     copies: dict[int, set[int]] = {}
     n_compared = 0
 
-    def is_copy(pair: tuple[int, int]) -> bool:
-        return _agreement(audio[pair[0]], audio[pair[1]], within_s)[0] >= LEAST_AGREEMENT
+    def agreed(pair: tuple[int, int]) -> float:
+        return _agreement(audio[pair[0]], audio[pair[1]], within_s)[0]
 
     with ThreadPoolExecutor() as pool:
         for done, pairs in candidate_pairs(vectors, lengths_s, within_s + MOST_SHIFT_S):
@@ -131,8 +134,8 @@ def find_duplicates(
             _read_all(sorted(missing), tracks, audio, failed, pool)
             pairs = [pair for pair in pairs if audio.keys() >= {*pair}]
             n_compared += len(pairs)
-            for (a, b), same in zip(pairs, pool.map(is_copy, pairs), strict=True):
-                if same:
+            for (a, b), agreement in zip(pairs, pool.map(agreed, pairs), strict=True):
+                if agreement >= LEAST_AGREEMENT:
                     copies.setdefault(a, set()).add(b)
                     copies.setdefault(b, set()).add(a)
             for row in done.tolist():  # it comes in no later pair
@@ -140,7 +143,7 @@ def find_duplicates(
                     audio.pop(row, None)
             if progress:
                 progress(len(done))
-    groups = [[audio[row] for row in rows] for rows in _groups(copies, audio, is_copy)]
+    groups = [[audio[row] for row in rows] for rows in _groups(copies, audio, agreed)]
     errors = [failed[row] for row in sorted(failed)]
     return Duplicates([_copies(group, within_s) for group in groups], errors, n_compared)
 
@@ -191,11 +194,11 @@ def _lags(a_s: float, b_s: float, within_s: float) -> Lags:
 def _groups(
     copies: dict[int, set[int]],
     audio: dict[int, _Audio],
-    is_copy: Callable[[tuple[int, int]], bool],
+    agreed: Callable[[tuple[int, int]], float],
 ) -> Iterator[list[int]]:
     """Yield groups of rows, the best first: all connected to it that agree with it.
 
-    A row that agrees with others of the group alone comes to it, too, as it would have no other.
+    A row that would be in no group comes to that of its copies, too.
     """
     left = set(copies)
     for best in sorted(copies, key=lambda row: audio[row].rank):
@@ -206,7 +209,7 @@ def _groups(
             near = copies[ahead.pop()] & left - connected
             connected |= near
             ahead += near
-        members = {row for row in connected - {best} if is_copy((best, row))}
+        members = {row for row in connected - {best} if agreed((best, row)) >= LEAST_IN_GROUP}
         left -= {best, *members}
         members |= {row for row in connected & left if not copies[row] & left}
         left -= members

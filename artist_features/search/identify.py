@@ -10,7 +10,7 @@ MARGIN = 0.06
 MIN_TRACKS = 3
 
 
-def is_identified(matches: Sequence[ArtistMatch]) -> bool:
+def is_identified(matches: Sequence[ArtistMatch], n_tracks: int) -> bool:
     """Return whether the first artist is likely that of the query.
 
     It is if it has `MIN_TRACKS` tracks or more, and is more similar than the second by `MARGIN`;
@@ -18,8 +18,9 @@ def is_identified(matches: Sequence[ArtistMatch]) -> bool:
 
     Args:
         matches: of `Index.query_artists` with k of 2 or more.
+        n_tracks: tracks of the first artist, copies counted once.
     """
     if len(matches) < 2:
         return False
     margin = matches[0].similarity - matches[1].similarity
-    return matches[0].n_tracks >= MIN_TRACKS and margin >= MARGIN
+    return n_tracks >= MIN_TRACKS and margin >= MARGIN

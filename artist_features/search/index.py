@@ -102,8 +102,8 @@ class Index:
             ValueError: an argument outside what is allowed; a row is named by its number
                 and path.
         """
-        if isinstance(tracks, (str, bytes, os.PathLike)):
-            raise ValueError(f"tracks is one path, {tracks!r:.80}; give a list of n.")
+        if isinstance(tracks, (str, bytes)) or not isinstance(tracks, Iterable):
+            raise ValueError(f"tracks is {tracks!r:.80}; allowed is a list of n paths.")
         array = np.asarray(vectors)
         if not isinstance(made_with, Mapping):
             made_with = _made_with(made_with, array)
@@ -135,7 +135,7 @@ class Index:
         units = _checked_units(np.asarray(vectors), tracks) if len(tracks) else self.vectors[:0]
         if units.shape[1] != self.dim:
             raise ValueError(f"vectors of shape {units.shape}; those here are of {self.dim}.")
-        data = self._data.updated(units, tracks, drop_rows)
+        data = self._data.updated(units, tracks, [self._checked(row) for row in drop_rows])
         if not len(data.vectors):
             raise ValueError("no track would be left; an index needs one or more.")
         return Index(data)
@@ -190,17 +190,20 @@ class Index:
 
     def track(self, row: int) -> IndexedTrack:
         """Return the `IndexedTrack` of a row, 0 to n - 1."""
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {row}; the index has 0 to {len(self) - 1}.")
-        return self._data.track(row)
+        return self._data.track(self._checked(row))
 
     def duration_s(self, row: int) -> float:
         """Return the length of a row's recording in seconds, 0 if unknown."""
-        return float(self._data.durations_s[row])
+        return float(self._data.durations_s[self._checked(row)])
 
     def vector(self, row: int) -> Floats:
         """Return float32 `(dim,)`, of length 1."""
-        return self._data.vectors[row]
+        return self._data.vectors[self._checked(row)]
+
+    def _checked(self, row: int) -> int:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row}; the index has 0 to {len(self) - 1}.")
+        return row
 
     @property
     def paths(self) -> list[str]:

@@ -14,6 +14,7 @@ from artist_features.search.ranking import Floats
 # a copy of the same length, of one that begins or ends elsewhere, and where a length is unknown
 COPY_COSINE, COPY_COSINE_SHIFTED, COPY_COSINE_ALONE = 0.97, 0.995, 0.99
 _SAME_LENGTH_S, _SHIFT_S = 1.0, 11.5  # differences of two lengths
+_MOST_HELD = 4000  # rows, 4 MB: more would make long lists slow
 
 
 class LeftOut:
@@ -21,8 +22,9 @@ class LeftOut:
 
     A copy has a cosine of 0.97 or more and its length within 1 s, or a cosine of 0.995 and its
     length within 11.5 s, or a cosine of 0.99 where one length is unknown: to a query, or to a row
-    that the filter has let pass before. So of copies of each other the first that is asked for
-    stays. A URI is never gone: it is not asked for.
+    that the filter was asked for before. So of copies of each other the first that is asked for
+    stays; rows after the first thousands are compared with those alone. A URI is never gone: it
+    is not asked for.
 
     Args:
         index: `Index`.
@@ -39,9 +41,9 @@ class LeftOut:
         self._known: dict[int, bool] = {}
         self._units = np.empty((max(16, len(queries)), index.dim), np.float32)
         self._lengths_s = np.empty(len(self._units))
-        self._n = 0  # vectors that are held there: of queries, and of rows that passed
-        for query, unit in zip(queries, unit_vectors([q.vector for q in queries]), strict=True):
-            self._hold(unit, query.track.duration_s)
+        self._n = 0  # vectors that are held there: of queries, and of earlier rows
+        for query in queries:
+            self._hold(unit_vectors([query.vector])[0], query.track.duration_s)
         self.gone: set[int] = set()
         self.copies: set[int] = set()
 
@@ -51,13 +53,16 @@ class LeftOut:
                 self.copies.add(row)
             elif self._files and is_gone(self._index.track(row).path):
                 self.gone.add(row)
-            else:
-                self._hold(self._index.vector(row), self._index.duration_s(row))
+            length_s = self._index.duration_s(row)
+            # a copy of unknown length says nothing of other lengths
+            known = row not in self.gone and (length_s or row not in self.copies)
+            if known and self._n < _MOST_HELD:
+                self._hold(self._index.vector(row), length_s)
             self._known[row] = row in self.gone or row in self.copies
         return self._known[row]
 
     def _is_copy(self, row: int) -> bool:
-        """Return whether a row is a copy of a query, or of a row that passed."""
+        """Return whether a row is a copy of a query, or of an earlier row."""
         if row in self._own:
             return False
         cosines = self._units[: self._n] @ self._index.vector(row)

@@ -108,6 +108,8 @@ def playlist(
     if unlike is not None:
         nearest_unwanted = (index.vectors @ _units(index, unlike).T).max(axis=1)
         allowed &= index.vectors @ wanted > nearest_unwanted
+    if not index.n_unlabelled and no_repeat_artist >= len(index.artists):
+        n = min(n, len(index.artists))  # nobody can follow after that
     k = 3 * n if seed is not None or no_repeat_artist else n
     while True:
         rows, _ = index.nearest_rows(wanted, k, allowed, skip)

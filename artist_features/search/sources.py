@@ -63,7 +63,7 @@ def read_embeddings(
     for path in map(Path, paths):
         if (path / JOURNAL_FILE).exists():
             found.unfinished.append(path)
-        for table in _tables(path):
+        for table in table_files(path):
             reader = tables.from_npz if table.suffix.lower() == ".npz" else tables.from_parquet
             rows, record = tables.read_table(table, reader)
             _check_same(found, json.loads(record), table)
@@ -77,8 +77,13 @@ def read_embeddings(
     return found
 
 
-def _tables(path: Path) -> list[Path]:
-    """Return the files of a table, or of a folder of shards."""
+def table_files(path: str | Path) -> list[Path]:
+    """Return the files of a table, or of a folder of shards.
+
+    Raises:
+        OutputError: a path that is neither.
+    """
+    path = Path(path)
     if path.is_dir():
         shards = sorted(path.glob("part-*.parquet"))
         if not shards:
