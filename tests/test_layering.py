@@ -16,6 +16,7 @@ FLOORS = {
     "devices": 1,
     "files": 1,
     "optional": 1,
+    "progress": 1,
     "metrics": 1,
     "audio": 1,
     "zoo": 2,

@@ -216,6 +216,6 @@ def test_a_signal_that_got_lost_ends_it_after_the_batch(before, manifest, tmp_pa
         return args[0]
 
     out = tmp_path / "new"
-    monkeypatch.setattr(whitening, "tqdm", places)
+    monkeypatch.setattr(whitening, "progress_bar", places)
     assert main(["whiten", str(before), str(manifest), "--out", str(out)]) == 143
     assert [path.name for path in out.iterdir()] == ["cache"]

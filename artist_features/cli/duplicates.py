@@ -54,8 +54,7 @@ def add_parser(commands: Commands) -> None:
 
 def run_duplicates(args: argparse.Namespace) -> int:
     """Find, report, and return the exit code."""
-    from tqdm import tqdm
-
+    from artist_features.progress import progress_bar
     from artist_features.search.duplicates import find_duplicates
     from artist_features.search.sources import is_changed, read_embeddings, table_files
 
@@ -68,7 +67,7 @@ def run_duplicates(args: argparse.Namespace) -> int:
         text = "changed after their vectors were made; `extract` these files again if they sound "
         write_line(f"{n_changed} {text}different now")
     n = len(table.tracks)
-    with tqdm(total=n, desc="duplicates", unit="track", disable=None) as bar:
+    with progress_bar(None, "duplicates", n, unit="track") as bar:
         found = find_duplicates(table.vectors, table.tracks, args.within, bar.update)
     for error in found.unreadable:
         write_line(str(error))

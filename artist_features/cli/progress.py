@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from artist_features.errors import OutputError, display_path
 from artist_features.files import write_atomically
+from artist_features.progress import LINE_EVERY_S
 
 if TYPE_CHECKING:  # NumPy is imported when a job begins
     from artist_features.library.job import Tally
     from artist_features.library.tables import Row
 
-LINE_EVERY_S = 30.0  # where standard error is no terminal
 _TABLE_FROM = 20  # files
 _REPORT_BEGIN = '{\n  "report_of": "artist-features extract"'
 

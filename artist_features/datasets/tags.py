@@ -7,13 +7,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from tqdm import tqdm
-
 from artist_features.audio.containers import identify
 from artist_features.audio.folders import search_folder
 from artist_features.datasets.tracks import Track
 from artist_features.errors import AudioError
 from artist_features.optional import require
+from artist_features.progress import progress_bar
 
 # field: its names in Vorbis comments, APE and MP4 (as mutagen spells them), ID3, and ASF
 _TAGS = {
@@ -51,7 +50,7 @@ def scan_folder(folder: str | Path) -> tuple[list[Track], list[AudioError]]:
     mutagen = require("mutagen", "reading tags", "tags", ", or write the manifest by hand")
     tracks: list[Track] = []
     problems: list[AudioError] = []
-    for found in tqdm(search_folder(os.fsdecode(folder)), "tags", unit="file", disable=None):
+    for found in progress_bar(search_folder(os.fsdecode(folder)), "tags", unit="file"):
         try:
             if isinstance(found, AudioError):
                 raise found

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from tqdm import tqdm
 
 from artist_features.audio.stream import opened
 from artist_features.datasets.tracks import Track
@@ -16,6 +15,7 @@ from artist_features.evaluation import baselines
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.remote import is_uri
+from artist_features.progress import progress_bar
 
 _Vectors: TypeAlias = Iterator[tuple[Track, np.ndarray | None, str]]  # the text says why none
 
@@ -129,9 +129,7 @@ def _use(found: TrackVectors, name: str, results: _Vectors) -> dict[Path, np.nda
     """Collect a model's vectors as {path: vector}; drop failed tracks from all models."""
     rows: dict[Path, np.ndarray] = {}
     reasons: dict[Path, str] = {}
-    for track, vector, reason in tqdm(
-        results, desc=name, total=len(found.tracks), unit="track", disable=None
-    ):
+    for track, vector, reason in progress_bar(results, name, len(found.tracks), unit="track"):
         if vector is not None and not (np.all(np.isfinite(vector)) and np.any(vector)):
             vector, reason = None, f"its vector under {name!r} is all zeros or not finite"
         if vector is None:

@@ -2,13 +2,11 @@
 
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from tqdm import tqdm
 
 from artist_features.devices import usable_cores
 from artist_features.errors import display_path
@@ -17,6 +15,7 @@ from artist_features.files import check_new_file, write_atomically
 from artist_features.maps import layout, texts
 from artist_features.maps.page import build_page
 from artist_features.optional import require
+from artist_features.progress import progress_bar
 from artist_features.search.ranking import Floats, Rows, neighbours
 from artist_features.search.sources import join_manifest, read_embeddings
 
@@ -157,4 +156,4 @@ def _lay_out(vectors: Floats, seed: int, progress: bool) -> tuple[Rows, Floats, 
 
 
 def _bar(name: str, total: int, progress: bool) -> Any:
-    return tqdm(total=total, desc=name, disable=None if progress else True, file=sys.stderr)
+    return progress_bar(None, name, total, unit="it", shown=progress)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from artist_features.errors import AudioError, ManifestError, OutputError
 from artist_features.extraction.remote import identity, is_uri
@@ -15,6 +14,7 @@ from artist_features.library import tables
 from artist_features.library.inputs import stamp_of
 from artist_features.library.shards import JOURNAL_FILE
 from artist_features.optional import require
+from artist_features.progress import progress_bar
 from artist_features.search.ranking import Floats
 from artist_features.search.storage import IndexedTrack
 
@@ -204,7 +204,7 @@ def read_tags(
 
     mutagen = require("mutagen", "reading tags", "tags")
     tagged, problems = [], []
-    for track in tqdm(tracks, "tags", unit="file", disable=None if progress else True):
+    for track in progress_bar(tracks, "tags", unit="file", shown=progress):
         if not is_uri(track.path):
             try:
                 tags = read_tags(track.path, mutagen)

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 import filelock
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from artist_features.audio.stream import open_file
 from artist_features.errors import AUDIO_CODES, AudioError
+from artist_features.progress import progress_bar
 
 _Key: TypeAlias = tuple[str, int, int]  # absolute path, size in bytes, time of change
 
@@ -164,7 +164,7 @@ def _append(
     sample_rate: int,
 ) -> None:
     with open(data, "ab") as samples, open(listing, "a", encoding="ascii") as lines:
-        for key, path in tqdm(missing.items(), desc="decode", unit="track", disable=None):
+        for key, path in progress_bar(missing.items(), "decode", len(missing), unit="track"):
             start, length, error = samples.tell() // 2, 0, None
             try:
                 with open_file(path, target_rate=sample_rate) as stream:

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from artist_features import devices
 from artist_features.errors import ManifestError
+from artist_features.progress import progress_bar
 from artist_features.training import data, run, strategy
 from artist_features.training.inputs import TrainingInputs, read_inputs
 from artist_features.training.learner import Learner
@@ -260,13 +260,8 @@ class _Loop:
             lambda context: self._parts.batches.dataset(start, stop, context)
         )
         sums: dict[str, tf.Tensor] = {}
-        bar = tqdm(
-            total=self._recipe.n_steps,
-            initial=start,
-            unit="step",
-            desc=self._kind,
-            disable=None if self._chief else True,
-        )
+        n_steps = self._recipe.n_steps
+        bar = progress_bar(None, self._kind, n_steps, unit="step", initial=start, shown=self._chief)
         with bar:
             for step, batch in zip(range(start, stop), dataset, strict=True):
                 values = self._parts.learner.step(batch, self._schedule.rate(step))

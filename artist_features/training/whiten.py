@@ -14,10 +14,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from artist_features.config import FrontEnd, ModelCard
 from artist_features.errors import ManifestError, OutputError, WeightsError
+from artist_features.progress import progress_bar
 from artist_features.training import data
 from artist_features.training.options import model_name
 from artist_features.training.run import versions, writable
@@ -178,7 +178,7 @@ def _moments(
     tracks, cache = found.training, found.cache
     places = [place for t in tracks for place in cache.places(t, n_samples, _MAX_CROPS)]
     count, total, products = 0, np.zeros(dim), np.zeros((dim, dim))
-    for start in tqdm(range(0, len(places), _BATCH), "whiten", unit="batch", disable=None):
+    for start in progress_bar(range(0, len(places), _BATCH), "whiten", unit="batch"):
         crops = [cache.read(*p, n_samples) for p in places[start : start + _BATCH]]
         waveforms = np.stack(crops).astype(np.float32)[..., None] / 32767
         rows = forward(tf.constant(waveforms)).numpy().reshape(-1, dim).astype(np.float64)
