@@ -167,35 +167,6 @@ def test_batches_hold_what_the_plan_says(tmp_path):
         np.testing.assert_array_equal(again, first)
 
 
-def test_stretches_are_repeated_at_the_level_of_the_crop(tmp_path):
-    crops = CropSet(write_set(tmp_path / "set"))
-    options = {"n_anchors": 4, "n_unlabelled": 200, "positives": True, "seed": 1}
-    plain = CropBatches(crops, **options).read(3)
-    found = CropBatches(crops, repeated=0.25, **options).read(3)
-    for one, other in zip(plain[1:], found[1:], strict=True):  # the teachers heard whole crops
-        np.testing.assert_array_equal(one, other)
-    changed = np.flatnonzero((plain[0] != found[0]).any(axis=(1, 2)))
-    assert 30 <= len(changed) <= 75
-    lengths = []
-    for row in changed:
-        whole, mel = ((10 ** x[row].astype(float) - 1) / 10 for x in (plain[0], found[0]))
-        periods = (n for n in range(1, 129) if np.allclose(mel[n:], mel[:-n], rtol=0.02))
-        n = next(periods, 129)
-        lengths.append(n)
-        starts = [
-            f
-            for f in range(130 - n)
-            if np.corrcoef(mel[:n].ravel(), whole[f : f + n].ravel())[0, 1] > 0.999
-        ]
-        assert len(starts) >= 1
-        stretch = whole[starts[0] : starts[0] + n]
-        gain = np.sqrt((whole**2).mean() / (stretch**2).mean())
-        np.testing.assert_allclose(mel[:n], gain * stretch, rtol=0.02, atol=2e-3)
-    assert min(lengths) < 30
-    assert min(lengths) >= 17
-    assert max(lengths) <= 121
-
-
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets")

@@ -57,7 +57,6 @@ DESCRIPTIONS = {
 LIMITS = "the music is mostly instrumental game music; little singing and speech"
 LABEL_WEIGHT = 1.0  # of the artist loss
 MOST_LOST = 0.01  # of the agreement with both teachers on the crops `valid`, for the artist labels
-REPEATED = 0.2  # share of crops that teach what a short clip, repeated, sounds like
 RESTART_RATE = 0.002  # half of the recipe's: the weights of --start are not to be lost
 TRIALS = {
     "random_trial": ("both teachers", {}),
@@ -109,11 +108,10 @@ def parse_args() -> argparse.Namespace:
 
 def train_all(args: argparse.Namespace) -> None:
     """Run all stages of training, or go on with them."""
-    changes = {"repeated": REPEATED} | ({"learning_rate": RESTART_RATE} if args.start else {})
-    train(args, "distilled", "siamese", args.steps, args.start, label_weight=0, **changes)
+    rate = {"learning_rate": RESTART_RATE} if args.start else {}
+    train(args, "distilled", "siamese", args.steps, args.start, label_weight=0, **rate)
     for kind in KINDS:
-        changes = {"repeated": REPEATED, "learning_rate": 0.001, "keep": "last"}
-        changes["label_weight"] = LABEL_WEIGHT
+        changes = {"learning_rate": 0.001, "label_weight": LABEL_WEIGHT, "keep": "last"}
         name = f"{kind}_labels"
         train(args, name, kind, args.label_steps, args.runs / "distilled", **changes)
         average(args, kind)

@@ -68,8 +68,6 @@ class Recipe:
         vectors_weight: of the term for the teachers' vectors of stored crops, matched
             through a layer.
         relation_weight: of the term for the similarities between those vectors.
-        repeated: share of the stored crops of which a stretch of 0.4 to 2.8 s is repeated, as
-            extraction repeats a short clip; the teachers' vectors stay those of the whole crop.
         teacher_hears: "clean": the crop without equaliser and band limit, so that the
             student learns to ignore them; "same": what the student hears.
         level_db: RMS in dB re full scale that the model brings every segment to; None leaves
@@ -98,7 +96,6 @@ class Recipe:
     teacher_weight: float = 1.0
     vectors_weight: float = 1.0
     relation_weight: float = 4.0
-    repeated: float = 0.0
     teacher_hears: str = "same"
     level_db: float | None = None
     check_every: int = 200
@@ -169,7 +166,6 @@ _HIGHEST: dict[str, float] = {
     "teacher_weight": 1e6,
     "vectors_weight": 1e6,
     "relation_weight": 1e6,
-    "repeated": 1,
 }
 
 

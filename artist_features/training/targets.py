@@ -45,8 +45,6 @@ _N_SAMPLES = 70560
 _MAX_TRACK_S = 90.0  # a longer track is drawn no more often
 _MAX_ARTIST_SHARE = 0.02  # of all crops
 
-_STRETCH_S = (0.4, 2.8)  # of a crop that is repeated; lengths of lines in JamAlt, from 0.4 s
-
 # How often a transformation happens and how strong it is. Source: trials of distillation
 # (docs/training.md); a third of the crops is band-limited, half of these like a telephone,
 # because recordings at 8 kHz were what students of fewer such crops heard worst.
@@ -332,23 +330,15 @@ class CropBatches:
         n_unlabelled: further crops a step.
         positives: whether each anchor gets a crop of another track of its artist.
         seed: of the run.
-        repeated: share of the crops of which a stretch is repeated, see `Recipe`.
 
     Attributes:
         artists: names of the artists with two tracks or more, in the order of their index.
     """
 
     def __init__(
-        self,
-        crops: CropSet,
-        *,
-        n_anchors: int,
-        n_unlabelled: int,
-        positives: bool,
-        seed: int,
-        repeated: float = 0.0,
+        self, crops: CropSet, *, n_anchors: int, n_unlabelled: int, positives: bool, seed: int
     ) -> None:
-        self._crops, self._seed, self._repeated = crops, seed, repeated
+        self._crops, self._seed = crops, seed
         labelled = np.flatnonzero(np.asarray(crops.mix_db) < _MAX_MIX_DB)
         order = labelled[np.argsort(crops.track[labelled], kind="stable")]
         tracks, starts = np.unique(crops.track[order], return_index=True)
@@ -380,29 +370,10 @@ class CropBatches:
         labelled = [rng.choice(self._of_track[t]) for t in (*plan.anchors, *plan.positives)]
         rows = np.concatenate([np.array(labelled, np.int64), plan.unlabelled])
         vectors = [teacher[rows] for teacher in self._crops.teachers.values()]
-        log_mel = self._crops.log_mel[rows]
-        if self._repeated:
-            rng = np.random.default_rng([self._seed, 4, step, index])
-            for place in np.flatnonzero(rng.random(len(rows)) < self._repeated):
-                log_mel[place] = _repeat_stretch(log_mel[place], rng)
-        return log_mel, plan.labels, *vectors
+        return self._crops.log_mel[rows], plan.labels, *vectors
 
     def dataset(
         self, start: int, stop: int, context: "tf.distribute.InputContext | None" = None
     ) -> "tf.data.Dataset":
         """Build the `tf.data.Dataset` of some steps; see `sampling.steps_dataset`."""
         return steps_dataset(self.read, start, stop, context)
-
-
-def _repeat_stretch(log_mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Repeat a random stretch of a log-mel `(n_frames, n_mels)` to its length, at its level."""
-    front_end, n_frames = FrontEnd(), len(log_mel)
-    frame_s = front_end.hop_length / front_end.sample_rate
-    n = min(n_frames, max(1, round(np.exp(rng.uniform(*np.log(_STRETCH_S))) / frame_s)))
-    first = rng.integers(n_frames - n + 1)
-    mel = (10 ** log_mel.astype(np.float32) - 1) / front_end.log_scale
-    stretch = mel[first : first + n]
-    power, whole = np.mean(np.square(stretch)), np.mean(np.square(mel))
-    gain = np.sqrt(whole / power) if power > 1e-4 * whole else 100.0  # of a stretch near silence
-    repeated = np.resize(stretch * gain, mel.shape)
-    return np.log10(1 + front_end.log_scale * repeated).astype(log_mel.dtype)

@@ -168,7 +168,6 @@ def _batches(
             n_unlabelled=n_unlabelled,
             positives=siamese,
             seed=options.seed,
-            repeated=recipe.repeated,
         )
         return stored, stored.artists
     sampler = Sampler(
