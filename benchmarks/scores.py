@@ -92,6 +92,9 @@ def print_copies(index):
         counts = [int((similar & part).sum()) for part in (pair, shifted, same_length, whole)]
         print(f"| {bound} | {' | '.join(map(str, counts))} |")
     print(f"\n{(pair & whole).sum()} pairs are of one length that no more than five tracks have")
+    elsewhere = pair & shifted & ~same_length
+    similar = int((elsewhere & (cosines >= left_out.COPY_COSINE_SHIFTED)).sum())
+    print(f"{similar} of {elsewhere.sum()} pairs with lengths 1 to 11.5 s apart are similar enough")
 
 
 if __name__ == "__main__":

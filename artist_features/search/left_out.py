@@ -12,7 +12,7 @@ from artist_features.search.ranking import Floats
 
 # Chosen by benchmarks/scores.py, whose figures are in benchmarks/README.md. The least cosine of
 # a copy of the same length, of one that begins or ends elsewhere, and where a length is unknown
-COPY_COSINE, COPY_COSINE_SHIFTED, COPY_COSINE_ALONE = 0.97, 0.995, 0.99
+COPY_COSINE, COPY_COSINE_SHIFTED, COPY_COSINE_ALONE = 0.97, 0.985, 0.99
 _SAME_LENGTH_S, _SHIFT_S = 1.0, 11.5  # differences of two lengths
 _MOST_HELD = 4000  # rows, 4 MB: more would make long lists slow
 
@@ -20,7 +20,7 @@ _MOST_HELD = 4000  # rows, 4 MB: more would make long lists slow
 class LeftOut:
     """Search filter (`skip` of `Index.query`): missing files and near-duplicates.
 
-    A copy has a cosine of 0.97 or more and its length within 1 s, or a cosine of 0.995 and its
+    A copy has a cosine of 0.97 or more and its length within 1 s, or a cosine of 0.985 and its
     length within 11.5 s, or a cosine of 0.99 where one length is unknown: to a query, or to a row
     that the filter was asked for before. So of copies of each other the first that is asked for
     stays; rows after the first thousands are compared with those alone. A URI is never gone: it
