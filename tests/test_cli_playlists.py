@@ -20,7 +20,9 @@ def library(tmp_path, monkeypatch):
     for name in NAMES:
         (tmp_path / f"{name}.mp3").touch()
     tracks = [
-        IndexedTrack(f"{tmp_path}/{name}.mp3", f"artist {place // 2}", f"T{name}", 60.0 + 2 * place)
+        IndexedTrack(
+            f"{tmp_path}/{name}.mp3", f"artist {place // 2}", f"T{name}", 60.0 + 30 * place
+        )
         for place, name in enumerate(NAMES)
     ]
     made_with = {"model": "mine", "weights_sha256": "0" * 64}
