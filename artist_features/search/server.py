@@ -22,6 +22,7 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -32,7 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from artist_features.errors import shortened, valid_utf8
 from artist_features.search.index import Index, Skip
-from artist_features.search.left_out import LeftOut
+from artist_features.search.left_out import COPY_COSINE, LeftOut
 from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
 from artist_features.search.ranking import top_k_kept
@@ -176,7 +177,11 @@ class Answers:
     def _similar(self, params: Params, id_name: str, n_name: str) -> list[tuple[int, float]]:
         """Return (row, cosine) of the tracks nearest to one, without copies."""
         row, n = self._row(params, id_name), _number(params, n_name, 10)
-        rows, cosines = top_k_kept(partial(self._sketch.query, row), n, self._copies_of(row))
+        rows, cosines = self._sketch.query(row, n)
+        units = self._index.vectors[[row, *rows]]
+        # milliseconds: copies are looked for one by one only where two of them are alike at all
+        if (np.triu(units @ units.T, 1) >= COPY_COSINE).any():
+            rows, cosines = top_k_kept(partial(self._sketch.query, row), n, self._copies_of(row))
         return list(zip(rows.tolist(), cosines.tolist(), strict=True))
 
     def _path(self, params: Params, start: str, end: str, n_name: str) -> list[tuple[int, float]]:
