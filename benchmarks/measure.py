@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+# as users have it: pip compiles modules when it installs; else TensorFlow is compiled at each start
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _POLL_S = 0.01
 _CALM = 0.1  # share of the CPU that other programs may take in a round that counts
 _MOST_ROUNDS = 3  # times the number wanted

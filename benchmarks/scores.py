@@ -72,15 +72,15 @@ def print_copies(index):
     durations_s = np.array([index.track(row).duration_s for row in range(len(index))])
     apart_s = np.abs(durations_s[:, None] - durations_s)
     same_length = apart_s <= 1
-    shifted = apart_s <= 11.5
+    like_length = apart_s <= left_out.LENGTHS_APART_S
     pair = np.triu(np.ones(cosines.shape, bool), 1)
     # excerpts of equal length say nothing of lengths: those that more than five tracks have
     _, number, count = np.unique(durations_s.round(1), return_inverse=True, return_counts=True)
     own = count[number] <= 5
     whole = same_length & own[:, None] & own
     print(
-        f"\n{pair.sum()} pairs; ours: {left_out.COPY_COSINE}, {left_out.COPY_COSINE_SHIFTED} up to "
-        f"11.5 s apart, {left_out.COPY_COSINE_ALONE} if a length is unknown\n"
+        f"\n{pair.sum()} pairs; ours: {left_out.COPY_COSINE}, lengths up to "
+        f"{left_out.LENGTHS_APART_S} s apart, {left_out.COPY_COSINE_ALONE} if one is unknown\n"
     )
     print(
         "| cosine | pairs | lengths within 11.5 s | of one length | "
@@ -89,12 +89,12 @@ def print_copies(index):
     print("|---|---|---|---|---|")
     for bound in (0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995):
         similar = pair & (cosines >= bound)
-        counts = [int((similar & part).sum()) for part in (pair, shifted, same_length, whole)]
+        counts = [int((similar & part).sum()) for part in (pair, like_length, same_length, whole)]
         print(f"| {bound} | {' | '.join(map(str, counts))} |")
     print(f"\n{(pair & whole).sum()} pairs are of one length that no more than five tracks have")
-    elsewhere = pair & shifted & ~same_length
-    similar = int((elsewhere & (cosines >= left_out.COPY_COSINE_SHIFTED)).sum())
-    print(f"{similar} of {elsewhere.sum()} pairs with lengths 1 to 11.5 s apart are similar enough")
+    elsewhere = pair & like_length & ~same_length
+    similar = int((elsewhere & (cosines >= left_out.COPY_COSINE)).sum())
+    print(f"{similar} of the {elsewhere.sum()} with lengths more than 1 s apart are similar enough")
 
 
 if __name__ == "__main__":

@@ -10,19 +10,18 @@ from artist_features.search.index import Index
 from artist_features.search.lookup import Query
 from artist_features.search.ranking import Floats
 
-# Chosen by benchmarks/scores.py, whose figures are in benchmarks/README.md. The least cosine of
-# a copy of the same length, of one that begins or ends elsewhere, and where a length is unknown
-COPY_COSINE, COPY_COSINE_SHIFTED, COPY_COSINE_ALONE = 0.97, 0.985, 0.99
-_SAME_LENGTH_S, _SHIFT_S = 1.0, 11.5  # differences of two lengths
+# Chosen by benchmarks/scores.py and duplicates.py, whose figures are in benchmarks/README.md: the
+# least cosine of a copy, and where a length is unknown
+COPY_COSINE, COPY_COSINE_ALONE = 0.97, 0.99
+LENGTHS_APART_S = 11.5  # most: a copy may begin or end elsewhere
 _MOST_HELD = 4000  # rows, 4 MB: more would make long lists slow
 
 
 class LeftOut:
     """Search filter (`skip` of `Index.query`): missing files and near-duplicates.
 
-    A copy has a cosine of 0.97 or more and its length within 1 s, or a cosine of 0.985 and its
-    length within 11.5 s, or a cosine of 0.99 where one length is unknown: to a query, or to a row
-    that the filter was asked for before. So of copies of each other the first that is asked for
+    A copy has a cosine of 0.97 or more and its length within 11.5 s, or a cosine of 0.99 where one
+    length is unknown: to a query, or to a row that the filter was asked for before. So of copies of each other the first that is asked for
     stays; rows after the first thousands are compared with those alone. A URI is never gone: it
     is not asked for.
 
@@ -84,6 +83,4 @@ def _are_copies(cosine: float, first_s: float, second_s: float) -> bool:
     """Return whether two recordings of some lengths in seconds, 0 if unknown, are copies."""
     if not (first_s and second_s):
         return cosine >= COPY_COSINE_ALONE
-    difference_s = abs(first_s - second_s)
-    shifted = cosine >= COPY_COSINE_SHIFTED and difference_s <= _SHIFT_S
-    return shifted or (cosine >= COPY_COSINE and difference_s <= _SAME_LENGTH_S)
+    return cosine >= COPY_COSINE and abs(first_s - second_s) <= LENGTHS_APART_S
