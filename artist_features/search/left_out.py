@@ -21,9 +21,9 @@ class LeftOut:
     """Search filter (`skip` of `Index.query`): missing files and near-duplicates.
 
     A copy has a cosine of 0.97 or more and its length within 11.5 s, or a cosine of 0.99 where one
-    length is unknown: to a query, or to a row that the filter was asked for before. So of copies of each other the first that is asked for
-    stays; rows after the first thousands are compared with those alone. A URI is never gone: it
-    is not asked for.
+    length is unknown: to a query, or to a row that the filter was asked for before. So of copies of
+    each other the first that is asked for stays; rows after the first thousands are compared with
+    those alone. A URI is never gone: it is not asked for.
 
     Args:
         index: `Index`.
