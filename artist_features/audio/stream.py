@@ -366,7 +366,9 @@ def mix(block: npt.NDArray[Any]) -> Samples:
 @contextlib.contextmanager
 def opened(path: AnyPath) -> Iterator[tuple[int, os.stat_result]]:
     """Open a regular, non-empty file; never block on a FIFO or a device."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    # O_BINARY: Windows reads text otherwise, without some of the bytes
+    wanted = ("O_RDONLY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+    flags = sum(getattr(os, name, 0) for name in wanted)
     try:
         kind = os.stat(path).st_mode
         if not stat.S_ISREG(kind):
