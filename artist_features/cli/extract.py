@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import artist_features
+from artist_features.cli import Commands
 from artist_features.cli.progress import Progress, check_report_path, write_line, write_report
 from artist_features.cli.stopping import OrderlyStop, Stopped
-from artist_features.errors import (
-    ManifestError,
-    ModelError,
-    OutputError,
-    display_path,
-    shortened,
-)
+from artist_features.errors import ManifestError, ModelError, OutputError, display_path, shortened
 
 if TYPE_CHECKING:  # NumPy and TensorFlow are imported when a job begins
     from artist_features.audio.decoders import Span
@@ -31,7 +26,7 @@ if TYPE_CHECKING:  # NumPy and TensorFlow are imported when a job begins
 T = TypeVar("T")
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "extract",

@@ -49,9 +49,6 @@ _COMMANDS = (
 )
 
 
-_STOPPED = (130, 143)  # by a signal
-
-
 class _Version(argparse.Action):
     """Print the version, and which weights are bundled: the same name may have had others."""
 
@@ -118,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> NoReturn:
     """Entry point of the console script."""
     code = main()
-    if code in _STOPPED:
+    if code in (130, 143):  # stopped by a signal
         # everything is written and told; TensorFlow cannot be taken down safely in the middle
         # of its work: about every second time the process died of SIGABRT instead
         for stream in filter(None, (sys.stdout, sys.stderr)):

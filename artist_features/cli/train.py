@@ -9,7 +9,7 @@ import shlex
 import sys
 from typing import Any
 
-from artist_features.cli import add_root_option
+from artist_features.cli import Commands, add_root_option
 from artist_features.cli.stopping import OrderlyStop
 from artist_features.datasets.manifest import read_manifest, require_files
 from artist_features.training.options import KINDS, TrainingOptions
@@ -17,7 +17,7 @@ from artist_features.training.recipes import CHANGEABLE, RECIPES
 from artist_features.training.strategy import DEVICES, PRECISIONS, STRATEGIES
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the parser; destinations are the fields of `TrainingOptions`."""
     parser = commands.add_parser(
         "train",
