@@ -164,15 +164,12 @@ def _named(file: Path, path: Path) -> str:
 def _rows(text: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, fields) of each row."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            text = f"not valid CSV ({error}); look for a quotation mark without its pair."
-            raise ManifestError(text, path, reader.line_num) from None
-        if row is None:
-            return
-        yield reader.line_num, row
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        text = f"not valid CSV ({error}); look for a quotation mark without its pair."
+        raise ManifestError(text, path, reader.line_num) from None
 
 
 def _inside(name: str, path: str | Path, line: int) -> PurePosixPath:
@@ -262,26 +259,23 @@ def _read_csv(path: str | Path, column: str, root: str | Path | None) -> Collect
 
 
 def _read_folder(folder: Path) -> Collection:
-    found_in = Collection([], {})
-    tracks, labels = found_in.tracks, found_in.labels
-    loose = 0
+    collection, n_loose = Collection([], {}), 0
     for found in search_folder(os.fspath(folder)):
         if isinstance(found, AudioError):
-            found_in.unreadable.append((str(found.path), f"{found.code}: {found.message}"))
-            continue
-        parts = Path(found).relative_to(folder).parts
-        if len(parts) == 1:
-            loose += 1
-            continue
-        track = Track(Path(found), "", Path(found).stem)
-        tracks.append(track)
-        labels[track.path] = parts[0]
-    if not tracks:
+            collection.unreadable.append((str(found.path), f"{found.code}: {found.message}"))
+        elif Path(found).parent == folder:
+            n_loose += 1
+        else:
+            track = Track(Path(found), "", Path(found).stem)
+            collection.tracks.append(track)
+            collection.labels[track.path] = track.path.relative_to(folder).parts[0]
+    if not collection.tracks:
         raise ManifestError(
             "no recording in a sub-folder; expected is one sub-folder for each class, as "
             f"{display_path(folder / 'rock' / 'song.mp3')}, or a manifest CSV.",
             folder,
         )
-    if loose:
-        found_in.ignored.append(f"{loose} recordings beside the sub-folders, which have no class")
-    return found_in
+    if n_loose:
+        text = f"{n_loose} recordings beside the sub-folders, which have no class"
+        collection.ignored.append(text)
+    return collection

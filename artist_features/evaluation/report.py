@@ -1,4 +1,9 @@
-"""Evaluation tables in Markdown and records in JSON."""
+"""Evaluation tables in Markdown and records in JSON.
+
+A table takes the scores of all models and the record of their run, of `run_record` with the named
+fields; it is a GitHub Markdown table and a line on the data, without control characters. A record
+takes one model's scores and its `Extractor`, None for a baseline; it is plain data for JSON.
+"""
 
 import datetime
 import platform
@@ -52,15 +57,7 @@ def run_record(
 
 
 def artists_table(scores: list["ArtistScores"], record: Mapping[str, Any]) -> str:
-    """Format artist retrieval scores as a GitHub Markdown table and a line on the data.
-
-    Args:
-        scores: list of `ArtistScores`.
-        record: of `run_record`, with `split`, `n_artists` and `n_without_positives`.
-
-    Returns:
-        str of several lines, none of them with control characters.
-    """
+    """Format artist retrieval; the record has `split`, `n_artists` and `n_without_positives`."""
     rows = [(_shown(r.mean_average_precision), _shown(r.precision_at_1)) for r in scores]
     part = f"split {record['split']}" if record["split"] else "all splits"
     text = (
@@ -72,7 +69,7 @@ def artists_table(scores: list["ArtistScores"], record: Mapping[str, Any]) -> st
 
 
 def artists_record(row: "ArtistScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
-    """Return one model's `ArtistScores` as plain data; `extractor` is None for a baseline."""
+    """Return one `ArtistScores` as plain data."""
     found = row.retrieval
     return {
         **_model_record(row, extractor),
@@ -86,17 +83,10 @@ def artists_record(row: "ArtistScores", extractor: "Extractor | None" = None) ->
 
 
 def softmax_table(scores: list["SoftmaxScores"], record: Mapping[str, Any]) -> str:
-    """Format scores of the softmax protocol as a Markdown table and a line on the data.
-
-    Args:
-        scores: list of `SoftmaxScores`.
-        record: of `run_record`, with `data`, `n_by_split` and `bootstrap`.
-
-    Returns:
-        str of several lines, none of them with control characters.
-    """
-    spreads = [f"{min(row.trials):.3f} to {max(row.trials):.3f}" for row in scores]
-    rows = [(_shown(r.accuracy), spread) for r, spread in zip(scores, spreads, strict=True)]
+    """Format the softmax protocol; the record has `data`, `n_by_split` and `bootstrap`."""
+    rows = [
+        (_shown(row.accuracy), f"{min(row.trials):.3f} to {max(row.trials):.3f}") for row in scores
+    ]
     parts = "/".join(str(n) for n in record["n_by_split"].values())
     text = (
         f"{record['data']}: softmax layer, mean of {len(scores[0].trials)} trials; "
@@ -107,7 +97,7 @@ def softmax_table(scores: list["SoftmaxScores"], record: Mapping[str, Any]) -> s
 
 
 def softmax_record(row: "SoftmaxScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
-    """Return one model's `SoftmaxScores` as plain data."""
+    """Return one `SoftmaxScores` as plain data."""
     return {
         **_model_record(row, extractor),
         "accuracy": vars(row.accuracy),
@@ -118,15 +108,9 @@ def softmax_record(row: "SoftmaxScores", extractor: "Extractor | None" = None) -
 
 
 def classifiers_table(scores: list["ClassifierScores"], record: Mapping[str, Any]) -> str:
-    """Format scores of cross-validated classifiers as a Markdown table and a line on the data.
+    """Format cross-validated classifiers.
 
-    Args:
-        scores: list of `ClassifierScores`.
-        record: of `run_record`, with `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds`
-            and `bootstrap`.
-
-    Returns:
-        str of several lines, none of them with control characters.
+    The record has `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds` and `bootstrap`.
     """
     n_unknown = record["n_unknown_artists"]
     artists = f"{record['n_artists'] - n_unknown} artists"
