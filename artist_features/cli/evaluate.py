@@ -204,6 +204,7 @@ def _run_artists(args: argparse.Namespace) -> int:
     record = report.run_record(
         found,
         extractors,
+        scores,
         protocol="artists",
         manifest=display_path(args.manifest),
         manifest_sha256=hashlib.sha256(data).hexdigest(),
@@ -215,7 +216,6 @@ def _run_artists(args: argparse.Namespace) -> int:
         n_artists=len({track.artist for track in found.tracks}),
         n_without_positives=scores[0].retrieval.n_without_positives,
         bootstrap={"over": "artists", **comparison.BOOTSTRAP},
-        models=[report.artists_record(row, extractors.get(row.name)) for row in scores],
     )
     return _finish(args, report.artists_table(scores, record), record)
 
@@ -250,6 +250,7 @@ def _run_genre(args: argparse.Namespace) -> int:
     record = report.run_record(
         found,
         extractors,
+        scores,
         protocol="genre",
         manifest=display_path(args.manifest),
         manifest_sha256=collection.sha256,
@@ -263,7 +264,6 @@ def _run_genre(args: argparse.Namespace) -> int:
         n_unknown_artists=n_unknown,
         ignored=collection.ignored,
         bootstrap={"over": "artists" if any(artists) else "tracks", **comparison.BOOTSTRAP},
-        models=[report.classifier_record(row, extractors.get(row.name)) for row in scores],
     )
     return _finish(args, report.classifiers_table(scores, record), record)
 
@@ -297,6 +297,7 @@ def _run_softmax(args: argparse.Namespace) -> int:
     record = report.run_record(
         found,
         extractors,
+        scores,
         protocol=args.protocol,
         data=args.data,
         folder=display_path(args.folder),
@@ -307,7 +308,6 @@ def _run_softmax(args: argparse.Namespace) -> int:
         n_trials=args.trials,
         seed=args.seed,
         bootstrap={"over": "artists" if all(artists) else "tracks", **comparison.BOOTSTRAP},
-        models=[report.softmax_record(row, extractors.get(row.name)) for row in scores],
     )
     return _finish(args, report.softmax_table(scores, record), record)
 

@@ -92,9 +92,7 @@ def split_by_track(
     splits = ["train"] * len(tracks)
     for artist, own in positions.items():
         if artist:
-            own.sort(
-                key=lambda position: (tracks[position].path.as_posix(), tracks[position].title)
-            )
+            own.sort(key=lambda i: (tracks[i].path.as_posix(), tracks[i].title))
             _deal(splits, [[position] for position in own], weights, _rng(seed, artist))
     return splits
 

@@ -51,6 +51,15 @@ class ClassifierScores:
     chosen_c: tuple[float, ...]
     predicted: np.ndarray
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the measures as plain data for JSON."""
+        return {
+            "classifier": self.classifier,
+            "accuracy": vars(self.accuracy),
+            "c_of_folds": list(self.chosen_c),
+            "difference_of_accuracy_to_first": vars(self.difference) if self.difference else None,
+        }
+
 
 def cross_validate(
     vectors_by_name: Mapping[str, npt.ArrayLike],

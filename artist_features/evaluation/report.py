@@ -1,8 +1,7 @@
 """Evaluation tables in Markdown and records in JSON.
 
 A table takes the scores of all models and the record of their run, of `run_record` with the named
-fields; it is a GitHub Markdown table and a line on the data, without control characters. A record
-takes one model's scores and its `Extractor`, None for a baseline; it is plain data for JSON.
+fields; it is a GitHub Markdown table and a line on the data, without control characters.
 """
 
 import datetime
@@ -29,19 +28,24 @@ _PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
 
 
 def run_record(
-    found: "TrackVectors", extractors: Mapping[str, "Extractor"], **fields: Any
+    found: "TrackVectors",
+    extractors: Mapping[str, "Extractor"],
+    scores: Sequence["_Scores"],
+    **fields: Any,
 ) -> dict[str, Any]:
-    """Return the record of an evaluation: fields of its protocol, tracks, versions, device.
+    """Return the record of an evaluation: its protocol, models, tracks, versions, device.
 
     Args:
         found: `TrackVectors`.
-        extractors: {name: `Extractor`}.
-        fields: plain data for JSON.
+        extractors: {name: `Extractor`}; baselines have none.
+        scores: of each model and baseline.
+        fields: of the protocol, plain data for JSON.
     """
     devices = [extractor.device for extractor in extractors.values()]
     packages = [*_PACKAGES, *(["librosa"] if any("mfcc" in name for name in found.vectors) else [])]
     return {
         **fields,
+        "models": [_model_record(row, extractors.get(row.name)) for row in scores],
         "n_tracks": len(found.tracks),
         "n_left_out": len(found.left_out),
         "left_out": [[display_path(path), reason] for path, reason in found.left_out],
@@ -68,20 +72,6 @@ def artists_table(scores: list["ArtistScores"], record: Mapping[str, Any]) -> st
     return _table(("MAP", "P@1"), "MAP", scores, rows, text)
 
 
-def artists_record(row: "ArtistScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
-    """Return one `ArtistScores` as plain data."""
-    found = row.retrieval
-    return {
-        **_model_record(row, extractor),
-        "mean_average_precision": vars(row.mean_average_precision),
-        "precision_at_1": vars(row.precision_at_1),
-        "difference_of_map_to_first": vars(row.difference) if row.difference else None,
-        "r_precision": found.mean_r_precision,
-        f"precision_at_{found.k}": found.mean_precision_at_k,
-        f"ndcg_at_{found.k}": found.mean_ndcg_at_k,
-    }
-
-
 def softmax_table(scores: list["SoftmaxScores"], record: Mapping[str, Any]) -> str:
     """Format the softmax protocol; the record has `data`, `n_by_split` and `bootstrap`."""
     rows = [
@@ -94,17 +84,6 @@ def softmax_table(scores: list["SoftmaxScores"], record: Mapping[str, Any]) -> s
         f"out; 95 % bootstrap intervals over {record['bootstrap']['over']}; {record['date'][:10]}."
     )
     return _table(("accuracy", "over trials"), "accuracy", scores, rows, text)
-
-
-def softmax_record(row: "SoftmaxScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
-    """Return one `SoftmaxScores` as plain data."""
-    return {
-        **_model_record(row, extractor),
-        "accuracy": vars(row.accuracy),
-        "accuracy_of_trials": list(row.trials),
-        "n_epochs_of_trials": list(row.n_epochs),
-        "difference_of_accuracy_to_first": vars(row.difference) if row.difference else None,
-    }
 
 
 def classifiers_table(scores: list["ClassifierScores"], record: Mapping[str, Any]) -> str:
@@ -124,19 +103,6 @@ def classifiers_table(scores: list["ClassifierScores"], record: Mapping[str, Any
     )
     rows = [(row.classifier, _shown(row.accuracy)) for row in scores]
     return _table(("classifier", "accuracy"), "accuracy", scores, rows, text)
-
-
-def classifier_record(
-    row: "ClassifierScores", extractor: "Extractor | None" = None
-) -> dict[str, Any]:
-    """Return one `ClassifierScores` as plain data."""
-    return {
-        **_model_record(row, extractor),
-        "classifier": row.classifier,
-        "accuracy": vars(row.accuracy),
-        "c_of_folds": list(row.chosen_c),
-        "difference_of_accuracy_to_first": vars(row.difference) if row.difference else None,
-    }
 
 
 def _table(
@@ -163,6 +129,7 @@ def _model_record(row: "_Scores", extractor: "Extractor | None") -> dict[str, An
         "weights_sha256": card.weights_sha256 if card else None,
         "graph_sha256": card.graph_sha256 if card else None,
         "dim": row.dim,
+        **row.to_record(),
     }
 
 
