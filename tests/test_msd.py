@@ -184,7 +184,8 @@ def test_tracks_where_the_audio_is(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["{id}.mp3", "{audio_id[9]}.mp3", "{audio_id", "{0}", "{audio_id.x}"]
+    "pattern",
+    ["{id}.mp3", "{audio_id[9]}.mp3", "{audio_id[0:2]}", "{audio_id", "{0}", "{audio_id.x}"],
 )
 def test_a_pattern_that_does_not_fit(tmp_path, pattern):
     with pytest.raises(ValueError, match="does not fit track 11; its fields are audio_id, artist_"):

@@ -320,7 +320,8 @@ def _check_usage(args: argparse.Namespace) -> None:
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{twice[0]!r} is given twice; name each model and baseline once.")
     if args.json is not None:
-        check_output(args.json, args.force)
+        inputs = [vars(args).get(name) for name in ("manifest", "metadata")]
+        check_output(args.json, args.force, [path for path in inputs if path])
 
 
 def _extractors(args: argparse.Namespace) -> "Extractors":

@@ -110,10 +110,13 @@ def _changes(texts: list[str]) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """Return the command as it was given, for the card."""
-    # paths by their last part: where a user keeps files is nobody's business
-    words = [
-        os.path.basename(word.rstrip("/")) if os.path.isdir(os.path.dirname(word)) else word
-        for word in sys.argv[1:]
-    ]
-    return shlex.join(["artist-features", *words])
+    """Return the command as it was given, for the card, without folders, which are private."""
+    return shlex.join(["artist-features", *map(_without_folder, sys.argv[1:])])
+
+
+def _without_folder(word: str) -> str:
+    option, equals, path = word.partition("=") if word.startswith("--") else ("", "", word)
+    name = path.rstrip("/")
+    if os.path.isabs(path) or os.path.isdir(os.path.dirname(name)):
+        path = os.path.basename(name)
+    return option + equals + path

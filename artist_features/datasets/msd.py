@@ -112,7 +112,7 @@ def msd_tracks(
 def _file_name(entry: MsdEntry, pattern: str) -> str:
     try:
         return pattern.format(**{name: getattr(entry, name) for name in _FIELDS})
-    except (LookupError, ValueError, AttributeError):
+    except (LookupError, ValueError, AttributeError, TypeError):
         raise ValueError(
             f"pattern {display_path(pattern)!r} does not fit track {entry.audio_id}; its fields "
             f"are {', '.join(_FIELDS)}, in braces, and `{{audio_id[0]}}` is the first digit."
