@@ -39,10 +39,10 @@ def parse_manifest(data: bytes, path: str | Path, root: str | Path | None = None
     """Parse the bytes of a manifest CSV; see `read_manifest`."""
     folder = Path(path).parent if root is None else Path(root)
     rows = _rows(_decoded(data, path), path)
-    _, header = next(rows, (1, []))
+    line, header = next(rows, (1, []))
     if twice := [name for name in header if header.count(name) > 1]:
         raise ManifestError(
-            f"column {twice[0]!r} appears twice; give each column its own name.", path, line=1
+            f"column {twice[0]!r} appears twice; give each column its own name.", path, line
         )
     missing = [name for name in _REQUIRED if name not in header]
     if missing:
@@ -52,13 +52,11 @@ def parse_manifest(data: bytes, path: str | Path, root: str | Path | None = None
             f"column {missing[0]!r} is missing; the header is {shortened(str(header))}, needed are "
             f"{', '.join(_REQUIRED)}.{hint}",
             path,
-            line=1,
+            line,
         )
     tracks: list[Track] = []
     first_line: dict[str, int] = {}
     for line, row in rows:
-        if not any(field.strip() for field in row):
-            continue
         if len(row) != len(header):
             raise ManifestError(
                 f"{len(row)} fields, the header has {len(header)}; quote fields with commas.",
@@ -162,11 +160,12 @@ def _named(file: Path, path: Path) -> str:
 
 
 def _rows(text: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of each row."""
+    """Yield (line number, fields) of each row that is not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
-            yield reader.line_num, row
+            if any(field.strip() for field in row):
+                yield reader.line_num, row
     except csv.Error as error:
         text = f"not valid CSV ({error}); look for a quotation mark without its pair."
         raise ManifestError(text, path, reader.line_num) from None
