@@ -436,15 +436,12 @@ def _by_cluster(
             f"values of shape {array.shape} for {len(clusters)} clusters; give one cluster for "
             "each value."
         )
-    first: dict[Any, int] = {}
-    index = np.array([first.setdefault(name, len(first)) for name in clusters], np.int64)
     kept = ~np.isnan(array)
-    array, index = array[kept], index[kept]
+    array, index = array[kept], _indices("clusters", clusters, len(clusters))[kept]
     _, sizes = np.unique(index, return_counts=True)
     if len(sizes) < 2:
-        raise ValueError(
-            f"{len(sizes)} of {len(first)} clusters have values; an interval needs 2 or more."
-        )
+        n = len(set(clusters))
+        raise ValueError(f"{len(sizes)} of {n} clusters have values; an interval needs 2 or more.")
     starts = np.cumsum(sizes) - sizes
     return array[np.argsort(index, kind="stable")], starts, sizes
 

@@ -72,6 +72,17 @@ def test_nothing_is_overwritten_without_force(library, capsys):
     assert len(read_manifest(out)) == 6
 
 
+@pytest.mark.parametrize("name", ["artist0/0.flac", "list.pkl"])
+def test_what_is_read_is_not_overwritten_even_with_force(library, name, capsys):
+    out = library / name
+    (library / "list.pkl").write_bytes(pickle.dumps(["1/1/1"]))
+    before = out.read_bytes()
+    words = ["manifest", str(library), "--msd", str(library / "list.pkl"), "-o", str(out)]
+    assert main([*words, "--pattern", "artist0/0.flac", "--force"]) == 2
+    assert "choose another name" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
 def test_splits_are_written_and_checked(library, capsys):
     out, command = library / "m.csv", ["manifest", str(library), "--force", "--check"]
     assert main([*command, "-o", str(out), "--split", "artist", "--seed", "3"]) == 0

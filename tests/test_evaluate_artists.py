@@ -342,6 +342,14 @@ def test_force_replaces_the_record(library, tmp_path):
     assert json.loads(out.read_text())["protocol"] == "artists"
 
 
+def test_force_does_not_replace_the_manifest(library, capsys):
+    before = (library / "manifest.csv").read_bytes()
+    words = ("--baseline", "chance", "--json", library / "manifest.csv", "--force")
+    assert evaluate(library, *words) == 2
+    assert "is what the new file is made of; choose another name" in capsys.readouterr().err
+    assert (library / "manifest.csv").read_bytes() == before
+
+
 def test_nothing_left_to_evaluate(library, capsys):
     for path in library.glob("[abc]*.wav"):
         path.unlink()

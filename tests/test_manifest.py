@@ -22,6 +22,8 @@ MANIFESTS = (
     ("no-name", "file,artist,title\n,A,T\n", 2, r"a path is needed"),
     ("zero-byte", "file,artist,title\na\0.mp3,A,T\n", 2, r"a path is needed|line contains NUL"),
     ("the-folder", "file,artist,title\n./,A,T\n", 2, r"a path is needed"),
+    ("blank-first", "\r\n , \nfile,artist,title\na.mp3,A,T\n", None, None),
+    ("column-missing-below-blank", "\n\nfile,title\na.mp3,T\n", 3, r"column 'artist' is missing"),
     ("missing-field", "file,artist,title\na.mp3,A\n", 2, r"2 fields, the header has 3"),
     ("extra-field", "file,artist,title\na.mp3,A,B,C\n", 2, r"4 fields, the header has 3"),
     ("twice", "file,artist,title\na.mp3,A,T\n\n./a.mp3,A,T\n", 4, r"already on line 2"),

@@ -169,6 +169,12 @@ def test_a_bad_entry_is_named_by_its_position(path, entry):
         read_msd_split(path)
 
 
+@pytest.mark.parametrize("song", [0, 21])
+def test_a_song_of_no_split(song):
+    with pytest.raises(ValueError, match=f"song index is {song}; allowed are 1 to 20"):
+        _ = MsdEntry("1001", 7, song).split
+
+
 def test_tracks_where_the_audio_is(tmp_path):
     entries = [MsdEntry("1001", 7, 16), MsdEntry("2002", 8, 1)]
     (tmp_path / "1").mkdir()
@@ -184,7 +190,8 @@ def test_tracks_where_the_audio_is(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["{id}.mp3", "{audio_id[9]}.mp3", "{audio_id", "{0}", "{audio_id.x}"]
+    "pattern",
+    ["{id}.mp3", "{audio_id[9]}.mp3", "{audio_id[0:2]}", "{audio_id", "{0}", "{audio_id.x}"],
 )
 def test_a_pattern_that_does_not_fit(tmp_path, pattern):
     with pytest.raises(ValueError, match="does not fit track 11; its fields are audio_id, artist_"):

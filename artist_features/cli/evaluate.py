@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -9,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from artist_features.cli import add_root_option, check_output
+from artist_features.cli import Commands, add_root_option, check_output
 from artist_features.errors import ManifestError, display_path
 from artist_features.files import write_atomically
 
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
     from artist_features.evaluation.vectors import TrackVectors
     from artist_features.extraction.extractor import Extractor
 
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
     Extractors: TypeAlias = dict[str, Extractor]
 
 logger = logging.getLogger(__name__)
 
 
-def add_parser(commands: "Commands") -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command and its protocols to the parser."""
     parser = commands.add_parser(
         "evaluate",
@@ -61,7 +61,7 @@ def _add_options(
     parser.add_argument("--force", action="store_true", help="replace an existing OUT")
 
 
-def _add_artists(protocols: "Commands") -> None:
+def _add_artists(protocols: Commands) -> None:
     parser = protocols.add_parser(
         "artists",
         help="artist retrieval: does a track find the other tracks of its artist?",
@@ -97,7 +97,7 @@ def _add_artists(protocols: "Commands") -> None:
     parser.set_defaults(command=_run_artists)
 
 
-def _add_genre(protocols: "Commands") -> None:
+def _add_genre(protocols: Commands) -> None:
     parser = protocols.add_parser(
         "genre",
         help="any classes, such as genres: cross-validated logistic regression and SVM",
@@ -128,7 +128,7 @@ def _add_genre(protocols: "Commands") -> None:
     parser.set_defaults(command=_run_genre)
 
 
-def _add_gtzan(protocols: "Commands") -> None:
+def _add_gtzan(protocols: Commands) -> None:
     parser = protocols.add_parser(
         "gtzan",
         help="genres of GTZAN, the paper's protocol: fault-filtered split, one softmax layer",
@@ -141,11 +141,10 @@ def _add_gtzan(protocols: "Commands") -> None:
     parser.add_argument(
         "folder", metavar="FOLDER", help="GTZAN: genres/blues/blues.00000.wav or .au"
     )
-    _add_softmax_options(parser)
-    parser.set_defaults(command=_run_gtzan)
+    _add_softmax_options(parser, "gtzan", "GTZAN, fault-filtered")
 
 
-def _add_fma(protocols: "Commands") -> None:
+def _add_fma(protocols: Commands) -> None:
     parser = protocols.add_parser(
         "fma",
         help="genres of FMA-small, its official split, one softmax layer",
@@ -162,16 +161,16 @@ def _add_fma(protocols: "Commands") -> None:
         metavar="CSV",
         help="tracks.csv of fma_metadata.zip (default: in fma_metadata, in FOLDER or beside it)",
     )
-    _add_softmax_options(parser)
-    parser.set_defaults(command=_run_fma)
+    _add_softmax_options(parser, "fma", "FMA-small, official split")
 
 
-def _add_softmax_options(parser: argparse.ArgumentParser) -> None:
+def _add_softmax_options(parser: argparse.ArgumentParser, protocol: str, data: str) -> None:
     _add_options(parser)
     parser.add_argument("--trials", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the first trial (default: 0)"
     )
+    parser.set_defaults(command=_run_softmax, protocol=protocol, data=data)
 
 
 def _run_artists(args: argparse.Namespace) -> int:
@@ -205,6 +204,7 @@ def _run_artists(args: argparse.Namespace) -> int:
     record = report.run_record(
         found,
         extractors,
+        scores,
         protocol="artists",
         manifest=display_path(args.manifest),
         manifest_sha256=hashlib.sha256(data).hexdigest(),
@@ -216,7 +216,6 @@ def _run_artists(args: argparse.Namespace) -> int:
         n_artists=len({track.artist for track in found.tracks}),
         n_without_positives=scores[0].retrieval.n_without_positives,
         bootstrap={"over": "artists", **comparison.BOOTSTRAP},
-        models=[report.artists_record(row, extractors.get(row.name)) for row in scores],
     )
     return _finish(args, report.artists_table(scores, record), record)
 
@@ -251,6 +250,7 @@ def _run_genre(args: argparse.Namespace) -> int:
     record = report.run_record(
         found,
         extractors,
+        scores,
         protocol="genre",
         manifest=display_path(args.manifest),
         manifest_sha256=collection.sha256,
@@ -264,32 +264,22 @@ def _run_genre(args: argparse.Namespace) -> int:
         n_unknown_artists=n_unknown,
         ignored=collection.ignored,
         bootstrap={"over": "artists" if any(artists) else "tracks", **comparison.BOOTSTRAP},
-        models=[report.classifier_record(row, extractors.get(row.name)) for row in scores],
     )
     return _finish(args, report.classifiers_table(scores, record), record)
 
 
-def _run_gtzan(args: argparse.Namespace) -> int:
-    from artist_features.datasets import gtzan
-
-    _check_usage(args, trials=1, seed=0)
-    return _run_softmax(args, "gtzan", "GTZAN, fault-filtered", gtzan.find_gtzan(args.folder))
-
-
-def _run_fma(args: argparse.Namespace) -> int:
-    from artist_features.datasets import fma
-
-    _check_usage(args, trials=1, seed=0)
-    collection = fma.find_fma(args.folder, args.metadata)
-    return _run_softmax(args, "fma", "FMA-small, official split", collection)
-
-
-def _run_softmax(
-    args: argparse.Namespace, protocol: str, data: str, collection: "Collection"
-) -> int:
-    """Score a `Collection` with splits by one softmax layer."""
+def _run_softmax(args: argparse.Namespace) -> int:
+    from artist_features.datasets import fma, gtzan
     from artist_features.evaluation import comparison, report, softmax
 
+    _check_usage(args)
+    for name, least in (("trials", 1), ("seed", 0)):
+        if getattr(args, name) < least:
+            raise ValueError(f"--{name} is {getattr(args, name)}; allowed is {least} or more.")
+    if args.protocol == "gtzan":
+        collection = gtzan.find_gtzan(args.folder)
+    else:
+        collection = fma.find_fma(args.folder, args.metadata)
     extractors = _extractors(args)
     found = _extract(args, collection, extractors)
     splits = [collection.splits[track.path] for track in found.tracks]
@@ -307,8 +297,9 @@ def _run_softmax(
     record = report.run_record(
         found,
         extractors,
-        protocol=protocol,
-        data=data,
+        scores,
+        protocol=args.protocol,
+        data=args.data,
         folder=display_path(args.folder),
         n_by_split={split: Counter(splits)[split] for split in ("train", "valid", "test")},
         n_expected=len(collection.tracks),
@@ -317,43 +308,34 @@ def _run_softmax(
         n_trials=args.trials,
         seed=args.seed,
         bootstrap={"over": "artists" if all(artists) else "tracks", **comparison.BOOTSTRAP},
-        models=[report.softmax_record(row, extractors.get(row.name)) for row in scores],
     )
     return _finish(args, report.softmax_table(scores, record), record)
 
 
-def _check_usage(args: argparse.Namespace, **least: int) -> None:
-    """Validate the options before any file is read.
-
-    Args:
-        args: of the command; without `--model` and `--baseline` the model is siamese.
-        least: {option: smallest value allowed}.
-    """
+def _check_usage(args: argparse.Namespace) -> None:
+    """Validate the common options before any file is read; the default model is siamese."""
     if not args.model and not args.baseline:
         args.model = ["siamese"]
     names = [*args.model, *args.baseline]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{twice[0]!r} is given twice; name each model and baseline once.")
     if args.json is not None:
-        check_output(args.json, args.force)
-    for name, value in least.items():
-        if getattr(args, name) < value:
-            raise ValueError(f"--{name} is {getattr(args, name)}; allowed is {value} or more.")
+        inputs = [vars(args).get(name) for name in ("manifest", "metadata")]
+        check_output(args.json, args.force, [path for path in inputs if path])
 
 
 def _extractors(args: argparse.Namespace) -> "Extractors":
     """Return {name: `Extractor`} of the models; each is read and verified here."""
     from artist_features.extraction.extractor import Extractor
 
-    def one(name: str) -> Extractor:
-        shown = display_path(name)
-        return Extractor(
+    return {
+        name: Extractor(
             name,
             isolated=True,
-            on_loaded=lambda device: logger.info("model %s on %s", shown, device),
+            on_loaded=functools.partial(logger.info, "model %s on %s", display_path(name)),
         )
-
-    return {name: one(name) for name in args.model}
+        for name in args.model
+    }
 
 
 def _extract(

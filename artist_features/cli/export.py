@@ -18,11 +18,6 @@ logger = logging.getLogger(__name__)
 
 def add_parser(commands: Commands) -> None:
     """Add the commands to the parser."""
-    _add_whiten(commands)
-    _add_export(commands)
-
-
-def _add_whiten(commands: Commands) -> None:
     parser = commands.add_parser(
         "whiten",
         help="compute the last block of a trained model anew, so that its embeddings are whitened",
@@ -46,6 +41,27 @@ def _add_whiten(commands: Commands) -> None:
         "--force", action="store_true", help="also into a folder that has files: replace a model's"
     )
     parser.set_defaults(command=whiten)
+
+    parser = commands.add_parser(
+        "export",
+        help="a model as ONNX, TFLite or SavedModel, its front end included",
+        description="Write a model for another runtime: waveform segments (batch, 66560) at "
+        "22,050 Hz to embeddings (batch, 256). What was written is compared with Keras before it "
+        "is put in place. ONNX needs the extra [onnx].",
+    )
+    parser.add_argument("model", metavar="MODEL", help="name, folder or hf://owner/name[@revision]")
+    parser.add_argument("--format", required=True, choices=tuple(FORMATS))
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help=".onnx, .tflite, or a new folder"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of the weights (default: float32); saved_model has float32 only",
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+    parser.set_defaults(command=export)
 
 
 def whiten(args: argparse.Namespace) -> int:
@@ -73,38 +89,11 @@ def whiten(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_export(commands: Commands) -> None:
-    parser = commands.add_parser(
-        "export",
-        help="a model as ONNX, TFLite or SavedModel, its front end included",
-        description="Write a model for another runtime: waveform segments (batch, 66560) at "
-        "22,050 Hz to embeddings (batch, 256). What was written is compared with Keras before it "
-        "is put in place. ONNX needs the extra [onnx].",
-    )
-    parser.add_argument("model", metavar="MODEL", help="name, folder or hf://owner/name[@revision]")
-    parser.add_argument("--format", required=True, choices=tuple(FORMATS))
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="OUT", help=".onnx, .tflite, or a new folder"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="of the weights (default: float32); saved_model has float32 only",
-    )
-    parser.add_argument("--force", action="store_true", help="replace an existing file")
-    parser.set_defaults(command=export)
-
-
 def export(args: argparse.Namespace) -> int:
     """Write a model for another runtime."""
     with _stderr_on_unknown_error():
         done = export_model(
-            args.model,
-            args.output,
-            format=args.format,
-            precision=args.precision,
-            force=args.force,
+            args.model, args.output, format=args.format, precision=args.precision, force=args.force
         )
     agreement = done.agreement
     print(

@@ -4,20 +4,15 @@ import argparse
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import artist_features
+from artist_features.cli import Commands
 from artist_features.cli.progress import Progress, check_report_path, write_line, write_report
 from artist_features.cli.stopping import OrderlyStop, Stopped
-from artist_features.errors import (
-    ManifestError,
-    ModelError,
-    OutputError,
-    display_path,
-    shortened,
-)
+from artist_features.errors import ManifestError, ModelError, OutputError, display_path, shortened
 
 if TYPE_CHECKING:  # NumPy and TensorFlow are imported when a job begins
     from artist_features.audio.decoders import Span
@@ -31,7 +26,7 @@ if TYPE_CHECKING:  # NumPy and TensorFlow are imported when a job begins
 T = TypeVar("T")
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "extract",
@@ -233,11 +228,15 @@ def _check_names(paths: list[str]) -> None:
 
 
 def _make_extractor(args: argparse.Namespace) -> "Extractor | ClusterExtractor":
+    def print_device(device: str) -> None:
+        if args.verbose or not (args.quiet or args.n_missing == 1):  # one file has one line
+            write_line(f"model {args.model} on {device}")
+
     options = {
         "batch_size": args.batch_size,
         "n_workers": args.workers,
         "decoder": args.decoder,
-        "on_loaded": _device_line(args),
+        "on_loaded": print_device,
     }
     if args.ray is not None:
         from artist_features.library.cluster import ClusterExtractor
@@ -248,16 +247,6 @@ def _make_extractor(args: argparse.Namespace) -> "Extractor | ClusterExtractor":
     from artist_features.extraction.extractor import Extractor
 
     return Extractor(args.model, isolated=True, dedicated=True, runtime=args.runtime, **options)
-
-
-def _device_line(args: argparse.Namespace) -> Callable[[str], None]:
-    """Return a function that prints where the model runs, unless one file is all there is."""
-
-    def print_line(device: str) -> None:
-        if args.verbose or not (args.quiet or args.n_missing == 1):
-            write_line(f"model {args.model} on {device}")
-
-    return print_line
 
 
 def _check_options(args: argparse.Namespace) -> None:

@@ -49,9 +49,6 @@ _COMMANDS = (
 )
 
 
-_STOPPED = (130, 143)  # by a signal
-
-
 class _Version(argparse.Action):
     """Print the version, and which weights are bundled: the same name may have had others."""
 
@@ -98,16 +95,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
         return cast(int, args.command(args))
     except ArtistFeaturesError as error:
-        _say(f"artist-features: {error}")
+        print(f"artist-features: {error}", file=sys.stderr)
         return 2 if isinstance(error, _OF_THE_JOB) else 1
     except (ValueError, ImportError) as error:
-        _say(f"artist-features: {explained(error)}")
+        print(f"artist-features: {explained(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        _say("artist-features: interrupted")
+        print("artist-features: interrupted", file=sys.stderr)
         return 130
     except Stopped as stopped:
-        _say(f"artist-features: stopped by {stopped}")
+        print(f"artist-features: stopped by {stopped}", file=sys.stderr)
         return stopped.exit_code
     except BrokenPipeError:
         # the reader of our output has gone: nothing more to say, also not at exit
@@ -118,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> NoReturn:
     """Entry point of the console script."""
     code = main()
-    if code in _STOPPED:
+    if code in (130, 143):  # stopped by a signal
         # everything is written and told; TensorFlow cannot be taken down safely in the middle
         # of its work: about every second time the process died of SIGABRT instead
         for stream in filter(None, (sys.stdout, sys.stderr)):
@@ -126,11 +123,6 @@ def run() -> NoReturn:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:
-        print(text, file=sys.stderr)
 
 
 def _prepare_streams() -> None:

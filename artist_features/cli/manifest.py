@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artist_features.cli import add_root_option
+from artist_features.cli import Commands, add_root_option, check_output
 from artist_features.errors import OutputError, display_path
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "manifest",
@@ -119,6 +119,7 @@ def _checked_output(args: argparse.Namespace) -> Path:
     if os.path.lexists(output) and not args.force:
         text = "exists already; choose another name, or --force to write over it."
         raise OutputError("not_writable", text, args.output)
+    check_output(args.output, True, [args.msd] if args.msd else [])
     return output
 
 

@@ -9,13 +9,6 @@ from artist_features.errors import display_path
 
 def add_parser(commands: Commands) -> None:
     """Add the commands to the parser."""
-    _add_models(commands)
-    _add_import_authors(commands)
-    _add_pull(commands)
-    _add_push(commands)
-
-
-def _add_models(commands: Commands) -> None:
     parser = commands.add_parser(
         "models",
         help="the bundled models, or the card of one",
@@ -24,20 +17,6 @@ def _add_models(commands: Commands) -> None:
     parser.add_argument("name", nargs="?", help="name, folder or hf://owner/name[@revision]")
     parser.set_defaults(command=show)
 
-
-def show(args: argparse.Namespace) -> int:
-    """Print the table of bundled models, or a summary of one."""
-    from artist_features.zoo import card, registry
-
-    if args.name is None:
-        print(card.models_table(registry.list_models().values()))
-    else:
-        bundled = registry.list_models().get(args.name)
-        sys.stdout.write(card.card_summary(bundled or registry.read_model(args.name)[0]))
-    return 0
-
-
-def _add_import_authors(commands: Commands) -> None:
     parser = commands.add_parser(
         "import-authors",
         help="the authors' released .h5 weights to a model folder",
@@ -49,21 +28,6 @@ def _add_import_authors(commands: Commands) -> None:
     parser.add_argument("--name", help="of the model (default: the file's name)")
     parser.set_defaults(command=import_authors)
 
-
-def import_authors(args: argparse.Namespace) -> int:
-    """Convert a file of the authors."""
-    from artist_features.zoo import authors
-
-    card = authors.import_authors(args.weights, args.folder, name=args.name)
-    print(
-        f"{card.name}: {card.kind} model written to {display_path(args.folder)}; "
-        f"weights by the paper's authors, {card.license} licence",
-        file=sys.stderr,
-    )
-    return 0
-
-
-def _add_pull(commands: Commands) -> None:
     parser = commands.add_parser(
         "pull",
         help="a model folder from the Hugging Face Hub",
@@ -76,22 +40,6 @@ def _add_pull(commands: Commands) -> None:
     )
     parser.set_defaults(command=pull)
 
-
-def pull(args: argparse.Namespace) -> int:
-    """Fetch a model folder."""
-    from artist_features.zoo import hub
-
-    handle = f"hf://{args.repository.removeprefix('hf://')}"
-    card = hub.pull(handle, args.folder, force=args.force)
-    print(
-        f"{card.name}: {card.kind} model written to {display_path(args.folder)}; "
-        f"licence {card.license}",
-        file=sys.stderr,
-    )
-    return 0
-
-
-def _add_push(commands: Commands) -> None:
     parser = commands.add_parser(
         "push",
         help="a model folder to the Hugging Face Hub",
@@ -108,6 +56,45 @@ def _add_push(commands: Commands) -> None:
     )
     parser.add_argument("--message", help="of the commit")
     parser.set_defaults(command=push)
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print the table of bundled models, or a summary of one."""
+    from artist_features.zoo import card, registry
+
+    if args.name is None:
+        print(card.models_table(registry.list_models().values()))
+    else:
+        bundled = registry.list_models().get(args.name)
+        sys.stdout.write(card.card_summary(bundled or registry.read_model(args.name)[0]))
+    return 0
+
+
+def import_authors(args: argparse.Namespace) -> int:
+    """Convert a file of the authors."""
+    from artist_features.zoo import authors
+
+    card = authors.import_authors(args.weights, args.folder, name=args.name)
+    print(
+        f"{card.name}: {card.kind} model written to {display_path(args.folder)}; "
+        f"weights by the paper's authors, {card.license} licence",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def pull(args: argparse.Namespace) -> int:
+    """Fetch a model folder."""
+    from artist_features.zoo import hub
+
+    handle = f"hf://{args.repository.removeprefix('hf://')}"
+    card = hub.pull(handle, args.folder, force=args.force)
+    print(
+        f"{card.name}: {card.kind} model written to {display_path(args.folder)}; "
+        f"licence {card.license}",
+        file=sys.stderr,
+    )
+    return 0
 
 
 def push(args: argparse.Namespace) -> int:

@@ -71,8 +71,7 @@ class OrderlyStop:
         while True:
             self._deferred = False
             try:
-                if self._number is not None:  # came during a step, or its exception got lost
-                    raise Stopped(self._number)
+                self.check()  # a signal came during a step, or its exception got lost
                 item = next(items)
             except StopIteration:
                 return

@@ -9,7 +9,7 @@ import shlex
 import sys
 from typing import Any
 
-from artist_features.cli import add_root_option
+from artist_features.cli import Commands, add_root_option
 from artist_features.cli.stopping import OrderlyStop
 from artist_features.datasets.manifest import read_manifest, require_files
 from artist_features.training.options import KINDS, TrainingOptions
@@ -17,7 +17,7 @@ from artist_features.training.recipes import CHANGEABLE, RECIPES
 from artist_features.training.strategy import DEVICES, PRECISIONS, STRATEGIES
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the parser; destinations are the fields of `TrainingOptions`."""
     parser = commands.add_parser(
         "train",
@@ -110,10 +110,13 @@ def _changes(texts: list[str]) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """Return the command as it was given, for the card."""
-    # paths by their last part: where a user keeps files is nobody's business
-    words = [
-        os.path.basename(word.rstrip("/")) if os.path.isdir(os.path.dirname(word)) else word
-        for word in sys.argv[1:]
-    ]
-    return shlex.join(["artist-features", *words])
+    """Return the command as it was given, for the card, without folders, which are private."""
+    return shlex.join(["artist-features", *map(_without_folder, sys.argv[1:])])
+
+
+def _without_folder(word: str) -> str:
+    option, equals, path = word.partition("=") if word.startswith("--") else ("", "", word)
+    name = path.rstrip("/")
+    if os.path.isabs(path) or os.path.isdir(os.path.dirname(name)):
+        path = os.path.basename(name)
+    return option + equals + path

@@ -59,8 +59,7 @@ def find_gtzan(folder: str | Path) -> Collection:
         path = next((file for file in files if file.exists()), files[0])
         tracks.append(Track(path, "", clip))
         labels[path], splits[path] = genre, split
-    ignored = []
     there = [f for genre in genres for end in _GTZAN_ENDINGS for f in root.glob(f"{genre}/*{end}")]
-    if unlisted := len({file.stem for file in there} - set(clips)):
-        ignored.append(f"{unlisted} clips that the fault-filtered split leaves out")
+    n_others = len({file.stem for file in there} - set(clips))
+    ignored = [f"{n_others} clips that the fault-filtered split leaves out"] if n_others else []
     return Collection(tracks, labels, splits, ignored)

@@ -39,10 +39,10 @@ def parse_manifest(data: bytes, path: str | Path, root: str | Path | None = None
     """Parse the bytes of a manifest CSV; see `read_manifest`."""
     folder = Path(path).parent if root is None else Path(root)
     rows = _rows(_decoded(data, path), path)
-    _, header = next(rows, (1, []))
+    line, header = next(rows, (1, []))
     if twice := [name for name in header if header.count(name) > 1]:
         raise ManifestError(
-            f"column {twice[0]!r} appears twice; give each column its own name.", path, line=1
+            f"column {twice[0]!r} appears twice; give each column its own name.", path, line
         )
     missing = [name for name in _REQUIRED if name not in header]
     if missing:
@@ -52,13 +52,11 @@ def parse_manifest(data: bytes, path: str | Path, root: str | Path | None = None
             f"column {missing[0]!r} is missing; the header is {shortened(str(header))}, needed are "
             f"{', '.join(_REQUIRED)}.{hint}",
             path,
-            line=1,
+            line,
         )
     tracks: list[Track] = []
     first_line: dict[str, int] = {}
     for line, row in rows:
-        if not any(field.strip() for field in row):
-            continue
         if len(row) != len(header):
             raise ManifestError(
                 f"{len(row)} fields, the header has {len(header)}; quote fields with commas.",
@@ -162,17 +160,15 @@ def _named(file: Path, path: Path) -> str:
 
 
 def _rows(text: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of each row."""
+    """Yield (line number, fields) of each row that is not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            text = f"not valid CSV ({error}); look for a quotation mark without its pair."
-            raise ManifestError(text, path, reader.line_num) from None
-        if row is None:
-            return
-        yield reader.line_num, row
+    try:
+        for row in reader:
+            if any(field.strip() for field in row):
+                yield reader.line_num, row
+    except csv.Error as error:
+        text = f"not valid CSV ({error}); look for a quotation mark without its pair."
+        raise ManifestError(text, path, reader.line_num) from None
 
 
 def _inside(name: str, path: str | Path, line: int) -> PurePosixPath:
@@ -262,26 +258,23 @@ def _read_csv(path: str | Path, column: str, root: str | Path | None) -> Collect
 
 
 def _read_folder(folder: Path) -> Collection:
-    found_in = Collection([], {})
-    tracks, labels = found_in.tracks, found_in.labels
-    loose = 0
+    collection, n_loose = Collection([], {}), 0
     for found in search_folder(os.fspath(folder)):
         if isinstance(found, AudioError):
-            found_in.unreadable.append((str(found.path), f"{found.code}: {found.message}"))
-            continue
-        parts = Path(found).relative_to(folder).parts
-        if len(parts) == 1:
-            loose += 1
-            continue
-        track = Track(Path(found), "", Path(found).stem)
-        tracks.append(track)
-        labels[track.path] = parts[0]
-    if not tracks:
+            collection.unreadable.append((str(found.path), f"{found.code}: {found.message}"))
+        elif Path(found).parent == folder:
+            n_loose += 1
+        else:
+            track = Track(Path(found), "", Path(found).stem)
+            collection.tracks.append(track)
+            collection.labels[track.path] = track.path.relative_to(folder).parts[0]
+    if not collection.tracks:
         raise ManifestError(
             "no recording in a sub-folder; expected is one sub-folder for each class, as "
             f"{display_path(folder / 'rock' / 'song.mp3')}, or a manifest CSV.",
             folder,
         )
-    if loose:
-        found_in.ignored.append(f"{loose} recordings beside the sub-folders, which have no class")
-    return found_in
+    if n_loose:
+        text = f"{n_loose} recordings beside the sub-folders, which have no class"
+        collection.ignored.append(text)
+    return collection

@@ -22,6 +22,7 @@ _GETS = {"GET", "BINGET", "LONG_BINGET"}
 
 _ENTRY = re.compile(r"([0-9]{1,12})/([0-9]{1,6})/([0-9]{1,3})")
 _FIELDS = ("audio_id", "artist_index", "song_index")
+_SPLIT_OF_SONG = [split for split, n in zip(SPLITS, TRACK_COUNTS, strict=True) for _ in range(n)]
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,10 @@ class MsdEntry:
 
         Source: the training code published with Park et al., ISMIR 2018.
         """
-        first = 1
-        for split, count in zip(SPLITS, TRACK_COUNTS, strict=True):
-            if self.song_index < first + count:
-                return split
-            first += count
-        raise ValueError(f"song index is {self.song_index}; allowed are 1 to {first - 1}.")
+        if not 1 <= self.song_index <= len(_SPLIT_OF_SONG):
+            text = f"song index is {self.song_index}; allowed are 1 to {len(_SPLIT_OF_SONG)}."
+            raise ValueError(text)
+        return _SPLIT_OF_SONG[self.song_index - 1]
 
 
 def read_msd_split(path: AnyPath) -> list[MsdEntry]:
@@ -112,7 +111,7 @@ def msd_tracks(
 def _file_name(entry: MsdEntry, pattern: str) -> str:
     try:
         return pattern.format(**{name: getattr(entry, name) for name in _FIELDS})
-    except (LookupError, ValueError, AttributeError):
+    except (LookupError, ValueError, AttributeError, TypeError):
         raise ValueError(
             f"pattern {display_path(pattern)!r} does not fit track {entry.audio_id}; its fields "
             f"are {', '.join(_FIELDS)}, in braces, and `{{audio_id[0]}}` is the first digit."

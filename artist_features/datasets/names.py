@@ -69,14 +69,11 @@ def close_names(names: Iterable[str]) -> list[tuple[str, str]]:
     Returns:
         sorted list of (name, name); of several spellings with one key the first stands.
     """
-    by_key = {}
-    for name in sorted(set(names), reverse=True):
-        by_key[name_key(name)] = name
+    by_key = {name_key(name): name for name in sorted(set(names), reverse=True)}
     blocks: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for key in by_key:
-        letters = "".join(c for c in key if not c.isdigit())
-        if len(letters) >= _MIN_CLOSE_LETTERS:
-            digits = "".join(c for c in key if c.isdigit())
+        digits = "".join(c for c in key if c.isdigit())
+        if len(key) - len(digits) >= _MIN_CLOSE_LETTERS:
             blocks[digits, "starts", key[:_BLOCK_LETTERS]].add(key)
             blocks[digits, "ends", key[-_BLOCK_LETTERS:]].add(key)
     pairs: set[tuple[str, str]] = set()

@@ -92,7 +92,7 @@ def split_by_track(
     splits = ["train"] * len(tracks)
     for artist, own in positions.items():
         if artist:
-            own.sort(key=lambda position: _order(tracks[position]))
+            own.sort(key=lambda i: (tracks[i].path.as_posix(), tracks[i].title))
             _deal(splits, [[position] for position in own], weights, _rng(seed, artist))
     return splits
 
@@ -184,7 +184,3 @@ def _rng(seed: int, artist: str) -> np.random.Generator:
         raise ValueError(f"seed is {seed}; an integer >= 0 is needed.")
     digest = hashlib.sha256(artist.encode("utf-8", "surrogatepass")).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
-
-
-def _order(track: Track) -> tuple[str, str]:
-    return track.path.as_posix(), track.title

@@ -48,6 +48,18 @@ class ArtistScores:
     difference: Interval | None
     retrieval: Retrieval
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the measures as plain data for JSON."""
+        found = self.retrieval
+        return {
+            "mean_average_precision": vars(self.mean_average_precision),
+            "precision_at_1": vars(self.precision_at_1),
+            "difference_of_map_to_first": vars(self.difference) if self.difference else None,
+            "r_precision": found.mean_r_precision,
+            f"precision_at_{found.k}": found.mean_precision_at_k,
+            f"ndcg_at_{found.k}": found.mean_ndcg_at_k,
+        }
+
 
 def select_tracks(
     tracks: Sequence[Track],

@@ -40,9 +40,7 @@ def mfcc_statistics(path: str | Path) -> np.ndarray:
         AudioError: the recording cannot be read.
         ImportError: librosa is not installed.
     """
-    require_librosa()
-    import librosa
-
+    librosa = require_librosa()
     try:
         samples = _read_mono(path)
         mfcc = librosa.feature.mfcc(y=samples, sr=MFCC_SAMPLE_RATE, n_mfcc=N_MFCC)

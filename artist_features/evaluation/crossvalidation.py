@@ -6,6 +6,7 @@ nothing by it. Standardising is fitted with the classifier, on the training side
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -49,6 +50,15 @@ class ClassifierScores:
     difference: Interval | None
     chosen_c: tuple[float, ...]
     predicted: np.ndarray
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the measures as plain data for JSON."""
+        return {
+            "classifier": self.classifier,
+            "accuracy": vars(self.accuracy),
+            "c_of_folds": list(self.chosen_c),
+            "difference_of_accuracy_to_first": vars(self.difference) if self.difference else None,
+        }
 
 
 def cross_validate(
@@ -116,10 +126,7 @@ def group_numbers(artists: Sequence[str | int]) -> np.ndarray:
 def artists_by_label(labels: Sequence[str], artists: Sequence[str | int]) -> dict[str, int]:
     """Return {label: number of artists}, sorted by label."""
     pairs = set(zip(labels, group_numbers(artists).tolist(), strict=True))
-    counts = dict.fromkeys(sorted({label for label, _ in pairs}), 0)
-    for label, _ in pairs:
-        counts[label] += 1
-    return counts
+    return dict(sorted(Counter(label for label, _ in pairs).items()))
 
 
 def _folds(labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> list[_Fold]:

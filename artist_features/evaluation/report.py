@@ -1,4 +1,8 @@
-"""Evaluation tables in Markdown and records in JSON."""
+"""Evaluation tables in Markdown and records in JSON.
+
+A table takes the scores of all models and the record of their run, of `run_record` with the named
+fields; it is a GitHub Markdown table and a line on the data, without control characters.
+"""
 
 import datetime
 import platform
@@ -24,19 +28,24 @@ _PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
 
 
 def run_record(
-    found: "TrackVectors", extractors: Mapping[str, "Extractor"], **fields: Any
+    found: "TrackVectors",
+    extractors: Mapping[str, "Extractor"],
+    scores: Sequence["_Scores"],
+    **fields: Any,
 ) -> dict[str, Any]:
-    """Return the record of an evaluation: fields of its protocol, tracks, versions, device.
+    """Return the record of an evaluation: its protocol, models, tracks, versions, device.
 
     Args:
         found: `TrackVectors`.
-        extractors: {name: `Extractor`}.
-        fields: plain data for JSON.
+        extractors: {name: `Extractor`}; baselines have none.
+        scores: of each model and baseline.
+        fields: of the protocol, plain data for JSON.
     """
     devices = [extractor.device for extractor in extractors.values()]
     packages = [*_PACKAGES, *(["librosa"] if any("mfcc" in name for name in found.vectors) else [])]
     return {
         **fields,
+        "models": [_model_record(row, extractors.get(row.name)) for row in scores],
         "n_tracks": len(found.tracks),
         "n_left_out": len(found.left_out),
         "left_out": [[display_path(path), reason] for path, reason in found.left_out],
@@ -52,15 +61,7 @@ def run_record(
 
 
 def artists_table(scores: list["ArtistScores"], record: Mapping[str, Any]) -> str:
-    """Format artist retrieval scores as a GitHub Markdown table and a line on the data.
-
-    Args:
-        scores: list of `ArtistScores`.
-        record: of `run_record`, with `split`, `n_artists` and `n_without_positives`.
-
-    Returns:
-        str of several lines, none of them with control characters.
-    """
+    """Format artist retrieval; the record has `split`, `n_artists` and `n_without_positives`."""
     rows = [(_shown(r.mean_average_precision), _shown(r.precision_at_1)) for r in scores]
     part = f"split {record['split']}" if record["split"] else "all splits"
     text = (
@@ -71,32 +72,11 @@ def artists_table(scores: list["ArtistScores"], record: Mapping[str, Any]) -> st
     return _table(("MAP", "P@1"), "MAP", scores, rows, text)
 
 
-def artists_record(row: "ArtistScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
-    """Return one model's `ArtistScores` as plain data; `extractor` is None for a baseline."""
-    found = row.retrieval
-    return {
-        **_model_record(row, extractor),
-        "mean_average_precision": vars(row.mean_average_precision),
-        "precision_at_1": vars(row.precision_at_1),
-        "difference_of_map_to_first": vars(row.difference) if row.difference else None,
-        "r_precision": found.mean_r_precision,
-        f"precision_at_{found.k}": found.mean_precision_at_k,
-        f"ndcg_at_{found.k}": found.mean_ndcg_at_k,
-    }
-
-
 def softmax_table(scores: list["SoftmaxScores"], record: Mapping[str, Any]) -> str:
-    """Format scores of the softmax protocol as a Markdown table and a line on the data.
-
-    Args:
-        scores: list of `SoftmaxScores`.
-        record: of `run_record`, with `data`, `n_by_split` and `bootstrap`.
-
-    Returns:
-        str of several lines, none of them with control characters.
-    """
-    spreads = [f"{min(row.trials):.3f} to {max(row.trials):.3f}" for row in scores]
-    rows = [(_shown(r.accuracy), spread) for r, spread in zip(scores, spreads, strict=True)]
+    """Format the softmax protocol; the record has `data`, `n_by_split` and `bootstrap`."""
+    rows = [
+        (_shown(row.accuracy), f"{min(row.trials):.3f} to {max(row.trials):.3f}") for row in scores
+    ]
     parts = "/".join(str(n) for n in record["n_by_split"].values())
     text = (
         f"{record['data']}: softmax layer, mean of {len(scores[0].trials)} trials; "
@@ -106,27 +86,10 @@ def softmax_table(scores: list["SoftmaxScores"], record: Mapping[str, Any]) -> s
     return _table(("accuracy", "over trials"), "accuracy", scores, rows, text)
 
 
-def softmax_record(row: "SoftmaxScores", extractor: "Extractor | None" = None) -> dict[str, Any]:
-    """Return one model's `SoftmaxScores` as plain data."""
-    return {
-        **_model_record(row, extractor),
-        "accuracy": vars(row.accuracy),
-        "accuracy_of_trials": list(row.trials),
-        "n_epochs_of_trials": list(row.n_epochs),
-        "difference_of_accuracy_to_first": vars(row.difference) if row.difference else None,
-    }
-
-
 def classifiers_table(scores: list["ClassifierScores"], record: Mapping[str, Any]) -> str:
-    """Format scores of cross-validated classifiers as a Markdown table and a line on the data.
+    """Format cross-validated classifiers.
 
-    Args:
-        scores: list of `ClassifierScores`.
-        record: of `run_record`, with `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds`
-            and `bootstrap`.
-
-    Returns:
-        str of several lines, none of them with control characters.
+    The record has `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds` and `bootstrap`.
     """
     n_unknown = record["n_unknown_artists"]
     artists = f"{record['n_artists'] - n_unknown} artists"
@@ -140,19 +103,6 @@ def classifiers_table(scores: list["ClassifierScores"], record: Mapping[str, Any
     )
     rows = [(row.classifier, _shown(row.accuracy)) for row in scores]
     return _table(("classifier", "accuracy"), "accuracy", scores, rows, text)
-
-
-def classifier_record(
-    row: "ClassifierScores", extractor: "Extractor | None" = None
-) -> dict[str, Any]:
-    """Return one `ClassifierScores` as plain data."""
-    return {
-        **_model_record(row, extractor),
-        "classifier": row.classifier,
-        "accuracy": vars(row.accuracy),
-        "c_of_folds": list(row.chosen_c),
-        "difference_of_accuracy_to_first": vars(row.difference) if row.difference else None,
-    }
 
 
 def _table(
@@ -179,6 +129,7 @@ def _model_record(row: "_Scores", extractor: "Extractor | None") -> dict[str, An
         "weights_sha256": card.weights_sha256 if card else None,
         "graph_sha256": card.graph_sha256 if card else None,
         "dim": row.dim,
+        **row.to_record(),
     }
 
 

@@ -14,6 +14,7 @@ ISMIR 2018, leave out.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,15 @@ class SoftmaxScores:
     trials: tuple[float, ...]
     n_epochs: tuple[int, ...]
     difference: Interval | None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the measures as plain data for JSON."""
+        return {
+            "accuracy": vars(self.accuracy),
+            "accuracy_of_trials": list(self.trials),
+            "n_epochs_of_trials": list(self.n_epochs),
+            "difference_of_accuracy_to_first": vars(self.difference) if self.difference else None,
+        }
 
 
 def evaluate_softmax(
@@ -103,18 +113,11 @@ def evaluate_softmax(
             right.append(correct(predicted, numbers[test]))
             n_epochs.append(epochs)
             logger.info("%s: trial %d of %d", display_path(name), trial + 1, n_trials)
-        by_track = np.mean(right, axis=0)
+        by_track, trials = np.mean(right, axis=0), tuple(np.mean(right, axis=1).tolist())
         interval, difference = compare(by_track, first, drawn)
         first = by_track if first is None else first
         scores.append(
-            SoftmaxScores(
-                name=name,
-                dim=np.shape(vectors)[1],
-                accuracy=interval,
-                trials=tuple(np.mean(right, axis=1).tolist()),
-                n_epochs=tuple(n_epochs),
-                difference=difference,
-            )
+            SoftmaxScores(name, np.shape(vectors)[1], interval, trials, tuple(n_epochs), difference)
         )
     return scores
 

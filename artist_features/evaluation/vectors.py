@@ -14,10 +14,9 @@ from artist_features.errors import AudioError
 from artist_features.evaluation import baselines
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.remote import is_uri
 from artist_features.progress import progress_bar
 
-_Vectors: TypeAlias = Iterator[tuple[Track, np.ndarray | None, str]]  # the text says why none
+_Vectors: TypeAlias = Iterator[tuple[Track, np.ndarray | AudioError]]
 
 
 @dataclass
@@ -92,48 +91,47 @@ def _absent(tracks: Iterable[Track]) -> dict[Path, str]:
     reasons = {}
     for track in tracks:
         try:
-            if not is_uri(os.fspath(track.path)):
-                with opened(track.path):
-                    pass
+            with opened(track.path):
+                pass
         except AudioError as error:
             reasons[track.path] = _reason(error)
     return reasons
 
 
 def _embed(found: TrackVectors, extractor: Extractor) -> _Vectors:
-    """Yield (track, vector or None, reason) under a model; note flaws."""
+    """Yield (track, vector or error) under a model; note flaws."""
     tracks = list(found.tracks)
     noted = {path for path, _ in found.flaws}
     sources = [Source(os.fspath(t.path), decoder=extractor.decoder) for t in tracks]
     for result in extractor.results(sources, n_sources=len(sources)) if sources else ():
         track = tracks[result.index]
         if result.error is not None:
-            yield track, None, _reason(result.error)
+            yield track, result.error
             continue
         if result.decoded.flaws and track.path not in noted:
             text = "; ".join(f"{code}: {text}" for code, text in result.decoded.flaws)
             found.flaws.append((track.path, text))
-        yield track, result.embedding, ""
+        yield track, result.embedding
 
 
 def _describe(found: TrackVectors) -> _Vectors:
-    """Yield (track, vector or None, reason) for the MFCC baseline."""
+    """Yield (track, vector or error) for the MFCC baseline."""
     for track in list(found.tracks):
         try:
-            yield track, baselines.mfcc_statistics(track.path), ""
+            yield track, baselines.mfcc_statistics(track.path)
         except AudioError as error:
-            yield track, None, _reason(error)
+            yield track, error
 
 
 def _use(found: TrackVectors, name: str, results: _Vectors) -> dict[Path, np.ndarray]:
     """Collect a model's vectors as {path: vector}; drop failed tracks from all models."""
     rows: dict[Path, np.ndarray] = {}
     reasons: dict[Path, str] = {}
-    for track, vector, reason in progress_bar(results, name, len(found.tracks), unit="track"):
-        if vector is not None and not (np.all(np.isfinite(vector)) and np.any(vector)):
-            vector, reason = None, f"its vector under {name!r} is all zeros or not finite"
-        if vector is None:
-            reasons[track.path] = reason
+    for track, vector in progress_bar(results, name, len(found.tracks), unit="track"):
+        if isinstance(vector, AudioError):
+            reasons[track.path] = _reason(vector)
+        elif not (np.all(np.isfinite(vector)) and np.any(vector)):
+            reasons[track.path] = f"its vector under {name!r} is all zeros or not finite"
         else:
             rows[track.path] = vector
     found.leave_out(reasons)
