@@ -7,7 +7,7 @@ extra `[av]`) also reads what `formats` says. `Decoder` is the interface of both
 import contextlib
 import os
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -180,22 +180,23 @@ class SoundFileDecoder:
         if first and not done:
             raise past_end(span.offset_s, self.declared_s, self._path)
 
-    def read_at(self, first: int, count: int) -> Samples | None:
-        """Return `count` frames from frame `first` on, float32 `(n, n_channels)`.
+    def read_places(self, places: Iterable[tuple[int, int]]) -> Iterator[Samples]:
+        """Yield float32 `(n, n_channels)` of each (first frame, number of frames).
 
-        Fewer at the file's end, None after it.
+        Fewer frames at the file's end; the first place after it ends the reading.
 
         Raises:
             AudioError: `damaged`.
         """
-        if not self._seek_exact(first):
-            return None
-        try:
-            samples: Samples = self._sound.read(count, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            text = f"decoding failed at {first / self.sample_rate:.1f} s ({_cause_of(error)})."
-            raise AudioError("damaged", f"{text} Restore the file.", self._path) from None
-        return samples
+        for first, count in places:
+            if not self._seek_exact(first):
+                return
+            try:
+                samples: Samples = self._sound.read(count, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                text = f"decoding failed at {first / self.sample_rate:.1f} s ({_cause_of(error)})."
+                raise AudioError("damaged", f"{text} Restore the file.", self._path) from None
+            yield samples
 
     def _seek_exact(self, first: int) -> bool:
         """Seek sample-exactly to a frame; return False after the file's end."""

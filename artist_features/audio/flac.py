@@ -108,20 +108,6 @@ def _last_frame(fd: int, size: int, start: int) -> tuple[int, int, int] | None:
     return None
 
 
-def _crc16_table() -> list[int]:
-    """Table of a frame's checksum: polynomial x^16 + x^15 + x^2 + 1 (RFC 9639, section 9.3)."""
-    table = []
-    for byte in range(256):
-        crc = byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x8005 if crc & 0x8000 else crc << 1) & 0xFFFF
-        table.append(crc)
-    return table
-
-
-_CRC16 = _crc16_table()
-
-
 def _samples_after(tail: bytes, largest: int) -> tuple[int, int] | None:
     """Return (sample after the last frame, its byte); two frames in a row must agree."""
     frames: list[tuple[int, int, int]] = []  # (first sample, number, byte), from the end
@@ -166,10 +152,21 @@ def _frame(head: bytes, largest: int) -> tuple[int, int] | None:
 
 
 def _crc8(data: bytes) -> int:
-    """Checksum of a frame header: polynomial x^8 + x^2 + x + 1."""
     crc = 0
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x07 if crc & 0x80 else crc << 1) & 0xFF
+        crc = _CRC8[crc ^ byte]
     return crc
+
+
+def _crc_table(n_bits: int, polynomial: int) -> list[int]:
+    """Return the checksum of each byte, most significant bit first."""
+    table = [byte << n_bits - 8 for byte in range(256)]
+    for _ in range(8):
+        table = [crc << 1 ^ (polynomial if crc >> n_bits - 1 else 0) for crc in table]
+        table = [crc & (1 << n_bits) - 1 for crc in table]
+    return table
+
+
+# checksums of a frame header, x^8 + x^2 + x + 1, and of a frame, x^16 + x^15 + x^2 + 1
+# (RFC 9639, sections 9.1.8 and 9.3)
+_CRC8, _CRC16 = _crc_table(8, 0x07), _crc_table(16, 0x8005)
