@@ -33,7 +33,6 @@ from artist_features.audio.decoders import (
 from artist_features.audio.formats import format_of
 from artist_features.errors import AnyPath, AudioError, shortened
 
-DECODERS = ("auto", "soundfile", "av")
 OpenDecoder = Callable[[int, Container, AnyPath], Decoder]
 _MAX_AMPLITUDE = 16.0  # 24 dB above full scale; more is a scaling mistake
 _ARRAY_BLOCK = 1 << 18

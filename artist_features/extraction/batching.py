@@ -137,7 +137,7 @@ def embed_events(
     n_calls: int = 1,
     pooled: bool = True,
     timing: MutableMapping[str, float],
-    prefetch: "Prefetch | None" = None,
+    prefetch: Prefetch | None = None,
 ) -> Generator[Result, None, None]:
     """Run the model over the events of a `DecodePool`.
 
@@ -163,11 +163,9 @@ def embed_events(
         raise batcher.failure
 
 
-@contextlib.contextmanager
-def in_turn(batcher: "_Batcher") -> Iterator[Iterator[Batch]]:
+def in_turn(batcher: "_Batcher") -> AbstractContextManager[Iterator[Batch]]:
     """Batch source without prefetch or tf.data: the next batch is made on demand (ONNX Runtime)."""
-    with contextlib.closing(batcher.batches()) as batches:
-        yield batches
+    return contextlib.closing(batcher.batches())
 
 
 @contextlib.contextmanager
