@@ -9,7 +9,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from artist_features.audio import flac, mp3
@@ -343,8 +343,8 @@ def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
 def _mp3(fd: int, size: int, start: int, after_tag: int, path: AnyPath) -> Container:
     """Build the `Container` of an MP3: frame count, header patch, gaps a decoder must not see."""
     found = mp3.survey(fd, size, start)
-    if start - after_tag > _MOST_JUNK:
-        found = replace(found, n_unread=found.n_unread + start - after_tag)
+    n_junk = start - after_tag
+    n_unread = found.n_unread + (n_junk if n_junk > _MOST_JUNK else 0)
     if found.changes_at_s is not None:
         raise AudioError(
             "damaged",
@@ -355,9 +355,9 @@ def _mp3(fd: int, size: int, start: int, after_tag: int, path: AnyPath) -> Conta
     patch: tuple[int, bytes] | None = found.patch
     end: int | None = found.end
     if found.trusted:
-        hidden = found.gaps or found.n_unread  # which a decoder would stop at
+        hidden = found.gaps or n_unread  # which a decoder would stop at
         patch, end = ((0, b""), end) if hidden else (None, None)
-    return Container("mp3", start, end, patch, found.declared_s, found.n_unread, found.gaps)
+    return Container("mp3", start, end, patch, found.declared_s, n_unread, found.gaps)
 
 
 # ---- tags before the audio, AAC ----

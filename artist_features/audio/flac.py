@@ -50,18 +50,14 @@ def survey(fd: int, size: int, start: int) -> FlacFrames:
 
 
 def _ends_of_frame(fd: int, size: int, position: int, most: int) -> tuple[int, ...]:
-    """Return the bytes at which the last frame may end; () if it may reach the file's end.
-
-    Args:
-        position: byte at which the frame begins.
-        most: bytes that it may have; its end is where the checksum of the whole is 0.
-    """
+    """Return `FlacFrames.after` of a frame at byte `position` that has `most` bytes at most."""
     if size - position <= most:
         return ()
     before, crc, ends = 1, 0, []
     for at, byte in enumerate(os.pread(fd, most, position), start=1):
         before, crc = crc, (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
-        if crc == 0 and before and at > 6:  # by chance, too, once in 65,536 bytes
+        # at the end of a frame the checksum of the whole is 0; by chance once in 65,536 bytes
+        if crc == 0 and before and at > 6:
             ends.append(position + at)
     return tuple(ends[:_MOST_ENDS]) or (position + most,)
 
@@ -76,16 +72,7 @@ def _next_file(fd: int, size: int, start: int) -> int:
 
 
 def _patch(fd: int, start: int, n_samples: int) -> tuple[int, bytes] | None:
-    """Put the total of STREAMINFO right where it is smaller than the last frame's end.
-
-    Args:
-        fd: file descriptor of a FLAC file.
-        start: byte at which "fLaC" stands.
-        n_samples: after the last frame.
-
-    Returns:
-        (position, bytes) to be shown there, or None where the total is right or unknown (0).
-    """
+    """Return `FlacFrames.patch`; None where the stated total is right or unknown (0)."""
     head = os.pread(fd, 26, start)
     stated = (head[_TOTAL] & 0x0F) << 32 | int.from_bytes(head[_TOTAL + 1 : 26], "big")
     if not stated or not stated < n_samples < 1 << 36:

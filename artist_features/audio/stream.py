@@ -27,15 +27,13 @@ from artist_features.audio.decoders import (
     SoundFileDecoder,
     Span,
     av_installed,
-    past_end,
-    to_float,
+    blocks_of,
 )
 from artist_features.audio.formats import format_of
 from artist_features.errors import AnyPath, AudioError, shortened
 
 OpenDecoder = Callable[[int, Container, AnyPath], Decoder]
 _MAX_AMPLITUDE = 16.0  # 24 dB above full scale; more is a scaling mistake
-_ARRAY_BLOCK = 1 << 18
 _CODEC_SLACK_S = 0.25  # headers count the delay and padding that decoders cut off
 
 
@@ -292,17 +290,11 @@ class _ArrayDecoder:
         """No-op: an array holds no file (`Decoder` interface)."""
 
     def blocks(self, span: Span) -> Iterator[Samples]:
-        samples = self._samples
-        first, count = span.frames(self.sample_rate)
-        if not len(samples):
-            raise AudioError("empty", f"array of shape {samples.shape}: no samples.")
-        if first >= len(samples):
-            raise past_end(span.offset_s, len(samples) / self.sample_rate, None)
-        if samples.dtype == np.int32:
-            _refuse_16_bits(samples)
-        samples = samples[first : None if count is None else first + count]
-        for start in range(0, len(samples), _ARRAY_BLOCK):
-            yield to_float(samples[start : start + _ARRAY_BLOCK])
+        if not len(self._samples):
+            raise AudioError("empty", f"array of shape {self._samples.shape}: no samples.")
+        if self._samples.dtype == np.int32:
+            _refuse_16_bits(self._samples)
+        yield from blocks_of(self._samples, self.sample_rate, span, None)
 
 
 def _refuse_16_bits(samples: npt.NDArray[np.int32]) -> None:

@@ -359,8 +359,7 @@ class Extractor:
         if result.error is not None:
             raise result.error
         _warn_of_flaws(result)
-        embedding: Embedding = result.embedding
-        return embedding
+        return result.embedding
 
     def _embed_several(
         self, results: Iterable[Result], pool: Pool, on_error: OnError
