@@ -149,7 +149,10 @@ def find_damage(
     if kind in ("ogg", "opus"):
         return _ogg_damage(fd, first_only, start)
     if kind in _LAYOUTS or kind == "au":
-        return _chunk_damage(fd, size, kind, start)
+        for _, first, length in _stated_samples(kind, fd, start):
+            if first + length > size and length & _STREAMED_BITS != _STREAMED_BITS:
+                text = f"header declares {length} bytes of samples, the file holds {size - first}"
+                return "truncated", text
     return None
 
 
@@ -312,14 +315,6 @@ def _check_wav(fd: int, size: int, start: int, path: AnyPath) -> None:
             )
     if size > HEADER_BYTES and not has_format:
         raise AudioError("damaged", "WAV file without a format chunk.", path)
-
-
-def _chunk_damage(fd: int, size: int, kind: str, start: int) -> tuple[str, str] | None:
-    for _, first, length in _stated_samples(kind, fd, start):
-        if first + length > size and length & _STREAMED_BITS != _STREAMED_BITS:
-            text = f"header declares {length} bytes of samples, the file holds {size - first}"
-            return "truncated", text
-    return None
 
 
 def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
