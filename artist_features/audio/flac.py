@@ -147,10 +147,12 @@ def _crc8(data: bytes) -> int:
 
 def _crc_table(n_bits: int, polynomial: int) -> list[int]:
     """Return the checksum of each byte, most significant bit first."""
-    table = [byte << n_bits - 8 for byte in range(256)]
-    for _ in range(8):
-        table = [crc << 1 ^ (polynomial if crc >> n_bits - 1 else 0) for crc in table]
-        table = [crc & (1 << n_bits) - 1 for crc in table]
+    table, top = [], 1 << n_bits - 1
+    for byte in range(256):
+        crc = byte << n_bits - 8
+        for _ in range(8):
+            crc = crc << 1 ^ (polynomial if crc & top else 0)
+        table.append(crc & 2 * top - 1)
     return table
 
 
