@@ -168,6 +168,16 @@ def test_caf_and_au_of_unknown_length_are_whole(opened):
     assert find_damage(opened(au), len(au), "au") is None
 
 
+@pytest.mark.parametrize("n_tag", [0, 5000])
+def test_a_cut_au_is_known_also_after_a_tag(n_tag, opened):
+    data = id3_tag(n_tag) + good_files().au if n_tag else good_files().au
+    data = data[:-3000]
+    start = recognise(opened, data).start
+    code, text = find_damage(opened(data), len(data), "au", start=start)
+    assert (code, start > 0) == ("truncated", n_tag > 0)
+    assert text.endswith(f"the file holds {len(data) - start - 24}")
+
+
 def test_wav_without_format(opened):
     data = b"RIFF\xff\0\0\0WAVE" + chunk(b"data", bytes(9000))
     with pytest.raises(AudioError, match=r"without a format chunk") as caught:

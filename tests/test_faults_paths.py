@@ -15,6 +15,7 @@ from conftest import music, read_audio
 from fault_bytes import encode, good_files
 from fault_drivers import as_list, by_command, single, statuses_by_command
 
+from artist_features.audio.folders import search_folder
 from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError, AudioWarning, shortened
 from artist_features.extraction.extractor import Extractor
@@ -137,6 +138,17 @@ def test_row39_walk_ends_and_takes_each_file_once(tiny_folder, good, tmp_path):
     out = tmp_path / "out.parquet"
     done = statuses_by_command([str(library)], out, tiny_folder)
     assert done == {b"a/one.flac": "ok", b"dangling.mp3": "not_found"}
+
+
+def test_row39_a_link_to_what_the_search_passes_over_is_taken(tmp_path):
+    """A file in the trash is not found by itself: a link to it is the only way to it."""
+    for number, name in enumerate((".Trash-1000/a.mp3", "a/@eaDir/b.mp3", "._c.mp3")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        (tmp_path / f"{number}.mp3").symlink_to(path)
+    found = [Path(path).name for path in search_folder(tmp_path)]
+    assert found == ["0.mp3", "1.mp3", "2.mp3"]
 
 
 WITHOUT_RIGHTS = """

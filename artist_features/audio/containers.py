@@ -9,7 +9,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from artist_features.audio import flac, mp3
@@ -93,13 +93,13 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
     for offset, magic, kind in MAGIC:
         if head[offset : offset + len(magic)] == magic:
             if kind == "wav":
-                return _wav(fd, size, start, path)
+                _check_wav(fd, size, start, path)
+            if kind in _LAYOUTS or kind == "au":
+                return _chunked(kind, fd, size, whole)
             if kind == "flac":
                 return _flac(fd, size, start)
             if kind == "mp4":
                 return Container("mp4", *whole, n_unread=_mp4_unread(fd, size, start))
-            if kind in ("aiff", "caf", "au", "w64"):
-                return _chunked(kind, fd, size, start)
             n_unread = _tta_unread(fd, size, start) if kind == "tta" else 0
             return Container(kind, *whole, n_unread=n_unread)
     if head[4:8] in _BOXES and _is_box(head, size - start):
@@ -149,7 +149,10 @@ def find_damage(
     if kind in ("ogg", "opus"):
         return _ogg_damage(fd, first_only, start)
     if kind in _LAYOUTS or kind == "au":
-        return _chunk_damage(fd, size, kind, start)
+        for _, first, length in _stated_samples(kind, fd, start):
+            if first + length > size and length & _STREAMED_BITS != _STREAMED_BITS:
+                text = f"header declares {length} bytes of samples, the file holds {size - first}"
+                return "truncated", text
     return None
 
 
@@ -165,10 +168,12 @@ _LAYOUTS = {
 }
 
 
-def _chunks(fd: int, kind: str, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (id, position of the body, declared size) of each chunk."""
-    position, layout, counted, alignment, _ = _LAYOUTS[kind]
-    position += start
+def _chunks(
+    fd: int, kind: str, start: int, position: int | None = None
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (id, position of the body, declared size) of each chunk, or of those from one on."""
+    first, layout, counted, alignment, _ = _LAYOUTS[kind]
+    position = start + first if position is None else position
     head = struct.Struct(">4sI" if os.pread(fd, 4, start) == b"RIFX" else layout)
     for _ in range(256):
         data = os.pread(fd, head.size, position)
@@ -183,100 +188,85 @@ def _chunks(fd: int, kind: str, start: int = 0) -> Iterator[tuple[bytes, int, in
         position += size + -size % alignment
 
 
-def _wav(fd: int, size: int, start: int, path: AnyPath) -> Container:
-    """Validate a WAV header's codec; correct a data size that is too small."""
-    _check_wav(fd, size, start, path)
-    return _chunked("wav", fd, size, start)
-
-
-def _chunked(kind: str, fd: int, size: int, start: int) -> Container:
+def _chunked(kind: str, fd: int, size: int, whole: _Shown) -> Container:
     """Build the `Container` of WAV, AIFF, CAF, AU or W64: patch a data size that is too small.
 
     A writer that was killed, or one that wrote more than 4 GiB, leaves such a size. Samples go on
     after it where no chunk begins. What is mended with 32 bits is read as far as these reach;
     AIFF states the length twice, and is not mended.
     """
-    shown: _Shown = (start, size, (0, b"")) if start else (0, None, None)
-    found = _samples_end(kind, fd, size, start)
-    if found is None:
-        return Container(kind, *shown)
-    place, end = found
+    start = whole[0]
+    place, first, length = next(_stated_samples(kind, fd, start), (0, 0, -1))
+    end = first + length
+    # of an AIFF without a length, decoders go by the number of frames
+    if length < 0 or end > size or (kind == "aiff" and length == 0):
+        return Container(kind, *whole)
     after = _after_chunks(kind, fd, size, start, end)
     if _few_or_tags(fd, size, after):
-        return Container(kind, *shown)
+        return Container(kind, *whole)
     another = _begins_another(fd, kind, start, after)
     if kind == "w64":  # libsndfile reads on up to the end of the file, whatever is stated
         if another:
-            shown = (start, end, (0, b""))
-        return Container(kind, *shown, n_unread=size - after if another else 0)
+            return Container(kind, start, end, (0, b""), n_unread=size - after)
+        return Container(kind, *whole)
     if kind == "aiff" or after > end or another:
-        return Container(kind, *shown, n_unread=size - after)
+        return Container(kind, *whole, n_unread=size - after)
+    mended, beyond = b"\xff" * 4, max(0, size - first - 0xFFFFFFFF)
     if os.pread(fd, 4, start) == b"RF64":
-        return Container(
-            kind, start, size, (place, (size - end + _ds64(fd, start)).to_bytes(8, "little"))
-        )
-    if kind == "caf":  # -1: up to the end of the file
-        return Container(kind, start, size, (place, b"\xff" * 8))
-    first = (
-        place + 4 if kind == "wav" else start + int.from_bytes(os.pread(fd, 4, start + 4), "big")
-    )
-    beyond = max(0, size - first - 0xFFFFFFFF)
-    return Container(kind, start, size, (place, b"\xff" * 4), n_unread=beyond)
+        mended, beyond = (size - first).to_bytes(8, "little"), 0
+    elif kind == "caf":  # -1: up to the end of the file
+        mended, beyond = b"\xff" * 8, 0
+    return Container(kind, start, size, (place, mended), n_unread=beyond)
 
 
-def _ds64(fd: int, start: int) -> int:
-    """Return the size of the samples that an RF64 file states (EBU Tech 3306: chunk `ds64`)."""
-    return int.from_bytes(os.pread(fd, 8, start + _DS64_DATA), "little")
-
-
-def _samples_end(kind: str, fd: int, size: int, start: int) -> tuple[int, int] | None:
-    """Return (byte of the stated size of the samples, byte after them) if it is in the file."""
+def _stated_samples(kind: str, fd: int, start: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (byte of the stated size, first byte, stated size) of each chunk of samples."""
     if kind == "au":
         head = os.pread(fd, 8, start + 4)
-        first, length = struct.unpack(">II", head) if len(head) == 8 else (0, 1 << 32)
-        place, end = start + 8, start + first + length
-    else:
-        samples = _LAYOUTS[kind][-1]
-        chunks = (chunk for chunk in _chunks(fd, kind, start) if chunk[0] == samples)
-        _, position, length = next(chunks, (b"", 0, -1))
-        place, end = position - (8 if kind == "caf" else 4), position + length
-        if kind == "wav" and os.pread(fd, 4, start) == b"RF64":
-            place, end = start + _DS64_DATA, position + _ds64(fd, start)
-    if kind == "aiff" and length == 0:  # decoders go by the number of frames then
-        return None
-    return (place, end) if length >= 0 and end <= size else None
+        if len(head) == 8:
+            first, length = struct.unpack(">II", head)
+            yield start + 8, start + first, length
+        return
+    is_rf64 = kind == "wav" and os.pread(fd, 4, start) == b"RF64"
+    for name, first, length in _chunks(fd, kind, start):
+        if name != _LAYOUTS[kind][-1]:
+            continue
+        if is_rf64:  # its chunk `ds64` states the size (EBU Tech 3306)
+            place = start + _DS64_DATA
+            yield place, first, int.from_bytes(os.pread(fd, 8, place), "little")
+        else:
+            yield first - (8 if kind == "caf" else 4), first, length
 
 
 def _after_chunks(kind: str, fd: int, size: int, start: int, end: int) -> int:
     """Return where the plausible chunks after the samples end."""
-    if kind == "au":
-        return end
-    head = struct.Struct(">4sI" if os.pread(fd, 4, start) == b"RIFX" else _LAYOUTS[kind][1])
-    alignment = _LAYOUTS[kind][3]
     after = end
-    for _ in range(256):
-        position = after + -(after - start) % alignment
-        data = os.pread(fd, head.size, position)
-        if len(data) < head.size:
-            break
-        name, length = head.unpack(data)
-        if name == _LAYOUTS[kind][-1] or not _is_chunk(name, position + head.size, length, size):
-            break
-        after = position + head.size + length
+    if kind in _LAYOUTS:
+        for name, position, length in _chunks(fd, kind, start, _padded(kind, start, end)):
+            if name == _LAYOUTS[kind][-1] or not _is_chunk(name, position, length, size):
+                break
+            after = position + length
     return min(after, size)
+
+
+def _padded(kind: str, start: int, end: int) -> int:
+    """Return where a chunk may begin after one that ends at `end`."""
+    return end + -(end - start) % (_LAYOUTS[kind][3] if kind in _LAYOUTS else 1)
 
 
 def _begins_another(fd: int, kind: str, start: int, end: int) -> bool:
     """Detect concatenated files: a magic number or second data chunk right after the audio."""
-    padded = end + -(end - start) % (_LAYOUTS[kind][3] if kind in _LAYOUTS else 1)
     marks = [(offset, magic) for offset, magic, _ in MAGIC]
     marks += [(0, magic) for magic, _ in _OTHER_MAGIC] + [(0, b"RIFF"), (0, b"RF64"), (0, b"ID3")]
     if kind in _LAYOUTS:
         marks.append((0, _LAYOUTS[kind][-1]))
-    heads = [os.pread(fd, 64, at) for at in (end, padded)]
-    return any(head.startswith(magic, offset) for offset, magic in marks for head in heads) or any(
-        mp3.find_frames(fd, at) == at for at in (end, padded)
-    )
+    for at in (end, _padded(kind, start, end)):
+        head = os.pread(fd, 64, at)
+        if any(head.startswith(magic, offset) for offset, magic in marks):
+            return True
+        if mp3.find_frames(fd, at) == at:
+            return True
+    return False
 
 
 def _is_chunk(name: bytes, position: int, length: int, size: int) -> bool:
@@ -327,23 +317,6 @@ def _check_wav(fd: int, size: int, start: int, path: AnyPath) -> None:
         raise AudioError("damaged", "WAV file without a format chunk.", path)
 
 
-def _chunk_damage(fd: int, size: int, kind: str, start: int) -> tuple[str, str] | None:
-    if kind == "au":
-        head = os.pread(fd, 8, start + 4)
-        sizes = [struct.unpack(">II", head)] if len(head) == 8 else []
-    else:
-        samples = _LAYOUTS[kind][-1]
-        sizes = [chunk[1:] for chunk in _chunks(fd, kind, start) if chunk[0] == samples]
-        if os.pread(fd, 4, start) == b"RF64":
-            sizes = [(position, _ds64(fd, start)) for position, _ in sizes]
-    for position, length in sizes:
-        if position + length > size and length & _STREAMED_BITS != _STREAMED_BITS:
-            return "truncated", (
-                f"header declares {length} bytes of samples, the file holds {size - position}"
-            )
-    return None
-
-
 def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
     """Refuse a sample rate or channel count that no recording has (`out_of_range`)."""
     if not 4000 <= sample_rate <= 384_000:
@@ -365,8 +338,8 @@ def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
 def _mp3(fd: int, size: int, start: int, after_tag: int, path: AnyPath) -> Container:
     """Build the `Container` of an MP3: frame count, header patch, gaps a decoder must not see."""
     found = mp3.survey(fd, size, start)
-    if start - after_tag > _MOST_JUNK:
-        found = replace(found, n_unread=found.n_unread + start - after_tag)
+    n_junk = start - after_tag
+    n_unread = found.n_unread + (n_junk if n_junk > _MOST_JUNK else 0)
     if found.changes_at_s is not None:
         raise AudioError(
             "damaged",
@@ -377,9 +350,9 @@ def _mp3(fd: int, size: int, start: int, after_tag: int, path: AnyPath) -> Conta
     patch: tuple[int, bytes] | None = found.patch
     end: int | None = found.end
     if found.trusted:
-        hidden = found.gaps or found.n_unread  # which a decoder would stop at
+        hidden = found.gaps or n_unread  # which a decoder would stop at
         patch, end = ((0, b""), end) if hidden else (None, None)
-    return Container("mp3", start, end, patch, found.declared_s, found.n_unread, found.gaps)
+    return Container("mp3", start, end, patch, found.declared_s, n_unread, found.gaps)
 
 
 # ---- tags before the audio, AAC ----

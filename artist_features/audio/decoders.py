@@ -7,7 +7,7 @@ extra `[av]`) also reads what `formats` says. `Decoder` is the interface of both
 import contextlib
 import os
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +21,8 @@ from artist_features.audio.formats import format_of
 from artist_features.errors import AnyPath, AudioError, shortened
 
 Samples = npt.NDArray[np.float32]
-BLOCK_FRAMES = 65536
+_BLOCK_FRAMES = 65536
+_MEMORY_BLOCK = 1 << 18  # frames of samples that are in memory already
 MAX_SECONDS = 1e7  # 115 days; what is longer is a wrong unit
 _INT16_SCALE = np.float32(1 / 32768)  # exact: as libsndfile's own
 _UNKNOWN_FRAMES = 2**62  # libsndfile gives so many or more where a header is silent
@@ -150,13 +151,13 @@ class SoundFileDecoder:
             count = max(0, sound.frames - first)
         if first and not self._seek_exact(first):
             raise past_end(span.offset_s, self.declared_s, self._path)
-        buffer = np.empty((BLOCK_FRAMES, sound.channels), np.float32)
+        buffer = np.empty((_BLOCK_FRAMES, sound.channels), np.float32)
         # of such files libsndfile makes floats slowly: 6.0 ms instead of 1.0 for 30 s of stereo
         integers = sound.subtype == "PCM_16" and sound.format != "FLAC"
         raw = np.empty(buffer.shape, np.int16) if integers else buffer
         done = 0
         while count is None or done < count:
-            wanted = BLOCK_FRAMES if count is None else min(BLOCK_FRAMES, count - done)
+            wanted = _BLOCK_FRAMES if count is None else min(_BLOCK_FRAMES, count - done)
             try:
                 block = sound.read(out=raw[:wanted])
             except soundfile.LibsndfileError as error:
@@ -180,22 +181,23 @@ class SoundFileDecoder:
         if first and not done:
             raise past_end(span.offset_s, self.declared_s, self._path)
 
-    def read_at(self, first: int, count: int) -> Samples | None:
-        """Return `count` frames from frame `first` on, float32 `(n, n_channels)`.
+    def read_places(self, places: Iterable[tuple[int, int]]) -> Iterator[Samples]:
+        """Yield float32 `(n, n_channels)` of each (first frame, number of frames).
 
-        Fewer at the file's end, None after it.
+        Fewer frames at the file's end; the first place after it ends the reading.
 
         Raises:
             AudioError: `damaged`.
         """
-        if not self._seek_exact(first):
-            return None
-        try:
-            samples: Samples = self._sound.read(count, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            text = f"decoding failed at {first / self.sample_rate:.1f} s ({_cause_of(error)})."
-            raise AudioError("damaged", f"{text} Restore the file.", self._path) from None
-        return samples
+        for first, count in places:
+            if not self._seek_exact(first):
+                return
+            try:
+                samples: Samples = self._sound.read(count, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                text = f"decoding failed at {first / self.sample_rate:.1f} s ({_cause_of(error)})."
+                raise AudioError("damaged", f"{text} Restore the file.", self._path) from None
+            yield samples
 
     def _seek_exact(self, first: int) -> bool:
         """Seek sample-exactly to a frame; return False after the file's end."""
@@ -354,6 +356,18 @@ def av_installed() -> bool:
 
 
 # ---- what decoders share ----
+
+
+def blocks_of(
+    samples: npt.NDArray[Any], sample_rate: int, span: Span, path: AnyPath | None
+) -> Iterator[Samples]:
+    """Yield a part of samples that are all in memory, as `Decoder.blocks` does."""
+    first, count = span.frames(sample_rate)
+    if first >= len(samples) > 0:
+        raise past_end(span.offset_s, len(samples) / sample_rate, path)
+    samples = samples[first : None if count is None else first + count]
+    for start in range(0, len(samples), _MEMORY_BLOCK):
+        yield to_float(samples[start : start + _MEMORY_BLOCK])
 
 
 def past_end(offset_s: float, length_s: float | None, path: AnyPath | None) -> AudioError:

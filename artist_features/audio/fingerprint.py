@@ -57,8 +57,7 @@ def _energies(block: Samples) -> Samples:
     """Return the energy of each band, `(n, 17)`, of windows `(n, 2048)`."""
     first, bands = _bands()
     spectrum = np.fft.rfft(block)[:, first : first + len(bands)]
-    energies: Samples = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ bands
-    return energies
+    return (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ bands
 
 
 @functools.cache
@@ -101,8 +100,7 @@ def _correlation(a: _Signs, b: _Signs) -> npt.NDArray[np.floating]:
     """FFT cross-correlation of two bit-sign sequences at all lags, summed over bands."""
     n = 1 << (a.shape[1] + b.shape[1] - 1).bit_length()
     product = np.fft.rfft(a, n) * np.fft.rfft(b, n).conj()
-    sums: npt.NDArray[np.floating] = np.fft.irfft(product.sum(axis=0), n)
-    return sums
+    return np.fft.irfft(product.sum(axis=0), n)
 
 
 def _signs(packed: Fingerprint) -> _Signs:

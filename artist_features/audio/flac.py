@@ -50,18 +50,14 @@ def survey(fd: int, size: int, start: int) -> FlacFrames:
 
 
 def _ends_of_frame(fd: int, size: int, position: int, most: int) -> tuple[int, ...]:
-    """Return the bytes at which the last frame may end; () if it may reach the file's end.
-
-    Args:
-        position: byte at which the frame begins.
-        most: bytes that it may have; its end is where the checksum of the whole is 0.
-    """
+    """Return `FlacFrames.after` of a frame at byte `position` that has `most` bytes at most."""
     if size - position <= most:
         return ()
     before, crc, ends = 1, 0, []
     for at, byte in enumerate(os.pread(fd, most, position), start=1):
         before, crc = crc, (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
-        if crc == 0 and before and at > 6:  # by chance, too, once in 65,536 bytes
+        # at the end of a frame the checksum of the whole is 0; by chance once in 65,536 bytes
+        if crc == 0 and before and at > 6:
             ends.append(position + at)
     return tuple(ends[:_MOST_ENDS]) or (position + most,)
 
@@ -76,16 +72,7 @@ def _next_file(fd: int, size: int, start: int) -> int:
 
 
 def _patch(fd: int, start: int, n_samples: int) -> tuple[int, bytes] | None:
-    """Put the total of STREAMINFO right where it is smaller than the last frame's end.
-
-    Args:
-        fd: file descriptor of a FLAC file.
-        start: byte at which "fLaC" stands.
-        n_samples: after the last frame.
-
-    Returns:
-        (position, bytes) to be shown there, or None where the total is right or unknown (0).
-    """
+    """Return `FlacFrames.patch`; None where the stated total is right or unknown (0)."""
     head = os.pread(fd, 26, start)
     stated = (head[_TOTAL] & 0x0F) << 32 | int.from_bytes(head[_TOTAL + 1 : 26], "big")
     if not stated or not stated < n_samples < 1 << 36:
@@ -106,20 +93,6 @@ def _last_frame(fd: int, size: int, start: int) -> tuple[int, int, int] | None:
         if found := _samples_after(os.pread(fd, end - first, first), largest):
             return found[0], first + found[1], most or _TAIL
     return None
-
-
-def _crc16_table() -> list[int]:
-    """Table of a frame's checksum: polynomial x^16 + x^15 + x^2 + 1 (RFC 9639, section 9.3)."""
-    table = []
-    for byte in range(256):
-        crc = byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x8005 if crc & 0x8000 else crc << 1) & 0xFFFF
-        table.append(crc)
-    return table
-
-
-_CRC16 = _crc16_table()
 
 
 def _samples_after(tail: bytes, largest: int) -> tuple[int, int] | None:
@@ -166,10 +139,23 @@ def _frame(head: bytes, largest: int) -> tuple[int, int] | None:
 
 
 def _crc8(data: bytes) -> int:
-    """Checksum of a frame header: polynomial x^8 + x^2 + x + 1."""
     crc = 0
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x07 if crc & 0x80 else crc << 1) & 0xFF
+        crc = _CRC8[crc ^ byte]
     return crc
+
+
+def _crc_table(n_bits: int, polynomial: int) -> list[int]:
+    """Return the checksum of each byte, most significant bit first."""
+    table, top = [], 1 << n_bits - 1
+    for byte in range(256):
+        crc = byte << n_bits - 8
+        for _ in range(8):
+            crc = crc << 1 ^ (polynomial if crc & top else 0)
+        table.append(crc & 2 * top - 1)
+    return table
+
+
+# checksums of a frame header, x^8 + x^2 + x + 1, and of a frame, x^16 + x^15 + x^2 + 1
+# (RFC 9639, sections 9.1.8 and 9.3)
+_CRC8, _CRC16 = _crc_table(8, 0x07), _crc_table(16, 0x8005)

@@ -97,5 +97,8 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 def _is_within(path: str, root: str) -> bool:
     """Return whether a link's target is an existing file that the search finds by itself."""
-    ending = os.path.splitext(path)[1].lower()
-    return path.startswith(root + os.sep) and os.path.isfile(path) and ending in AUDIO_ENDINGS
+    if not path.startswith(root + os.sep) or not os.path.isfile(path):
+        return False
+    *folders, name = path[len(root) + 1 :].split(os.sep)
+    found = os.path.splitext(name)[1].lower() in AUDIO_ENDINGS and not name.startswith("._")
+    return found and not any(map(_is_companion_folder, folders))

@@ -27,16 +27,13 @@ from artist_features.audio.decoders import (
     SoundFileDecoder,
     Span,
     av_installed,
-    past_end,
-    to_float,
+    blocks_of,
 )
 from artist_features.audio.formats import format_of
 from artist_features.errors import AnyPath, AudioError, shortened
 
-DECODERS = ("auto", "soundfile", "av")
 OpenDecoder = Callable[[int, Container, AnyPath], Decoder]
 _MAX_AMPLITUDE = 16.0  # 24 dB above full scale; more is a scaling mistake
-_ARRAY_BLOCK = 1 << 18
 _CODEC_SLACK_S = 0.25  # headers count the delay and padding that decoders cut off
 
 
@@ -65,8 +62,8 @@ def open_file(
         container = containers.identify(fd, status.st_size, path)
         source = _open_decoder(fd, container, path, decoder)
         held.callback(source.close)
-        stream = AudioStream(source, target_rate, span, path)
-        stream._attach(fd, status, container, held.pop_all())
+        stream = AudioStream(source, target_rate, span, path, (fd, status, container))
+        stream._held = held.pop_all()
     stream.decode_s += time.perf_counter() - started
     return stream
 
@@ -108,25 +105,24 @@ class AudioStream:
     """
 
     def __init__(
-        self, source: Decoder, target_rate: int, span: Span = WHOLE, path: AnyPath | None = None
+        self,
+        source: Decoder,
+        target_rate: int,
+        span: Span,
+        path: AnyPath | None = None,
+        file: tuple[int, os.stat_result, Container] | None = None,
     ) -> None:
         self._source, self._target_rate, self._span = source, target_rate, span
-        self._file: tuple[int, os.stat_result, Container] | None = None
-        self._held = contextlib.ExitStack()
+        self._file = file
+        self._held = contextlib.ExitStack()  # what `close` closes
         self.path = path
-        self.container = ""
+        self.container = file[2].kind if file else ""
         self.decoder = source.name
         self.sample_rate = source.sample_rate
         self.declared_s = source.declared_s
         self.duration_s = 0.0
         self.flaws: list[tuple[str, str]] = []
         self.decode_s = self.resample_s = 0.0
-
-    def _attach(
-        self, fd: int, status: os.stat_result, container: Container, held: contextlib.ExitStack
-    ) -> None:
-        """Take ownership of the open file and its identified container, for checks and `close`."""
-        self._file, self._held, self.container = (fd, status, container), held, container.kind
 
     def __enter__(self) -> "AudioStream":
         return self
@@ -162,19 +158,10 @@ class AudioStream:
             mono float32 `(n,)` at the recording's own rate, shorter at the file's end; places
             after it are left out.
         """
-        source = self._source
-        if not isinstance(source, SoundFileDecoder):
-            raise TypeError(f"decoder {source.name!r} cannot read places")
-
-        def stretches() -> Iterator[Samples]:
-            for first, count in places:
-                samples = source.read_at(first, count)
-                if samples is None:
-                    return
-                yield samples
-
+        if not isinstance(self._source, SoundFileDecoder):
+            raise TypeError(f"decoder {self.decoder!r} cannot read places")
         try:
-            yield from self._checked(stretches())
+            yield from self._checked(self._source.read_places(places))
         except OSError as error:
             raise _os_error(error, self.path) from None
 
@@ -303,17 +290,11 @@ class _ArrayDecoder:
         """No-op: an array holds no file (`Decoder` interface)."""
 
     def blocks(self, span: Span) -> Iterator[Samples]:
-        samples = self._samples
-        first, count = span.frames(self.sample_rate)
-        if not len(samples):
-            raise AudioError("empty", f"array of shape {samples.shape}: no samples.")
-        if first >= len(samples):
-            raise past_end(span.offset_s, len(samples) / self.sample_rate, None)
-        if samples.dtype == np.int32:
-            _refuse_16_bits(samples)
-        samples = samples[first : None if count is None else first + count]
-        for start in range(0, len(samples), _ARRAY_BLOCK):
-            yield to_float(samples[start : start + _ARRAY_BLOCK])
+        if not len(self._samples):
+            raise AudioError("empty", f"array of shape {self._samples.shape}: no samples.")
+        if self._samples.dtype == np.int32:
+            _refuse_16_bits(self._samples)
+        yield from blocks_of(self._samples, self.sample_rate, span, None)
 
 
 def _refuse_16_bits(samples: npt.NDArray[np.int32]) -> None:
@@ -370,17 +351,13 @@ def opened(path: AnyPath) -> Iterator[tuple[int, os.stat_result]]:
     wanted = ("O_RDONLY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
     flags = sum(getattr(os, name, 0) for name in wanted)
     try:
-        kind = os.stat(path).st_mode
-        if not stat.S_ISREG(kind):
-            raise AudioError("not_a_file", f"{_kind_name(kind)}; an audio file is needed.", path)
+        _require_regular(os.stat(path).st_mode, path)
         fd = os.open(path, flags)
     except (OSError, ValueError) as error:
         raise _os_error(error, path) from None
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            name = _kind_name(status.st_mode)
-            raise AudioError("not_a_file", f"{name}; an audio file is needed.", path)
+        _require_regular(status.st_mode, path)
         if status.st_size == 0:
             raise AudioError("empty", "0 bytes; the file was never written. Copy it again.", path)
         yield fd, status
@@ -390,17 +367,19 @@ def opened(path: AnyPath) -> Iterator[tuple[int, os.stat_result]]:
         os.close(fd)
 
 
-def _kind_name(mode: int) -> str:
-    for test, name in (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a named pipe"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-    ):
-        if test(mode):
-            return f"is {name}"
-    return "is not a regular file"
+_SPECIAL_FILES = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _require_regular(mode: int, path: AnyPath) -> None:
+    if not stat.S_ISREG(mode):
+        name = _SPECIAL_FILES.get(stat.S_IFMT(mode), "not a regular file")
+        raise AudioError("not_a_file", f"is {name}; an audio file is needed.", path)
 
 
 def _os_error(error: OSError | ValueError, path: AnyPath | None) -> AudioError:

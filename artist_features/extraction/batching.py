@@ -137,7 +137,7 @@ def embed_events(
     n_calls: int = 1,
     pooled: bool = True,
     timing: MutableMapping[str, float],
-    prefetch: "Prefetch | None" = None,
+    prefetch: Prefetch | None = None,
 ) -> Generator[Result, None, None]:
     """Run the model over the events of a `DecodePool`.
 
@@ -155,19 +155,17 @@ def embed_events(
     Yields:
         `Result`, once per source, as soon as it is complete.
     """
-    compute = _ParallelCalls(embed, n_calls, n_rows)
     batcher = _Batcher(events, segment_samples, n_calls * n_rows)
-    with (prefetch or _by_tf_data)(batcher) as batches, compute:
+    parallel = _parallel_calls(embed, n_calls, n_rows)
+    with parallel as compute, (prefetch or _by_tf_data)(batcher) as batches:
         yield from _embed_batches(batches, compute, batcher, pooled, timing)
     if batcher.failure is not None:
         raise batcher.failure
 
 
-@contextlib.contextmanager
-def in_turn(batcher: "_Batcher") -> Iterator[Iterator[Batch]]:
+def in_turn(batcher: "_Batcher") -> AbstractContextManager[Iterator[Batch]]:
     """Batch source without prefetch or tf.data: the next batch is made on demand (ONNX Runtime)."""
-    with contextlib.closing(batcher.batches()) as batches:
-        yield batches
+    return contextlib.closing(batcher.batches())
 
 
 @contextlib.contextmanager
@@ -224,50 +222,39 @@ def _pull(segment_samples: int, key: np.int64) -> tuple[Floats, npt.NDArray[Any]
     return segments, np.array(owners, np.int64), np.array(closed, np.int64)
 
 
-class _ParallelCalls:
-    """Split a batch into parallel model calls in a thread pool; a context manager.
+@contextlib.contextmanager
+def _parallel_calls(embed: Any, n_calls: int, n_rows: int) -> Iterator[Callable[[Any], Floats]]:
+    """Context with a function: segments `(n, n_samples)` to embeddings float32 `(n, dim)`.
 
-    Args:
-        embed: from `inference_function` or `onnx_function`.
-        n_calls: at once, each in a thread of its own.
-        n_rows: segments in a call; a call of fewer is padded with zeros if `embed` wants it.
+    It makes at most `n_calls` calls of `embed` at once, each in a thread of its own and of
+    `n_rows` segments; the last is padded with zeros if `embed` wants that.
     """
+    signature = getattr(embed, "input_signature", None)
+    constant_rows = signature[0].shape[0] if signature else None
+    if constant_rows not in (None, n_rows):
+        raise ValueError(
+            f"the model is compiled for {constant_rows} rows, a call is of {n_rows}; they "
+            "must be equal."
+        )
 
-    def __init__(self, embed: Any, n_calls: int, n_rows: int) -> None:
-        signature = getattr(embed, "input_signature", None)
-        constant_rows = signature[0].shape[0] if signature else None
-        if constant_rows not in (None, n_rows):
-            raise ValueError(
-                f"the model is compiled for {constant_rows} rows, a call is of {n_rows}; they "
-                "must be equal."
-            )
-        self._embed, self._n_calls, self._n_rows = embed, n_calls, n_rows
-        self._padded = constant_rows is not None
-
-    def __enter__(self) -> "_ParallelCalls":
-        self._threads = ThreadPoolExecutor(self._n_calls)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._threads.shutdown()
-
-    def __call__(self, segments: "tf.Tensor | Floats") -> Floats:
-        """Return the embeddings float32 `(n, dim)` of `(n, n_samples)`."""
-        starts = range(0, len(segments), self._n_rows)
-        parts = [segments[first : first + self._n_rows] for first in starts]
-        compute = self._threads.map if len(parts) > 1 else map
-        return np.concatenate(list(compute(self._rows, parts)))
-
-    def _rows(self, part: "tf.Tensor | Floats") -> Floats:
+    def call(part: Any) -> Floats:
         n = len(part)
-        if self._padded and n < self._n_rows:
-            part = np.pad(part, [(0, self._n_rows - n), (0, 0)])
-        return np.asarray(self._embed(part))[:n]
+        if constant_rows is not None and n < n_rows:
+            part = np.pad(part, [(0, n_rows - n), (0, 0)])
+        return np.asarray(embed(part))[:n]
+
+    def compute(segments: Any) -> Floats:
+        starts = range(0, len(segments), n_rows)
+        parts = [segments[first : first + n_rows] for first in starts]
+        return np.concatenate(list((threads.map if len(parts) > 1 else map)(call, parts)))
+
+    with ThreadPoolExecutor(n_calls) as threads:
+        yield compute
 
 
 def _embed_batches(
     batches: Iterator[tuple[Any, Any, Any]],
-    embed: _ParallelCalls,
+    embed: Callable[[Any], Floats],
     batcher: "_Batcher",
     pooled: bool,
     timing: MutableMapping[str, float],

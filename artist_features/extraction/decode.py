@@ -131,7 +131,8 @@ class SegmentStream:
     def __iter__(self) -> Iterator[Samples]:
         source = self._source
         try:
-            if source.n_sampled and source.path is not None and source.decoder in _SAMPLING:
+            by_seeking = source.decoder in ("auto", "soundfile")
+            if source.n_sampled and source.path is not None and by_seeking:
                 yield from self._sampled(source.path, source.n_sampled)
             if self.facts is None:
                 yield from self._whole()
@@ -192,9 +193,6 @@ class SegmentStream:
             resample_s=stream.resample_s,
             content_sha256=digest,
         )
-
-
-_SAMPLING = ("auto", "soundfile")  # decoders that read single segments by seeking
 
 
 def decode_segments(source: Source, front_end: FrontEnd) -> SegmentStream:

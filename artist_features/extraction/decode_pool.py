@@ -210,11 +210,15 @@ class DecodePool:
 
     def _take(self) -> tuple[int, Source | None]:
         """Return the number of the next source and the source; None after the last."""
+        with self._waiting_elsewhere(), self._next_source:
+            return next(self._sources, (0, None))
+
+    @contextlib.contextmanager
+    def _waiting_elsewhere(self) -> Iterator[None]:
         thread = threading.get_ident()
         self._elsewhere.add(thread)
         try:
-            with self._next_source:
-                return next(self._sources, (0, None))
+            yield
         finally:
             self._elsewhere.discard(thread)
 
@@ -230,20 +234,15 @@ class DecodePool:
 
     @contextlib.contextmanager
     def _fetched(self, source: Source) -> Iterator[Source]:
-        thread, started = threading.get_ident(), time.perf_counter()
-        self._elsewhere.add(thread)
-        try:
-            with fetched(source, self._stopping.is_set) as copy:
-                self._end_fetching(thread, started)
-                yield copy
-        finally:
-            if thread in self._elsewhere:  # it failed
-                self._end_fetching(thread, started)
-
-    def _end_fetching(self, thread: int, started: float) -> None:
-        self._elsewhere.discard(thread)
-        with self._counting:
-            self.fetch_s += time.perf_counter() - started
+        started = time.perf_counter()
+        with contextlib.ExitStack() as held:
+            try:
+                with self._waiting_elsewhere():
+                    copy = held.enter_context(fetched(source, self._stopping.is_set))
+            finally:
+                with self._counting:
+                    self.fetch_s += time.perf_counter() - started
+            yield copy
 
     def _decode_here(self, index: int, source: Source, local: Source) -> None:
         stream = decode_segments(local, self._front_end)
@@ -258,8 +257,7 @@ class DecodePool:
     ) -> None:
         for attempt in range(ATTEMPTS):
             try:
-                for segments in process.decode(local):
-                    release = process.release_of(segments)
+                for segments, release in process.decode(local):
                     self._put(Event(index, attempt, segments, release=release))
                 self._put(Event(index, attempt, facts=process.facts, path=source.path))
                 return

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -69,21 +69,18 @@ class DecodeProcess:
     def __init__(self, front_end: FrontEnd) -> None:
         self.facts: Facts | None = None
         self._front_end = front_end
-        self._process: subprocess.Popen[bytes] | None = None
-        self._requests: Any = None  # its standard input and output, unbuffered
-        self._answers: Any = None
-        self._ring: Ring | None = None
-        self._patience: _Patience | None = None
+        self._patience = _Patience()
         self._timed_out = ""  # what it had not done in time
         self._n_false_starts = 0
         self._start()
 
     def _start(self) -> None:
+        self._ring: Ring | None
         self._ring, inherited = open_ring(self._front_end.segment_samples)
         ring = (*inherited, self._front_end.segment_samples) if inherited else None
         program = _PROGRAM.format(path=sys.path, package=[_PACKAGE], ring=ring)
         try:
-            self._process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 [sys.executable, "-c", program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -99,24 +96,25 @@ class DecodeProcess:
         finally:
             for descriptor in inherited:
                 os.close(descriptor)
-        self._requests, self._answers = self._process.stdin, self._process.stdout
+        # unbuffered
+        self._requests, self._answers = cast(Any, process.stdin), cast(Any, process.stdout)
         self._ready = False
         if self._ring is None:
             _enlarge_pipe(self._answers)
 
-    def decode(self, source: Source) -> Iterator[Any]:
+    def decode(self, source: Source) -> Iterator[tuple[Any, Callable[[], None] | None]]:
         """Yield the segments of a source as `decode_segments` does, then set `facts`.
 
         Yields:
-            rows of float32 `(segment_samples,)`; they may be views of memory that the process
-            fills again after `release_of`.
+            (rows of float32 `(segment_samples,)`, function or None): where there is a function,
+            the rows are views of memory that the process fills again after it was called.
 
         Raises:
             AudioError: what the process says of the source, or `crashed` or `timeout`.
             DecoderError: the process ends before it is ready, twice.
         """
         self.facts = None
-        if self._process is None or self._process.poll() is not None:
+        if self._process.poll() is not None:
             self.close()
             self._start()
         self._timed_out = ""
@@ -130,12 +128,12 @@ class DecodeProcess:
                     self.kill()  # impossible length: its memory is corrupted
                     raise EOFError
                 if kind == b"M" and self._ring:
-                    yield self._ring.take(size)
-                    self._count(size)
+                    yield self._ring.take(size), functools.partial(self._ring.release, size)
+                    self._patience.add(size * self._front_end.segment_hop_s)
                 elif kind == b"S":
                     segment = np.empty((1, self._front_end.segment_samples), np.float32)
-                    yield self._read(segment, segment.nbytes)
-                    self._count(1)
+                    yield self._read(segment), None
+                    self._patience.add(self._front_end.segment_hop_s)
                 else:
                     record = json.loads(bytes(self._read(bytearray(size))))
                     if kind == b"E":
@@ -154,18 +152,10 @@ class DecodeProcess:
             self._ready, self._n_false_starts = True, 0
         self._patience = _Patience(source)
 
-    def release_of(self, segments: Any) -> Callable[[], None] | None:
-        """Return a function that gives views back, or None where segments are copies."""
-        return functools.partial(self._ring.release, len(segments)) if self._ring else None
-
-    def _count(self, n_segments: int) -> None:
-        if self._patience is not None:
-            self._patience.add(n_segments * self._front_end.segment_hop_s)
-
-    def _read(self, buffer: Any, size: int | None = None) -> Any:
+    def _read(self, buffer: Any) -> Any:
         """Fill a buffer from the process, and return it."""
-        view = memoryview(buffer).cast("B")[:size]
-        with self._patience or contextlib.nullcontext():
+        view = memoryview(buffer).cast("B")
+        with self._patience:
             while view:
                 count = self._answers.readinto(view)
                 if not count:
@@ -175,7 +165,7 @@ class DecodeProcess:
 
     def _death(self, source: Source) -> AudioError:
         """Return the `AudioError` for a crashed decode process."""
-        code = self._process.wait() if self._process else 0
+        code = self._process.wait()
         self.close()
         if not self._ready:
             self._n_false_starts += 1
@@ -204,24 +194,19 @@ class DecodeProcess:
 
     def kill_if_late(self) -> None:
         """Stop the process if it was waited for longer than is allowed."""
-        patience = self._patience
-        if patience is not None and (late := patience.exceeded()):
+        if late := self._patience.exceeded():
             self._timed_out = late
             self.kill()
 
     def kill(self) -> None:
         """Stop the process at once."""
         process, ring = self._process, self._ring
-        if process is not None:
-            process.kill()
+        process.kill()
         if ring:
             ring.close()
 
     def close(self) -> None:
         """Let the process end, then free it."""
-        self._patience = None
-        if self._process is None:
-            return
         with contextlib.suppress(BrokenPipeError):
             self._requests.close()
         self._answers.close()
@@ -230,7 +215,6 @@ class DecodeProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process = None
         if self._ring:
             self._ring.close()
 

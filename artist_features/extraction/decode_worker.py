@@ -16,7 +16,7 @@ import struct
 import sys
 import threading
 import time
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def _serve(request: dict[str, Any], out: BinaryIO, ring: "Ring | None") -> None:
     source, front_end = Source.from_record(request["source"]), FrontEnd(**request["front_end"])
     # sampled ones are far apart, and take long to be found
     group = 1 if source.n_sampled else GROUP
-    sender: _Sender = _RingSender(out, ring, group) if ring else _PipeSender(out)
+    sender = _Sender(out, ring, group)
     stream = decode_segments(source, front_end)
     try:
         for segments in stream:
@@ -77,19 +77,16 @@ def _serve(request: dict[str, Any], out: BinaryIO, ring: "Ring | None") -> None:
     _send(out, kind, json.dumps(record).encode())
 
 
-class _Sender(Protocol):
-    def add(self, segment: Samples) -> None: ...
+class _Sender:
+    """Sends segments through shared memory, reported in groups; without a ring by the pipe."""
 
-    def flush(self) -> None: ...
-
-
-class _RingSender:
-    """Sends segments through shared memory, reported in groups."""
-
-    def __init__(self, out: BinaryIO, ring: "Ring", group: int) -> None:
+    def __init__(self, out: BinaryIO, ring: "Ring | None", group: int) -> None:
         self._out, self._ring, self._group, self._n_unreported = out, ring, group, 0
 
     def add(self, segment: Samples) -> None:
+        if self._ring is None:
+            _send(self._out, b"S", segment.data.cast("B"))  # contiguous, one by one
+            return
         self._ring.put(segment)
         self._n_unreported += 1
         if self._n_unreported == self._group:
@@ -99,19 +96,6 @@ class _RingSender:
         if self._n_unreported:
             self._out.write(HEADER.pack(b"M", self._n_unreported))
         self._n_unreported = 0
-
-
-class _PipeSender:
-    """Sends segments through the pipe, each at once."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-
-    def add(self, segment: Samples) -> None:
-        _send(self._out, b"S", segment.data.cast("B"))  # contiguous, one by one
-
-    def flush(self) -> None:
-        """No-op: the pipe sends each segment at once (`_Sender` interface)."""
 
 
 def _send(out: BinaryIO, kind: bytes, payload: "bytes | memoryview" = b"") -> None:

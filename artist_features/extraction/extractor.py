@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.audio.decoders import Span, av_installed
-from artist_features.audio.stream import DECODERS
 from artist_features.config import FrontEnd, ModelCard
 from artist_features.devices import (
     calls_at_once,
@@ -31,17 +30,13 @@ from artist_features.errors import (
     checked_int,
     shortened,
 )
-from artist_features.extraction.batching import (
-    Result,
-    embed_events,
-    in_turn,
-    inference_function,
-)
+from artist_features.extraction.batching import Result, embed_events, in_turn, inference_function
 from artist_features.extraction.decode import Source
 from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.interrupts import signals_deferred
 from artist_features.extraction.onnx_engine import chosen_runtime, onnx_function
 from artist_features.extraction.recordings import (
+    DECODERS,
     DecoderName,
     Embedding,
     Model,
@@ -61,7 +56,6 @@ if TYPE_CHECKING:  # Keras is imported when a model is built
     import keras
     from typing_extensions import Unpack
 
-ALL_DECODERS = (*DECODERS, "tfio")
 ISOLATE_FROM = 8  # files in a list from which processes pay for their start
 COMPILE_FROM = 64  # files from which compiling with XLA pays for itself (benchmarks/README.md)
 _MAX_BATCH = 4096  # segments; one takes 0.27 MB as samples and some 4 MB in the network
@@ -122,17 +116,16 @@ class Extractor:
         on_loaded: Callable[[str], object] | None = None,
         dedicated: bool = False,
     ) -> None:
-        self._made_of = (
+        self._make_again = functools.partial(
+            Extractor,
             model,
-            {
-                "batch_size": batch_size,
-                "n_workers": n_workers,
-                "isolated": isolated,
-                "decoder": decoder,
-                "runtime": runtime,
-                "on_loaded": on_loaded,
-                "dedicated": dedicated,
-            },
+            batch_size=batch_size,
+            n_workers=n_workers,
+            isolated=isolated,
+            decoder=decoder,
+            runtime=runtime,
+            on_loaded=on_loaded,
+            dedicated=dedicated,
         )
         n_workers = usable_cores() if n_workers is None else n_workers
         self.batch_size, self.n_workers = check_options(batch_size, n_workers, decoder)
@@ -146,7 +139,7 @@ class Extractor:
         self.device = "not loaded"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remade, self._made_of
+        return self._make_again, ()
 
     @functools.cached_property
     def model(self) -> "keras.Model":
@@ -346,7 +339,8 @@ class Extractor:
             rows = self._embed_one(make_source(audio, sample_rate), pool)
             return (rows, self._times(rows, span)) if return_times else rows
         items = _searched(items, on_error)
-        sources, n_sources = _sources_of(items, sample_rate, make_source, on_error), _length(items)
+        n_sources = len(items) if isinstance(items, Sized) else None
+        sources = _sources_of(items, n_sources, sample_rate, make_source, on_error)
         results = self.results(sources, pool=pool, n_sources=n_sources)
         with contextlib.closing(results):  # also where the caller keeps the exception
             if progress:
@@ -365,8 +359,7 @@ class Extractor:
         if result.error is not None:
             raise result.error
         _warn_of_flaws(result)
-        embedding: Embedding = result.embedding
-        return embedding
+        return result.embedding
 
     def _embed_several(
         self, results: Iterable[Result], pool: Pool, on_error: OnError
@@ -395,16 +388,12 @@ class Extractor:
 
 def check_options(batch_size: int, n_workers: int, decoder: DecoderName) -> tuple[int, int]:
     """Validate the options of `Extractor`; return (batch_size, n_workers) as `int`."""
-    batch_size, n_workers = (
-        checked_int("batch_size", batch_size),
-        checked_int("n_workers", n_workers),
-    )
+    batch_size = checked_int("batch_size", batch_size)
+    n_workers = checked_int("n_workers", n_workers)
     if batch_size > _MAX_BATCH:
         raise ValueError(f"batch_size is {batch_size} segments; allowed is 1 to {_MAX_BATCH}.")
-    if decoder not in ALL_DECODERS:
-        raise ValueError(
-            f"decoder {shortened(repr(decoder))}; allowed are {', '.join(ALL_DECODERS)}."
-        )
+    if decoder not in DECODERS:
+        raise ValueError(f"decoder {shortened(repr(decoder))}; allowed are {', '.join(DECODERS)}.")
     if decoder == "tfio":
         from artist_features.extraction.tfio_decoder import require_tfio
 
@@ -419,11 +408,6 @@ def check_options(batch_size: int, n_workers: int, decoder: DecoderName) -> tupl
 def _check_pool(pool: object) -> None:
     if pool not in ("mean", None):
         raise ValueError(f"pool {shortened(repr(pool))}; allowed are 'mean' and None.")
-
-
-def _remade(model: Model, options: dict[str, Any]) -> Extractor:
-    """Rebuild an `Extractor` when unpickled (`__reduce__`) from its constructor arguments."""
-    return Extractor(model, **options)
 
 
 def _prepare(
@@ -471,12 +455,12 @@ def _searched(items: Iterable[Any], on_error: OnError) -> Iterable[Any]:
 
 def _sources_of(
     items: Iterable[Any],
+    n: int | None,
     sample_rate: float | None,
     make_source: Callable[..., Source],
     on_error: OnError,
 ) -> Iterator[Source]:
     """Yield the `Source` of each of several recordings; the sample rate is that of arrays."""
-    n = _length(items)
     arrays = n is not None and any(hasattr(item, "__array__") for item in items)
     alone = n is not None and not arrays  # then a rate is wrong, as files state their own
     for number, item in enumerate(items):
@@ -490,10 +474,6 @@ def _sources_of(
             yield Source(error)
         except (TypeError, ValueError) as error:
             raise type(error)(f"recording {number}: {error}") from None
-
-
-def _length(items: Iterable[Any]) -> int | None:
-    return len(items) if isinstance(items, Sized) else None
 
 
 def _with_bar(results: Iterator[Result], n: int | None) -> Iterator[Result]:

@@ -47,6 +47,7 @@ DecoderName: TypeAlias = Literal["auto", "soundfile", "av", "tfio"]
 RuntimeName: TypeAlias = Literal["auto", "tensorflow", "onnx"]
 Embedding: TypeAlias = npt.NDArray[np.float32]
 
+DECODERS: tuple[DecoderName, ...] = get_args(DecoderName)
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 _LONGEST_NAME = 4096  # bytes
 _BYTES = (bytes, bytearray, memoryview)
@@ -67,7 +68,11 @@ def recordings_in(audio: Any) -> Iterable[Any] | None:
         AudioError: `not_a_file`: a folder without audio.
     """
     if isinstance(audio, (str, os.PathLike)):
-        return _in_folder(audio) if os.path.isdir(audio) else None
+        if not os.path.isdir(audio):
+            return None
+        if not (found := list(search_folder(audio))):
+            raise AudioError("not_a_file", "is a folder without audio; check the path.", audio)
+        return found
     if isinstance(audio, (*_BYTES, Mapping)) or hasattr(audio, "read") or _is_pair(audio):
         return None
     if hasattr(audio, "__array__"):
@@ -77,13 +82,6 @@ def recordings_in(audio: Any) -> Iterable[Any] | None:
     if hasattr(audio, "get_all_samples"):  # a decoder of torchcodec, as datasets gives it
         return None
     return audio if isinstance(audio, Iterable) else None
-
-
-def _in_folder(folder: Any) -> list[Any]:
-    found = list(search_folder(folder))
-    if not found:
-        raise AudioError("not_a_file", "is a folder without audio; check the path.", folder)
-    return found
 
 
 def _is_pair(audio: Any) -> bool:

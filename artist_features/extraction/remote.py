@@ -152,10 +152,7 @@ def fetched(source: Source, is_stopped: Callable[[], bool] | None = None) -> Ite
         copy: contextlib.AbstractContextManager[str] = _private_file([source.audio.data])
     elif is_uri(source.path):
         path = local_path(os.fsdecode(source.path or ""))
-        if not is_uri(path):
-            yield dataclasses.replace(source, audio=path)
-            return
-        copy = local_copy(path, is_stopped)
+        copy = local_copy(path, is_stopped) if is_uri(path) else contextlib.nullcontext(path)
     else:
         yield source
         return

@@ -15,14 +15,7 @@ from typing import Any
 import soundfile
 
 from artist_features.audio.containers import Container, check_format
-from artist_features.audio.decoders import (
-    BLOCK_FRAMES,
-    Samples,
-    Span,
-    open_error,
-    past_end,
-    to_float,
-)
+from artist_features.audio.decoders import Samples, Span, blocks_of, open_error
 from artist_features.errors import AnyPath, AudioError
 
 _SAMPLE_TYPES = {  # (container, libsndfile's subtype) -> type of the graph's samples
@@ -101,12 +94,7 @@ class TfioDecoder:
             cause = error.message.strip().splitlines()[-1]
             text = f"tensorflow-io cannot decode it ({cause})."
             raise AudioError("damaged", text, self._path) from None
-        first, count = span.frames(self.sample_rate)
-        if first >= len(samples) > 0:
-            raise past_end(span.offset_s, len(samples) / self.sample_rate, self._path)
-        samples = samples[first : None if count is None else first + count]
-        for start in range(0, len(samples), BLOCK_FRAMES):
-            yield to_float(samples[start : start + BLOCK_FRAMES])
+        yield from blocks_of(samples, self.sample_rate, span, self._path)
 
 
 @functools.lru_cache
