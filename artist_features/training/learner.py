@@ -9,13 +9,7 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd
 from artist_features.training import augment
-from artist_features.training.losses import (
-    SiameseHinge,
-    batch_hinge,
-    distillation,
-    relation,
-    unit,
-)
+from artist_features.training.losses import SiameseHinge, batch_hinge, distillation, relation, unit
 from artist_features.training.recipes import Recipe
 from artist_features.training.strategy import precision
 from artist_features.zoo import networks
@@ -30,6 +24,8 @@ _REPLICA_SUM = tf.distribute.ReduceOp.SUM
 
 _Batch: TypeAlias = tuple[tf.Tensor, ...]
 _Tensors: TypeAlias = dict[str, tf.Tensor]
+# (embeddings, target) to (weighted loss, mean cosine to the target)
+_MatchLoss: TypeAlias = Callable[[tf.Tensor, Any], tuple[tf.Tensor, tf.Tensor]]
 
 
 class Learner:
@@ -150,12 +146,7 @@ class Learner:
             part = (tf.cast(rows, tf.float32) - mean) * scale
             parts.append(tf.boolean_mask(part, scale > 0, axis=1))
         target = tf.concat(parts, axis=1)
-        with tf.GradientTape() as tape:
-            embeddings = self._embed(log_mel, labels.shape[0])
-            label = self._label_loss(embeddings, labels)
-            match, cosine = self._vectors_loss(embeddings, target)
-            scaled = self._scaled(self._recipe.label_weight[self._kind] * label + match)
-        return self._learn(tape, scaled, label, cosine, labels.shape[0])
+        return self._learn(log_mel, labels, self._vectors_loss, target)
 
     def _audio_step(self, batch: _Batch) -> _Tensors:
         crops, gain_db, eq_db, low_hz, high_hz, labels = batch
@@ -165,31 +156,20 @@ class Learner:
         mel = clean * curve * augment.band_mask(low_hz, high_hz, self._centres_hz)
         heard = clean if self._recipe.teacher_hears == "clean" else mel
         target = self._teacher(heard, training=False) if self._teacher else None
+        return self._learn(mel, labels, self._teacher_loss, target)
+
+    def _learn(
+        self, mel: tf.Tensor, labels: tf.Tensor, match_loss: _MatchLoss, target: tf.Tensor | None
+    ) -> _Tensors:
+        """Embed a batch, apply the gradients of its weighted loss; return the step's metrics."""
         n = labels.shape[0]
         with tf.GradientTape() as tape:
             embeddings = self._embed(mel, n)
             label = self._label_loss(embeddings, labels)
-            match, cosine = self._teacher_loss(embeddings, target)
-            loss = self._recipe.label_weight[self._kind] * label
-            loss += self._recipe.teacher_weight * match
-            scaled = self._scaled(loss)
-        return self._learn(tape, scaled, label, cosine, n)
-
-    def _scaled(self, loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return (loss, loss plus L2 regularisation, times the float16 loss scale)."""
-        penalty = tf.add_n(self.student.losses) / self._n_replicas
-        return loss, (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
-
-    def _learn(
-        self,
-        tape: tf.GradientTape,
-        losses: tuple[tf.Tensor, tf.Tensor],
-        label: tf.Tensor,
-        cosine: tf.Tensor,
-        n: int,
-    ) -> _Tensors:
-        """Apply the gradients; return the step's metrics."""
-        loss, scaled = losses
+            match, cosine = match_loss(embeddings, target)
+            loss = self._recipe.label_weight[self._kind] * label + match
+            penalty = tf.add_n(self.student.losses) / self._n_replicas  # L2
+            scaled = (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
         self._update(tape.gradient(scaled, self._trainable))
         per_anchor = label / (n * self._n_replicas) if self._loss_is_summed and n else label
         return {"loss": loss, "label": per_anchor, "cosine": cosine}
@@ -238,7 +218,8 @@ class Learner:
             embeddings = self._heads["teacher"](embeddings)
         n_global = tf.cast(tf.shape(target)[0] * self._n_replicas, tf.float32)
         cosine = tf.reduce_sum(unit(embeddings) * unit(target)) / n_global
-        return tf.reduce_sum(distillation(embeddings, target)) / n_global, cosine
+        match = tf.reduce_sum(distillation(embeddings, target)) / n_global
+        return self._recipe.teacher_weight * match, cosine
 
     def _vectors_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor

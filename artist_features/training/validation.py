@@ -10,7 +10,7 @@ import numpy as np
 
 from artist_features import metrics
 from artist_features.training.data import TrainingSet
-from artist_features.training.losses import MARGIN
+from artist_features.training.losses import hinge
 from artist_features.training.recipes import Recipe
 from artist_features.training.sampling import Sampler
 from artist_features.training.targets import CropSet
@@ -165,7 +165,7 @@ class Validation:
             anchors = pick(plan.anchors)
             positive = np.sum(anchors * pick(plan.positives), -1, keepdims=True)
             negative = np.einsum("nd,nkd->nk", anchors, pick(plan.negatives))
-            total += np.maximum(0.0, MARGIN - positive + negative).sum()
+            total += np.asarray(hinge(positive, negative)).sum()
         return float(total / (_N_PLANS * _N_ANCHORS))
 
     def _entropy(self, by_track: list[np.ndarray], logits: Embed) -> dict[str, float]:
