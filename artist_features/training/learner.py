@@ -13,7 +13,6 @@ from artist_features.training.losses import SiameseHinge, batch_hinge, distillat
 from artist_features.training.recipes import Recipe
 from artist_features.training.strategy import precision
 from artist_features.zoo import networks
-from artist_features.zoo.frontend import front_end_of
 
 _MEL = "drop_channel"  # the layer whose output is the mel spectrogram, before compression
 _LOG_MEL = "log_mel"  # the layer whose output is stored in a distillation set
@@ -84,7 +83,7 @@ class Learner:
             self._heads = self._build_heads(n_artists, teacher)
             self.optimizer = _optimizer(recipe, dtype)
             self.optimizer.build(self._trainable)
-        self._centres_hz = _mel_centres(front_end_of(self.model))
+        self._centres_hz = _mel_centres(self.model)
         step = self._crops_step if vectors else self._audio_step
         self._run = tf.function(lambda batch: self._distributed_step(step, batch))
         self.embed = _forward(self.model)
@@ -316,20 +315,9 @@ def _optimizer(recipe: Recipe, dtype: str) -> keras.optimizers.Optimizer:
     return keras.optimizers.LossScaleOptimizer(optimizer) if dtype == "float16" else optimizer
 
 
-def _mel_centres(front_end: FrontEnd) -> np.ndarray:
-    """Return the centre of each mel band in Hz, float32 `(n_mels,)` (Slaney scale)."""
-    import kapre
-
-    bank = np.asarray(
-        kapre.backend.filterbank_mel(
-            front_end.sample_rate,
-            front_end.n_fft // 2 + 1,
-            front_end.n_mels,
-            front_end.f_min_hz,
-            front_end.f_max_hz,
-            htk=False,
-            norm="slaney",
-        )
-    )
-    frequencies = np.linspace(0, front_end.sample_rate / 2, len(bank))
+def _mel_centres(model: keras.Model) -> np.ndarray:
+    """Return the centre of each mel band of a model in Hz, float32 `(n_mels,)`."""
+    layer = model.get_layer("mel")
+    bank = np.asarray(layer.filterbank)
+    frequencies = np.linspace(0, layer.filterbank_kwargs["sample_rate"] / 2, len(bank))
     return (frequencies @ bank / np.maximum(bank.sum(0), 1e-12)).astype(np.float32)

@@ -146,10 +146,6 @@ class RunFolder:
         record |= {"versions": versions(), "platform": platform.platform()}
         write_atomically(self.path / SETTINGS_FILE, f"{json.dumps(record, indent=2)}\n".encode())
 
-    def open_log(self, step: int, teachers: Iterable[str] = ()) -> "Log":
-        """Return the `Log`; rows after `step`, which the run will repeat, are dropped."""
-        return Log(self.path / LOG_FILE, step, teachers)
-
 
 # a run from before an option or a hyperparameter existed had its default
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainingOptions)}
@@ -174,7 +170,7 @@ class Log:
 
     Args:
         path: of the file.
-        step: rows after it are dropped.
+        step: rows after it, which the run will repeat, are dropped.
         teachers: names of those whose stored vectors the checks compare with.
     """
 

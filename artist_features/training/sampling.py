@@ -229,10 +229,9 @@ def steps_dataset(
 
 def _rows(plan: Plan, index: int, n_parts: int) -> np.ndarray:
     """Return the places, among the rows of the whole step, of one replica's rows."""
-    whole = np.arange(len(plan.tracks))
     ends = np.cumsum([len(plan.anchors), len(plan.positives), plan.negatives.size])
-    anchors, positives, negatives, unlabelled = np.split(whole, ends)
-    columns = negatives.reshape(plan.negatives.shape[::-1])
-    cut = [np.array_split(block, n_parts)[index] for block in (anchors, positives)]
-    columns = np.array_split(columns, n_parts, axis=1)[index] if columns.size else columns[:0]
-    return np.concatenate([*cut, columns.ravel(), np.array_split(unlabelled, n_parts)[index]])
+    places = np.split(np.arange(len(plan.tracks)), ends)
+    anchors, positives, negatives, unlabelled = places
+    negatives = negatives.reshape(plan.negatives.shape[::-1]).T  # column by column
+    numbered = Plan(plan.labels, anchors, positives, negatives, unlabelled)
+    return numbered.part(index, n_parts).tracks

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,12 +19,12 @@ from artist_features.training.inputs import TrainingInputs, read_inputs
 from artist_features.training.learner import Learner
 from artist_features.training.options import TrainingOptions
 from artist_features.training.recipes import Schedule
-from artist_features.training.run import Row, RunFolder
+from artist_features.training.run import LOG_FILE, Log, Row, RunFolder
 from artist_features.training.sampling import AudioBatches, Sampler
 from artist_features.training.targets import CropBatches
 from artist_features.training.validation import Validation
 from artist_features.zoo import folder as model_folder
-from artist_features.zoo import networks as networks
+from artist_features.zoo import networks
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
             folder.claim(settings, options.command)
         row = _Loop(options, folder, parts, distributed, chief).go(between_steps)
         if chief:
-            row = _restore_best(options, folder, parts.learner) or row
+            best = _restore(parts.learner, folder.best) if options.recipe.keep == "best" else None
+            row = best["row"] if best else row
             n_devices = distributed.num_replicas_in_sync
             fields = run.card_fields(
                 options, inputs, found, row, artists=parts.artists, n_devices=n_devices
@@ -217,10 +219,14 @@ class _Loop:
 
     def go(self, between_steps: Callable[[], None]) -> Row:
         """Train to the end; return the last row of the log."""
-        row = self._restore()
+        learner, validation = self._parts.learner, self._parts.validation
+        row: Row = {}
+        if saved := _restore(learner, self._folder.last):
+            row, self._schedule.state = saved["row"], saved["schedule"]
+            logger.info("going on from step %d", row["step"])
         step: int = row.get("step", 0)
         if self._chief:
-            log = self._folder.open_log(step, self._parts.validation.teachers)
+            log = Log(self._folder.path / LOG_FILE, step, validation.teachers)
             events = tf.summary.create_file_writer(str(self._folder.tensorboard))
         seconds, start = row.get("seconds", 0.0), time.monotonic()
         while step < self._recipe.n_steps and not self._schedule.over:
@@ -229,10 +235,7 @@ class _Loop:
             step = stop
             row = {"step": step, "learning_rate": self._schedule.rate(step - 1)}
             row |= {f"train_{name}": value for name, value in means.items()}
-            learner = self._parts.learner
-            found = self._parts.validation.check(
-                learner.embed, learner.logits, learner.embed_stored
-            )
+            found = validation.check(learner.embed, learner.logits, learner.embed_stored)
             row |= {f"valid_{name}": value for name, value in found.items()}
             row["seconds"] = seconds + time.monotonic() - start
             better = "loss" in found and self._schedule.check(self._agreed(found["loss"]), step)
@@ -240,17 +243,6 @@ class _Loop:
                 log.write(row)  # first: rows after the last checkpoint are dropped
                 self._save(row, better)
                 _write_events(events, row)
-        return row
-
-    def _restore(self) -> Row:
-        saved = run.load_checkpoint(self._folder.last)
-        if saved is None:
-            return {}
-        arrays, state = saved
-        run.restore(self._parts.learner.variables(), arrays, self._folder.last)
-        self._schedule.state = state["schedule"]
-        logger.info("going on from step %d", state["row"]["step"])
-        row: Row = state["row"]
         return row
 
     def _steps(self, start: int, stop: int, between_steps: Callable[[], None]) -> dict[str, float]:
@@ -304,15 +296,14 @@ def _write_events(writer: tf.summary.SummaryWriter, row: Row) -> None:
     writer.flush()
 
 
-def _restore_best(options: TrainingOptions, folder: RunFolder, learner: Learner) -> Row | None:
-    """Go back to the best checkpoint where the recipe keeps that; return its row."""
-    saved = run.load_checkpoint(folder.best) if options.recipe.keep == "best" else None
+def _restore(learner: Learner, path: Path) -> dict[str, Any] | None:
+    """Set the model to a checkpoint and return its state; None where there is no file."""
+    saved = run.load_checkpoint(path)
     if saved is None:
         return None
     arrays, state = saved
-    run.restore(learner.variables(), arrays, folder.best)
-    row: Row = state["row"]
-    return row
+    run.restore(learner.variables(), arrays, path)
+    return state
 
 
 def _write_model(folder: RunFolder, learner: Learner, fields: dict[str, Any]) -> None:

@@ -124,19 +124,16 @@ class Validation:
                 found |= self._entropy(by_track[n_retrieval:], logits)
             if self._kind == "siamese" and self._sampler:
                 found["label"] = self._hinge(by_track[:n_retrieval], self._sampler)
-        if self._crops and embed_stored:
-            found |= self._agreement(self._crops, embed_stored)
+        if (crops := self._crops) and embed_stored:
+            starts = range(0, crops.n, _BATCH)
+            rows = [embed_stored(crops.log_mel[n : n + _BATCH].astype(np.float32)) for n in starts]
+            found |= metrics.agreement(np.concatenate(rows), crops.teachers)
             found["loss"] = 1 - found["both"]
         elif "label" in found:
             found["loss"] = found["label"]
         elif "cosine" in found:
             found["loss"] = 1 - found["cosine"]
         return found
-
-    def _agreement(self, crops: CropSet, embed: Embed) -> dict[str, float]:
-        starts = range(0, crops.n, _BATCH)
-        parts = [embed(crops.log_mel[n : n + _BATCH].astype(np.float32)) for n in starts]
-        return metrics.agreement(np.concatenate(parts), crops.teachers)
 
     def _embed_all(self, embed: Embed) -> list[np.ndarray]:
         """Return one array `(n_crops, dim)` for each track, those for retrieval first."""

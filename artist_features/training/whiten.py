@@ -119,11 +119,9 @@ def whiten(
         "versions": versions(),
         "command": command,
     }
-    fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
+    fields = vars(card) | {"training": card.training | {"whitened": facts}, "scores": {}}
     del fields["weights_sha256"]
-    fields |= {"training": card.training | {"whitened": facts}, "scores": {}}
-    written: ModelCard = model_folder.write_folder(out, model, fields)
-    return written
+    return model_folder.write_folder(out, model, fields)
 
 
 def whitening_matrix(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
