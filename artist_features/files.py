@@ -24,10 +24,6 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def write_atomically(path: Path, data: bytes) -> None:
     """Write bytes under a temporary name, force them to disk, rename.
 
-    Args:
-        path: `Path` of the file.
-        data: bytes.
-
     Raises:
         OutputError: `no_space` or `not_writable`; nothing is left behind.
     """
@@ -38,8 +34,8 @@ def write_parts_atomically(path: Path, parts: Sequence[Any]) -> None:
     """Do as `write_atomically` with buffers that are written one after another.
 
     Args:
-        path: `Path` of the file.
-        parts: list of bytes-like objects (arrays too), which need not fit in memory twice.
+        path: of the file.
+        parts: bytes-like objects (arrays too), which need not fit in memory twice.
 
     Raises:
         OutputError: `no_space` or `not_writable`; nothing is left behind.
@@ -55,7 +51,7 @@ def atomic_file(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
     """Context with a binary file that takes the place of `path` when the context ends well.
 
     Args:
-        path: `Path` of the file.
+        path: of the file.
         n_bytes: how much will be written, if known, for the message.
 
     Raises:
@@ -161,13 +157,7 @@ def check_new_file(path: AnyPath, force: bool, inputs: Sequence[AnyPath] = ()) -
 
 
 def output_error(error: OSError, path: AnyPath, n_bytes: int | None = None) -> OutputError:
-    """Translate an `OSError` of writing into an `OutputError`.
-
-    Args:
-        error: `OSError`.
-        path: what was written.
-        n_bytes: how much there was to write, if known.
-    """
+    """Translate an `OSError` of writing `path`, of `n_bytes` if known, into an `OutputError`."""
     if error.errno in _NO_SPACE:
         needed = "" if n_bytes is None else f" for {n_bytes} bytes"
         return OutputError("no_space", f"no space{needed}; free some and run again.", path)

@@ -44,7 +44,7 @@ def unpack_results(
         dim: length of an embedding.
         pooled: one vector for each recording.
 
-    A note is a dict of what the task took, once a task, else None.
+    A note says what the task took, once a task.
     """
     lines = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
     for index, data, record in lines:
@@ -63,7 +63,6 @@ class EmbeddingActor:
     """Actor that builds the model once, then embeds table after table.
 
     Args:
-        card: `ModelCard`.
         weights: the verified arrays; the node needs neither the model's folder nor the Hub.
         version: of this package where the job was started.
         pool, n_sources: as for `Extractor.results`, of the whole job.

@@ -72,12 +72,9 @@ def draw(n: int, augmentation: Augmentation, tracks: np.ndarray, rng: np.random.
 
     Args:
         n: rows of the step.
-        augmentation: `Augmentation`.
+        augmentation: probabilities and the range of the gain.
         tracks: int array, what may be mixed in.
-        rng: `numpy.random.Generator`.
-
-    Returns:
-        `Draws`.
+        rng: of the step.
     """
 
     def chance(share: float) -> np.ndarray:
@@ -112,10 +109,8 @@ def read_crop(cache: AudioCache, track: int, draws: Draws, row: int, n_samples: 
     """Read one crop from the cache as its draws say.
 
     Args:
-        cache: `AudioCache`.
-        track: index into it.
-        draws: `Draws`.
-        row: of the draws.
+        cache, track: the track's index into the cache.
+        draws, row: the crop's row of the draws.
         n_samples: length of the crop.
 
     Returns:

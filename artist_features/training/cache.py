@@ -60,9 +60,6 @@ class AudioCache:
             paths: audio files, in the order of the tracks.
             folder: created if missing; one process writes at a time, others wait.
             sample_rate: in Hz.
-
-        Returns:
-            `AudioCache`.
         """
         folder = Path(folder) / f"{sample_rate}hz"
         folder.mkdir(parents=True, exist_ok=True)

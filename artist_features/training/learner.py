@@ -36,19 +36,17 @@ class Learner:
 
     Args:
         kind: "basic" or "siamese".
-        recipe: `Recipe`.
         n_artists: classes of the "basic" head.
         weights: list of arrays of the backbone to start from, or None.
-        teacher: `keras.Model` to match, or None.
+        teacher: model to match, or None.
         vectors: {name: float `(n, dim)`} of teachers that have heard the stored crops which
             are trained on, to be matched side by side, standardised, through a layer that
             serves training only; or None.
-        front_end: `FrontEnd` of the model; None means the authors'.
-        strategy: `tf.distribute.Strategy`.
+        front_end: of the model; None means the authors'.
         dtype: "float32", "bfloat16" or "float16" (convolutions only).
 
     Attributes:
-        model: `keras.Model` in training, waveforms to embeddings.
+        model: in training, waveforms to embeddings.
         embed: function from waveforms float32 `(n, n_samples, 1)` to embeddings `(n, dim)`.
         embed_stored: the same from log-mel float32 `(n, n_frames, n_mels)` of stored crops.
     """

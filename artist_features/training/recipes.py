@@ -239,9 +239,6 @@ RECIPES = {"paper": PAPER, "default": DEFAULT}
 class Schedule:
     """Learning rate schedule and early stopping.
 
-    Args:
-        recipe: `Recipe`.
-
     Attributes:
         state: all that it remembers, plain data for the checkpoint: `factor` of the rate,
             `best` loss, `best_step`, checks without a better one since the rate was lowered

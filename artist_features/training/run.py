@@ -67,11 +67,7 @@ Checkpoint: TypeAlias = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays, 
 
 
 class RunFolder:
-    """Settings, lock and log of one run.
-
-    Args:
-        path: folder; made by `writing`.
-    """
+    """Settings, lock and log of one run; `writing` makes the folder."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -169,7 +165,6 @@ class Log:
     """Training log in CSV, one row a check, readable while the run goes on.
 
     Args:
-        path: of the file.
         step: rows after it, which the run will repeat, are dropped.
         teachers: names of those whose stored vectors the checks compare with.
     """
@@ -199,12 +194,7 @@ class Log:
 def save_checkpoint(
     path: str | Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]
 ) -> None:
-    """Write arrays and a JSON state; a reader sees the old file or the new one.
-
-    Args:
-        path: of the `.npz`.
-        arrays: {name: array}.
-        state: plain data for JSON.
+    """Write arrays and a JSON state to an `.npz`; a reader sees the old file or the new one.
 
     Raises:
         OutputError: the file cannot be written.
@@ -245,12 +235,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint | None:
 def restore(
     variables: "Mapping[str, keras.Variable]", arrays: Mapping[str, np.ndarray], path: Path
 ) -> None:
-    """Set Keras variables from a checkpoint's arrays.
-
-    Args:
-        variables: {name: variable}.
-        arrays: {name: array}, from `load_checkpoint`.
-        path: for the message.
+    """Set Keras variables from the arrays of the checkpoint at `path`.
 
     Raises:
         OutputError: `mismatch`: names or shapes are not the same.
@@ -278,9 +263,6 @@ def card_fields(
     """Return the keywords of the `ModelCard` of a run, without the hash.
 
     Args:
-        options: `TrainingOptions`.
-        inputs: `TrainingInputs`.
-        found: `TrainingSet`.
         row: of the log, of the step whose weights are the result.
         artists: names of the classes.
         n_devices: number of replicas.

@@ -66,7 +66,6 @@ class Sampler:
         unlabelled: int array, the tracks of crops without label.
         n_anchors, n_negatives, n_unlabelled: per step; negatives are for each anchor.
         positives: whether each anchor gets one.
-        seed: of the run.
 
     Raises:
         ValueError: too few artists or tracks for what is asked.
@@ -137,12 +136,8 @@ class AudioBatches:
     """Augmented crops of each step, read from the audio cache.
 
     Args:
-        cache: `AudioCache`.
-        sampler: `Sampler`.
-        augmentation: `Augmentation`.
         mixable: int array, the tracks that may be mixed in.
         n_samples: of a crop.
-        seed: of the run.
     """
 
     def __init__(

@@ -106,9 +106,6 @@ class StressCrops:
         Args:
             number: 0, 1, ...
             sample_rates: in Hz; each must make 3.2 s a whole number of samples.
-
-        Returns:
-            `StressCrop`.
         """
         rng = np.random.default_rng([self._seed, number])
         semitones = rng.uniform(-_SPEED[1], _SPEED[1]) if rng.random() < _SPEED[0] else 0.0
@@ -325,11 +322,9 @@ class CropBatches:
     """Stored crops of each step, some labelled by artist, others drawn from all.
 
     Args:
-        crops: `CropSet`.
         n_anchors: labelled crops a step; 0 for none.
         n_unlabelled: further crops a step.
         positives: whether each anchor gets a crop of another track of its artist.
-        seed: of the run.
 
     Attributes:
         artists: names of the artists with two tracks or more, in the order of their index.

@@ -36,7 +36,6 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
     the weights of an unbroken run.
 
     Args:
-        options: `TrainingOptions`.
         between_steps: called after each step; what it raises ends the run.
 
     Returns:

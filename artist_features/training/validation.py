@@ -33,9 +33,7 @@ class Validation:
     equal distances, are read from the cache at each check.
 
     Args:
-        data: `TrainingSet`.
         kind: "basic" or "siamese".
-        recipe: `Recipe`.
         n_samples: of a crop.
         teacher: function of waveforms like `embed` of `check`, or None.
         crops: `CropSet` of other tracks than the training's; agreement with its teachers is
