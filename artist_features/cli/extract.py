@@ -322,7 +322,7 @@ def _make_rows(
             span=span,
             decoder=extractor.decoder,
             hashed=args.content_hash,
-            n_segments=args.segments,
+            n_sampled=args.segments,
         )
 
     args.n_missing = tally.n_missing
