@@ -199,12 +199,15 @@ def run(
         with contextlib.closing(results):  # the processes end before the output is closed
             for result in steps(results):
                 item, stamp = waiting.pop(result.index)
-                starts: list[float] = []
-                if hop_s and result.embedding is not None:
-                    offset_s = make_source(item.path).span.offset_s
-                    starts = [offset_s + number * hop_s for number in range(len(result.embedding))]
+                starts = _starts_s(result, make_source(item.path), hop_s) if hop_s else ()
                 keep(result, item.place, Row.from_result(result, stamp, starts, item.name))
     finally:
         for name in ("load", "fetch", "model", "wait", "wall"):
             tally.seconds[name] = extractor.timing[f"{name}_s"]
         tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
+
+
+def _starts_s(result: Result, source: Source, hop_s: float) -> list[float]:
+    """Return where the segments of a result begin, in seconds."""
+    n = 0 if result.embedding is None else len(result.embedding)
+    return [source.span.offset_s + number * hop_s for number in range(n)]
