@@ -91,7 +91,7 @@ def open_output(
             raise OutputError("not_writable", "is a folder; name a file.", path)
         _check_folder(path.parent)
         _check_folder(Path(os.path.realpath(path)).parent)  # of what a link names
-        return TableFile(path, named, dim, record, continued=path.exists() and not force)
+        return TableFile(path, named, dim, record, continued=not force)
     if path.exists() and not path.is_dir():
         text = "is a file; allowed are .npz, .parquet, or a folder."
         raise OutputError("not_writable", text, path)
@@ -136,7 +136,7 @@ class TableFile:
         path: of the `.npz` or `.parquet`.
         named, dim: as for `open_output`.
         made_with: JSON of what decides the numbers.
-        continued: begin with the rows of the file.
+        continued: begin with the rows of the file, if there is one.
     """
 
     keeps_failed = False

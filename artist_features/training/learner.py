@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd
 from artist_features.training import augment
+from artist_features.training.cache import FULL_SCALE
 from artist_features.training.losses import SiameseHinge, batch_hinge, distillation, relation, unit
 from artist_features.training.recipes import Recipe
 from artist_features.training.strategy import precision
@@ -147,7 +148,7 @@ class Learner:
 
     def _audio_step(self, batch: _Batch) -> _Tensors:
         crops, gain_db, eq_db, low_hz, high_hz, labels = batch
-        waveform = tf.cast(crops, tf.float32) / 32767 * 10 ** (gain_db / 20)[:, None]
+        waveform = tf.cast(crops, tf.float32) / FULL_SCALE * 10 ** (gain_db / 20)[:, None]
         clean = self._mel_model(waveform[..., None], training=False)
         curve = augment.mel_curve(eq_db, clean.shape[-1])
         mel = clean * curve * augment.band_mask(low_hz, high_hz, self._centres_hz)

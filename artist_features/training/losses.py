@@ -70,7 +70,6 @@ def batch_hinge(
     others: Tensor,
     other_labels: Tensor,
     n_negatives: int,
-    margin: float = MARGIN,
 ) -> Tensor:
     """Compute each anchor's max-margin loss with in-batch hard-negative mining.
 
@@ -81,7 +80,6 @@ def batch_hinge(
         other_labels: int32 `(m,)`; clips of the anchor's own artist are left out.
         n_negatives: the clips of other artists nearest to the anchor; fewer where the
             batch has no more.
-        margin: in units of cosine similarity.
 
     Returns:
         float32 `(n,)`; 0 for an anchor without a negative.
@@ -96,7 +94,7 @@ def batch_hinge(
     ops = keras.ops
     positive = ops.sum(unit(anchors) * unit(positives), axis=-1, keepdims=True)
     similarity = ops.matmul(unit(anchors), ops.transpose(unit(others)))
-    losses = hinge(positive, similarity, margin)
+    losses = hinge(positive, similarity)
     losses = ops.where(labels[:, None] != other_labels[None, :], losses, 0.0)
     hardest, _ = ops.top_k(losses, min(n_negatives, others.shape[0]))
     return ops.sum(hardest, axis=-1)

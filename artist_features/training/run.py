@@ -28,7 +28,6 @@ from artist_features.training.data import TrainingSet
 from artist_features.training.inputs import ReadModel, TrainingInputs
 from artist_features.training.options import TrainingOptions, model_name
 from artist_features.training.recipes import RECIPES, Recipe
-from artist_features.training.targets import CropSet
 from artist_features.version import VERSION
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ class Log:
         teachers: names of those whose stored vectors the checks compare with.
     """
 
-    def __init__(self, path: Path, step: int, teachers: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path, step: int, teachers: Iterable[str]) -> None:
         own = [f"valid_{start}{name}" for name in teachers for start in ("", "r2_")]
         self._columns = [*_COLUMNS, *(["valid_both", *own] if own else [])]
         rows: list[Row] = []
@@ -269,6 +268,9 @@ def card_fields(
     """
     checks = {name: round(value, 4) for name, value in row.items() if name.startswith("valid_")}
     crops = inputs.crops
+    teachers = ", ".join(crops.teachers) if crops else ""
+    recipes = (RECIPES[options.recipe_name], options.recipe)
+    named, used = (recipe.record(options.kind) for recipe in recipes)
     training = {
         "data": options.data or ", ".join(Path(manifest).name for manifest in options.manifests),
         "data_sha256": inputs.listed.sha256,
@@ -276,11 +278,11 @@ def card_fields(
         "n_tracks": len(crops.facts["tracks"]) if crops else len(found.training),
         "n_artists": len(artists),
         "recipe": options.recipe_name,
-        "recipe_changes": _changes(options),
+        "recipe_changes": {name: value for name, value in used.items() if value != named[name]},
         "steps": row["step"],
         "teacher": _origin(inputs.teacher),
         "init": _origin(inputs.init),
-        "crops": _crops(crops),
+        "crops": f"{crops.n}; vectors of {teachers}; {crops.sha256}" if crops else "none",
         "seed": options.seed,
         "split_seed": options.split_seed,
         "dtype": options.dtype,
@@ -322,21 +324,9 @@ def versions() -> dict[str, str]:
     return {"artist-features": VERSION} | {name: version(name) for name in _PACKAGES}
 
 
-def _changes(options: TrainingOptions) -> dict[str, Any]:
-    """Return the fields of the recipe that differ from the named one's, as plain data."""
-    named = RECIPES[options.recipe_name].record(options.kind)
-    used = options.recipe.record(options.kind)
-    return {name: value for name, value in used.items() if value != named[name]}
-
-
 def _origin(model: ReadModel | None) -> str:
     if model is None:
         return "none"
     source = model.card.training.get("source_file_sha256")
     text = f"{model.card.name}, sha256 {model.card.weights_sha256}"
     return text + (f", from {source}" if source else "")
-
-
-def _crops(crops: CropSet | None) -> str:
-    """Return the number of stored crops and the names of their teachers, for the card."""
-    return f"{crops.n}; vectors of {', '.join(crops.teachers)}; {crops.sha256}" if crops else "none"

@@ -4,7 +4,7 @@ Step n of a run is drawn from (seed, n) alone: a run that was killed goes on wit
 draws it would have had.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -132,7 +132,50 @@ class Sampler:
         return np.array([orders[place // n][place % n] for place in wanted.tolist()], np.int64)
 
 
-class AudioBatches:
+class Batches:
+    """Arrays of each step of a run, and the input pipeline that reads them."""
+
+    def read(self, step: int, index: int = 0, n_parts: int = 1) -> tuple[np.ndarray, ...]:
+        """Read the part of a step for one of `n_parts` replicas; shapes are always the same."""
+        raise NotImplementedError
+
+    def dataset(
+        self, start: int, stop: int, context: "tf.distribute.InputContext | None" = None
+    ) -> "tf.data.Dataset":
+        """Build the `tf.data.Dataset` of the steps from `start` up to `stop`.
+
+        Each replica of this process takes one element a step, in turn.
+        """
+        import tensorflow as tf
+
+        n_parts = context.num_replicas_in_sync if context else 1
+        here = n_parts // context.num_input_pipelines if context else 1
+        first = here * context.input_pipeline_id if context else 0
+
+        def read_element(element: np.int64) -> tuple[np.ndarray, ...]:
+            step, place = divmod(int(element), here)
+            return self.read(step, first + place, n_parts)
+
+        sample = self.read(start, first, n_parts)
+
+        def load(element: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
+            kinds = [part.dtype for part in sample]
+            tensors = tf.numpy_function(read_element, [element], kinds, stateful=False)
+            for tensor, part in zip(tensors, sample, strict=True):
+                tensor.set_shape(part.shape)
+            return tuple(tensors)
+
+        elements = tf.data.Dataset.range(start * here, stop * here)
+        dataset = elements.map(
+            load, num_parallel_calls=min(_MOST_THREADS, usable_cores()), deterministic=True
+        )
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return dataset.prefetch(_PREFETCH).with_options(options)
+
+
+class AudioBatches(Batches):
     """Augmented crops of each step, read from the audio cache.
 
     Args:
@@ -170,56 +213,6 @@ class AudioBatches:
         for row, track in enumerate(part.tracks):
             crops[row] = augment.read_crop(self._cache, track, draws, row, self._n_samples)
         return crops, draws.gain_db, draws.eq_db, draws.low_hz, draws.high_hz, part.labels
-
-    def dataset(
-        self, start: int, stop: int, context: "tf.distribute.InputContext | None" = None
-    ) -> "tf.data.Dataset":
-        """Build the `tf.data.Dataset` of some steps; see `steps_dataset`."""
-        return steps_dataset(self.read, start, stop, context)
-
-
-def steps_dataset(
-    read: Callable[..., tuple[np.ndarray, ...]],
-    start: int,
-    stop: int,
-    context: "tf.distribute.InputContext | None" = None,
-) -> "tf.data.Dataset":
-    """Build the `tf.data.Dataset` of the steps from `start` up to `stop`.
-
-    Args:
-        read: function (step, index of a replica, number of replicas) to a tuple of arrays of
-            shapes and dtypes that are always the same.
-        start, stop: steps.
-        context: `tf.distribute.InputContext`; each replica of this process takes one
-            element a step, in turn.
-    """
-    import tensorflow as tf
-
-    n_parts = context.num_replicas_in_sync if context else 1
-    here = n_parts // context.num_input_pipelines if context else 1
-    first = here * context.input_pipeline_id if context else 0
-
-    def read_element(element: np.int64) -> tuple[np.ndarray, ...]:
-        step, place = divmod(int(element), here)
-        return read(step, first + place, n_parts)
-
-    sample = read(start, first, n_parts)
-
-    def load(element: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
-        kinds = [part.dtype for part in sample]
-        tensors = tf.numpy_function(read_element, [element], kinds, stateful=False)
-        for tensor, part in zip(tensors, sample, strict=True):
-            tensor.set_shape(part.shape)
-        return tuple(tensors)
-
-    elements = tf.data.Dataset.range(start * here, stop * here)
-    dataset = elements.map(
-        load, num_parallel_calls=min(_MOST_THREADS, usable_cores()), deterministic=True
-    )
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.prefetch(_PREFETCH).with_options(options)
 
 
 def _rows(plan: Plan, index: int, n_parts: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
@@ -26,11 +26,8 @@ from artist_features.config import LEVEL_DB, FrontEnd
 from artist_features.datasets.names import name_key
 from artist_features.errors import ManifestError, OutputError
 from artist_features.files import write_atomically
-from artist_features.training.cache import AudioCache
-from artist_features.training.sampling import Sampler, steps_dataset
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from artist_features.training.cache import FULL_SCALE, AudioCache
+from artist_features.training.sampling import Batches, Sampler
 
 SET_FILE = "crops.json"
 BLOCK = 128  # crops that are written together
@@ -136,7 +133,7 @@ class StressCrops:
         for _ in range(_TRIES):
             track = int(rng.choice(self._tracks, p=self._weights))
             crop = self._cache.read(track, rng.random(), round(_N_SAMPLES * speed) + 1)
-            samples = crop.astype(np.float32) / 32767
+            samples = crop.astype(np.float32) / FULL_SCALE
             rms = float(np.sqrt(np.mean(samples**2)))
             if rms > _SILENCE:
                 break
@@ -318,7 +315,7 @@ class CropSet:
             file.write(f"{block}\n")
 
 
-class CropBatches:
+class CropBatches(Batches):
     """Stored crops of each step, some labelled by artist, others drawn from all.
 
     Args:
@@ -366,9 +363,3 @@ class CropBatches:
         rows = np.concatenate([np.array(labelled, np.int64), plan.unlabelled])
         vectors = [teacher[rows] for teacher in self._crops.teachers.values()]
         return self._crops.log_mel[rows], plan.labels, *vectors
-
-    def dataset(
-        self, start: int, stop: int, context: "tf.distribute.InputContext | None" = None
-    ) -> "tf.data.Dataset":
-        """Build the `tf.data.Dataset` of some steps; see `sampling.steps_dataset`."""
-        return steps_dataset(self.read, start, stop, context)

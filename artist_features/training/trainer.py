@@ -20,7 +20,7 @@ from artist_features.training.learner import Learner
 from artist_features.training.options import TrainingOptions
 from artist_features.training.recipes import Schedule
 from artist_features.training.run import LOG_FILE, Log, Row, RunFolder
-from artist_features.training.sampling import AudioBatches, Sampler
+from artist_features.training.sampling import AudioBatches, Batches, Sampler
 from artist_features.training.targets import CropBatches
 from artist_features.training.validation import Validation
 from artist_features.zoo import folder as model_folder
@@ -99,7 +99,7 @@ class _Parts:
     """Built parts of a run; `artists` are the names of the classes."""
 
     learner: Learner
-    batches: AudioBatches | CropBatches
+    batches: Batches
     artists: list[str]
     validation: Validation
 
@@ -148,7 +148,7 @@ def _build(
 
 def _batches(
     options: TrainingOptions, inputs: TrainingInputs, found: data.TrainingSet, n_replicas: int
-) -> tuple[AudioBatches | CropBatches, list[str]]:
+) -> tuple[Batches, list[str]]:
     """Return the batches, and the artists' names in the order of their index."""
     recipe, siamese = options.recipe, options.kind == "siamese"
     taught = inputs.teacher is not None or inputs.crops is not None

@@ -143,8 +143,8 @@ class Validation:
             counts.append(len(own))
         out = []
         for start in range(0, len(places), _BATCH):
-            crops = [self._cache.read(*p, self._n_samples) for p in places[start : start + _BATCH]]
-            out.append(np.asarray(embed(np.stack(crops).astype(np.float32)[..., None] / 32767)))
+            waveforms = self._cache.waveforms(places[start : start + _BATCH], self._n_samples)
+            out.append(np.asarray(embed(waveforms)))
         return np.split(np.concatenate(out), np.cumsum(counts)[:-1]) if out else []
 
     def _hinge(self, by_track: list[np.ndarray], sampler: Sampler) -> float:

@@ -177,8 +177,7 @@ def _moments(
     places = [place for t in tracks for place in cache.places(t, n_samples, _MAX_CROPS)]
     count, total, products = 0, np.zeros(dim), np.zeros((dim, dim))
     for start in progress_bar(range(0, len(places), _BATCH), "whiten", unit="batch"):
-        crops = [cache.read(*p, n_samples) for p in places[start : start + _BATCH]]
-        waveforms = np.stack(crops).astype(np.float32)[..., None] / 32767
+        waveforms = cache.waveforms(places[start : start + _BATCH], n_samples)
         rows = forward(tf.constant(waveforms)).numpy().reshape(-1, dim).astype(np.float64)
         count += len(rows)
         total += rows.sum(axis=0)
