@@ -163,11 +163,9 @@ class TableFile:
             raise
 
     def drop(self, parts: Iterable[int], is_stale: Callable[[str], bool]) -> None:
-        """Forget rows that are to be made anew."""
         self._rows = {n: row for n, row in self._rows.items() if not is_stale(row.path)}
 
     def write(self, place: int, row: Row) -> None:
-        """Keep a row."""
         self._rows[place] = row
 
     def close(self, *, complete: bool = True) -> None:
@@ -194,16 +192,9 @@ class JsonLines:
         """Do nothing: no row is there from before."""
 
     def write(self, place: int, row: Row) -> None:
-        """Print a row."""
         embedding = None if row.embedding is None else row.embedding.tolist()
-        record = {
-            "path": row.path,
-            "name": row.name,
-            "status": row.status,
-            "error": row.error,
-            "duration_s": row.duration_s,
-            "embedding": embedding,
-        }
+        facts = ("path", "name", "status", "error", "duration_s")
+        record = {name: getattr(row, name) for name in facts} | {"embedding": embedding}
         if row.starts_s:
             record["start_s"] = row.starts_s
         try:

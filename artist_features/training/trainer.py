@@ -200,45 +200,43 @@ def _report_no_validation(options: TrainingOptions) -> None:
     logger.warning("%s; the run goes by its schedule alone", text)
 
 
+@dataclass
 class _Loop:
     """Steps, checks and checkpoints, from the last checkpoint to the end."""
 
-    def __init__(
-        self,
-        options: TrainingOptions,
-        folder: RunFolder,
-        parts: _Parts,
-        distributed: tf.distribute.Strategy,
-        chief: bool,
-    ) -> None:
-        self._kind, self._recipe = options.kind, options.recipe
-        self._folder, self._parts = folder, parts
-        self._distributed, self._chief = distributed, chief
-        self._schedule = Schedule(self._recipe)
+    options: TrainingOptions
+    folder: RunFolder
+    parts: _Parts
+    distributed: tf.distribute.Strategy
+    chief: bool
+
+    def __post_init__(self) -> None:
+        self.recipe = self.options.recipe
+        self.schedule = Schedule(self.recipe)
 
     def go(self, between_steps: Callable[[], None]) -> Row:
         """Train to the end; return the last row of the log."""
-        learner, validation = self._parts.learner, self._parts.validation
+        learner, validation = self.parts.learner, self.parts.validation
         row: Row = {}
-        if saved := _restore(learner, self._folder.last):
-            row, self._schedule.state = saved["row"], saved["schedule"]
+        if saved := _restore(learner, self.folder.last):
+            row, self.schedule.state = saved["row"], saved["schedule"]
             logger.info("going on from step %d", row["step"])
         step: int = row.get("step", 0)
-        if self._chief:
-            log = Log(self._folder.path / LOG_FILE, step, validation.teachers)
-            events = tf.summary.create_file_writer(str(self._folder.tensorboard))
+        if self.chief:
+            log = Log(self.folder.path / LOG_FILE, step, validation.teachers)
+            events = tf.summary.create_file_writer(str(self.folder.tensorboard))
         seconds, start = row.get("seconds", 0.0), time.monotonic()
-        while step < self._recipe.n_steps and not self._schedule.over:
-            stop = min(step + self._recipe.check_every, self._recipe.n_steps)
+        while step < self.recipe.n_steps and not self.schedule.over:
+            stop = min(step + self.recipe.check_every, self.recipe.n_steps)
             means = self._steps(step, stop, between_steps)
             step = stop
-            row = {"step": step, "learning_rate": self._schedule.rate(step - 1)}
+            row = {"step": step, "learning_rate": self.schedule.rate(step - 1)}
             row |= {f"train_{name}": value for name, value in means.items()}
             found = validation.check(learner.embed, learner.logits, learner.embed_stored)
             row |= {f"valid_{name}": value for name, value in found.items()}
             row["seconds"] = seconds + time.monotonic() - start
-            better = "loss" in found and self._schedule.check(self._agreed(found["loss"]), step)
-            if self._chief:
+            better = "loss" in found and self.schedule.check(self._agreed(found["loss"]), step)
+            if self.chief:
                 log.write(row)  # first: rows after the last checkpoint are dropped
                 self._save(row, better)
                 _write_events(events, row)
@@ -246,15 +244,17 @@ class _Loop:
 
     def _steps(self, start: int, stop: int, between_steps: Callable[[], None]) -> dict[str, float]:
         """Train from one step to another; return the mean metrics."""
-        dataset = self._distributed.distribute_datasets_from_function(
-            lambda context: self._parts.batches.dataset(start, stop, context)
+        dataset = self.distributed.distribute_datasets_from_function(
+            lambda context: self.parts.batches.dataset(start, stop, context)
         )
         sums: dict[str, tf.Tensor] = {}
-        n_steps = self._recipe.n_steps
-        bar = progress_bar(None, self._kind, n_steps, unit="step", initial=start, shown=self._chief)
+        n_steps = self.recipe.n_steps
+        bar = progress_bar(
+            None, self.options.kind, n_steps, unit="step", initial=start, shown=self.chief
+        )
         with bar:
             for step, batch in zip(range(start, stop), dataset, strict=True):
-                values = self._parts.learner.step(batch, self._schedule.rate(step))
+                values = self.parts.learner.step(batch, self.schedule.rate(step))
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 bar.update()
@@ -269,18 +269,18 @@ class _Loop:
 
     def _agreed(self, loss: float) -> float:
         """Average the validation loss over processes, so that all follow one schedule."""
-        if self._distributed.num_replicas_in_sync == 1:
+        if self.distributed.num_replicas_in_sync == 1:
             return loss
-        values = self._distributed.run(lambda: tf.constant(loss, tf.float64))
-        return float(self._distributed.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
+        values = self.distributed.run(lambda: tf.constant(loss, tf.float64))
+        return float(self.distributed.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
 
     def _save(self, row: Row, better: bool) -> None:
         """Write the checkpoints and log how the run is doing."""
-        arrays = {name: np.asarray(v) for name, v in self._parts.learner.variables().items()}
-        state = {"row": row, "schedule": self._schedule.state}
+        arrays = {name: np.asarray(v) for name, v in self.parts.learner.variables().items()}
+        state = {"row": row, "schedule": self.schedule.state}
         if better:
-            run.save_checkpoint(self._folder.best, arrays, state)
-        run.save_checkpoint(self._folder.last, arrays, state)
+            run.save_checkpoint(self.folder.best, arrays, state)
+        run.save_checkpoint(self.folder.last, arrays, state)
         shown = {n: v for n, v in row.items() if n.startswith(("train_", "valid_"))}
         values = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         logger.info("step %d: %s", row["step"], values)
