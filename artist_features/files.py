@@ -34,7 +34,6 @@ def write_parts_atomically(path: Path, parts: Sequence[Any]) -> None:
     """Do as `write_atomically` with buffers that are written one after another.
 
     Args:
-        path: of the file.
         parts: bytes-like objects (arrays too), which need not fit in memory twice.
 
     Raises:
@@ -51,7 +50,6 @@ def atomic_file(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
     """Context with a binary file that takes the place of `path` when the context ends well.
 
     Args:
-        path: of the file.
         n_bytes: how much will be written, if known, for the message.
 
     Raises:
@@ -132,7 +130,6 @@ def check_new_file(path: AnyPath, force: bool, inputs: Sequence[AnyPath] = ()) -
     """Check that a new file can be written, before the work for it begins.
 
     Args:
-        path: of the file to be.
         force: it may replace a file, but no input.
         inputs: files that are read for it.
 

@@ -107,7 +107,6 @@ def read_splits(
     the test, which training does not touch.
 
     Args:
-        manifests: paths of CSV files.
         seed: of the split of those without a `split` column.
         root: folder of relative files; None means that of each manifest.
 

@@ -212,7 +212,6 @@ class CropSet:
     """Distillation set on disk, memory-mapped to read or to write.
 
     Attributes:
-        path: of the folder.
         facts: the parsed `crops.json`, all that decides the crops.
         sha256: of `crops.json`.
         n: number of crops.
@@ -259,7 +258,6 @@ class CropSet:
         """Make an empty set, or open the one that is there if it is made of the same.
 
         Args:
-            path: folder.
             facts: plain data that decides the crops: `n_crops`, `tracks`, `seed`, ...
             mel_shape: (frames, bands).
             teachers: {name: dim}.
@@ -302,7 +300,6 @@ class CropSet:
         """Write a block whole, then note that it is there.
 
         Args:
-            block: its number.
             arrays: {"log_mel", each teacher's name, "track", "low_pass_hz", "mix_db": rows}.
         """
         rows = self.rows(block)

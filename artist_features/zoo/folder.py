@@ -65,7 +65,6 @@ def read_files(
     """Read files of a model folder, each of limited size.
 
     Args:
-        folder: path.
         names: of `FILES`.
         root: folder that the files must really lie in (the Hub cache links into its blob
             store); None means the folder itself.
@@ -119,8 +118,7 @@ def parse_files(contents: Mapping[str, bytes], folder: Folder) -> tuple[ModelCar
     """Verify and parse the card and the weights of a model folder.
 
     Args:
-        contents: bytes of `NEEDED_FILES`, as `read_files` gives them.
-        folder: they were read from, for messages.
+        contents: bytes of `NEEDED_FILES`, as `read_files` gives them for `folder`.
 
     Raises:
         WeightsError: `hash`, `damaged` or `incompatible`.
