@@ -56,11 +56,8 @@ def find_audio(arguments: Iterable[AnyPath], passed: Counter[str] | None = None)
         ManifestError: a list that cannot be read, or a line that is no path.
     """
     for argument in map(os.fsdecode, arguments):
-        if _is_list(argument):
-            for path in _read_list(argument[1:]):
-                yield from _files_of(path, passed)
-        else:
-            yield from _files_of(argument, passed)
+        for path in _read_list(argument[1:]) if _is_list(argument) else [argument]:
+            yield from _files_of(path, passed)
 
 
 def lone_missing(arguments: Sequence[str]) -> str | None:

@@ -91,18 +91,16 @@ class Learner:
     def _build_heads(
         self, n_artists: int, teacher: keras.Model | None
     ) -> dict[str, keras.layers.Dense]:
-        heads: dict[str, keras.layers.Dense] = {}
+        sizes: dict[str, int] = {}
         dim = self.model.output_shape[-1]
         if self._kind == "basic" and self._recipe.label_weight["basic"]:
-            heads["artist"] = keras.layers.Dense(n_artists, dtype="float32", name="artist")
+            sizes["artist"] = n_artists
         if teacher and teacher.output_shape[-1] != dim:
             # another size of embedding is matched through a layer that serves training only
-            heads["teacher"] = keras.layers.Dense(
-                teacher.output_shape[-1], dtype="float32", name="teacher"
-            )
+            sizes["teacher"] = teacher.output_shape[-1]
         if self._scales:
-            size = sum(int(np.count_nonzero(scale)) for _, scale in self._scales)
-            heads["vectors"] = keras.layers.Dense(size, dtype="float32", name="vectors")
+            sizes["vectors"] = sum(int(np.count_nonzero(scale)) for _, scale in self._scales)
+        heads = {n: keras.layers.Dense(size, dtype="float32", name=n) for n, size in sizes.items()}
         for head in heads.values():
             head.build((None, dim))
         return heads
