@@ -109,8 +109,12 @@ def acquire_lock(path: Path, output: AnyPath) -> "filelock.FileLock":
         lock.acquire(timeout=0)
         path.write_text(f"pid {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
     except filelock.Timeout:
-        holder = path.read_text(encoding="utf-8", errors="replace") or "another process"
-        text = f"{holder} is writing here; wait for it, or choose another place."
+        holder = ""
+        with contextlib.suppress(OSError):  # it may end now, and take the file along
+            holder = path.read_text(encoding="utf-8", errors="replace")
+        text = (
+            f"{holder or 'another process'} is writing here; wait for it, or choose another place."
+        )
         raise OutputError("locked", text, output) from None
     except OSError as error:
         raise output_error(error, path) from None

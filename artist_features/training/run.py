@@ -87,6 +87,7 @@ class RunFolder:
         """
         try:
             found = set(os.listdir(self.path)) - _BEFORE_THE_FIRST_STEP
+            found = {name for name in found if not name.startswith(".partial-")}
         except FileNotFoundError:
             return
         except OSError as error:

@@ -235,11 +235,9 @@ class CropSet:
             why = f"is no distillation set ({error}); make one with weights/make_crops.py."
             raise ManifestError(why, path) from None
         if mode == "r" and (missing := self.missing()):
-            raise ManifestError(
-                f"{len(missing) * BLOCK} of {self.n} crops are missing; repeat the command that "
-                "makes it.",
-                path,
-            )
+            n_missing = sum(len(self.rows(block)) for block in missing)
+            why = f"{n_missing} of {self.n} crops are missing; repeat the command that makes it."
+            raise ManifestError(why, path)
 
     def _open(self, name: str, mode: Literal["r", "r+"]) -> np.ndarray:
         array = np.load(self.path / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
