@@ -38,7 +38,8 @@ class Augmentation:
         for name in ("mixing", "noise", "speed", "codec", "equaliser", "band_limit"):
             _check_number(self, name, 0, 1)
         gain = self.gain_db
-        if not (_is_pair(gain) and -120 <= gain[0] <= gain[1] <= 120):
+        is_pair = isinstance(gain, tuple) and len(gain) == 2 and all(map(_is_number, gain))
+        if not (is_pair and -120 <= gain[0] <= gain[1] <= 120):
             raise ValueError(
                 f"recipe: gain_db = {gain!r}; allowed is (lowest, highest) within -120 to 120 dB."
             )
@@ -171,10 +172,6 @@ _HIGHEST: dict[str, float] = {
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
 
 
 def _check_number(recipe: Recipe | Augmentation, name: str, low: float, high: float) -> None:
