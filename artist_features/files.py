@@ -165,6 +165,17 @@ def output_error(error: OSError, path: AnyPath, n_bytes: int | None = None) -> O
     return OutputError("not_writable", f"{error.strerror or error}.", path)
 
 
+@contextlib.contextmanager
+def writable(path: AnyPath, remedy: str) -> Iterator[None]:
+    """Context in which an `OSError` becomes an `OutputError` with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        code = output_error(error, path).code
+        text = f"cannot be written ({error.strerror or error}); {remedy}."
+        raise OutputError(code, text, error.filename or path) from None
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power loss, where folders can be synced (POSIX)."""
     with contextlib.suppress(OSError):

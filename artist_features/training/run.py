@@ -23,7 +23,7 @@ import numpy as np
 from artist_features import devices
 from artist_features.config import ModelCard
 from artist_features.errors import OutputError
-from artist_features.files import acquire_lock, atomic_file, output_error, write_atomically
+from artist_features.files import acquire_lock, atomic_file, writable, write_atomically
 from artist_features.training.data import TrainingSet
 from artist_features.training.inputs import ReadModel, TrainingInputs
 from artist_features.training.options import TrainingOptions, model_name
@@ -148,17 +148,6 @@ _DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainingOptions)}
 _RECIPE_DEFAULTS = {
     f.name: f.default for f in dataclasses.fields(Recipe) if f.default is not dataclasses.MISSING
 }
-
-
-@contextlib.contextmanager
-def writable(path: str | Path, remedy: str) -> Iterator[None]:
-    """Context in which an `OSError` becomes an `OutputError` with a remedy."""
-    try:
-        yield
-    except OSError as error:
-        code = output_error(error, path).code
-        text = f"cannot be written ({error.strerror or error}); {remedy}."
-        raise OutputError(code, text, error.filename or path) from None
 
 
 class Log:

@@ -17,10 +17,11 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd, ModelCard
 from artist_features.errors import ManifestError, OutputError, WeightsError
+from artist_features.files import writable
 from artist_features.progress import progress_bar
 from artist_features.training import data
 from artist_features.training.options import model_name
-from artist_features.training.run import versions, writable
+from artist_features.training.run import versions
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
 
