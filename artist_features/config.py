@@ -256,19 +256,17 @@ class ModelCard:
 
 
 def _build(kind: type[Any], values: dict[str, Any]) -> Any:
-    names = {f.name for f in dataclasses.fields(kind)}
+    fields = dataclasses.fields(kind)
+    names = {f.name for f in fields}
     if unknown := sorted(set(values) - names):
         raise ValueError(f"{kind.__name__}: unknown field {shown(unknown[0])}.")
-    required = {f.name for f in dataclasses.fields(kind) if _has_no_default(f)}
-    if kind is not ModelCard:  # a file never relies on this version's defaults
-        required = names - _LEVEL
+    required = names - _LEVEL  # a file never relies on this version's defaults
+    if kind is ModelCard:
+        without = [f for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+        required = {f.name for f in without}
     if missing := sorted(required - set(values)):
         raise ValueError(f"{kind.__name__}: field {missing[0]!r} is missing.")
     return kind(**values)
-
-
-def _has_no_default(f: dataclasses.Field[Any]) -> bool:
-    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
 def _check_ints(config: object, name: str, low: int, high: int) -> None:

@@ -24,10 +24,6 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def write_atomically(path: Path, data: bytes) -> None:
     """Write bytes under a temporary name, force them to disk, rename.
 
-    Args:
-        path: `Path` of the file.
-        data: bytes.
-
     Raises:
         OutputError: `no_space` or `not_writable`; nothing is left behind.
     """
@@ -38,8 +34,7 @@ def write_parts_atomically(path: Path, parts: Sequence[Any]) -> None:
     """Do as `write_atomically` with buffers that are written one after another.
 
     Args:
-        path: `Path` of the file.
-        parts: list of bytes-like objects (arrays too), which need not fit in memory twice.
+        parts: bytes-like objects (arrays too), which need not fit in memory twice.
 
     Raises:
         OutputError: `no_space` or `not_writable`; nothing is left behind.
@@ -55,7 +50,6 @@ def atomic_file(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
     """Context with a binary file that takes the place of `path` when the context ends well.
 
     Args:
-        path: `Path` of the file.
         n_bytes: how much will be written, if known, for the message.
 
     Raises:
@@ -115,8 +109,12 @@ def acquire_lock(path: Path, output: AnyPath) -> "filelock.FileLock":
         lock.acquire(timeout=0)
         path.write_text(f"pid {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
     except filelock.Timeout:
-        holder = path.read_text(encoding="utf-8", errors="replace") or "another process"
-        text = f"{holder} is writing here; wait for it, or choose another place."
+        holder = ""
+        with contextlib.suppress(OSError):  # it may end now, and take the file along
+            holder = path.read_text(encoding="utf-8", errors="replace")
+        text = (
+            f"{holder or 'another process'} is writing here; wait for it, or choose another place."
+        )
         raise OutputError("locked", text, output) from None
     except OSError as error:
         raise output_error(error, path) from None
@@ -136,7 +134,6 @@ def check_new_file(path: AnyPath, force: bool, inputs: Sequence[AnyPath] = ()) -
     """Check that a new file can be written, before the work for it begins.
 
     Args:
-        path: of the file to be.
         force: it may replace a file, but no input.
         inputs: files that are read for it.
 
@@ -161,17 +158,22 @@ def check_new_file(path: AnyPath, force: bool, inputs: Sequence[AnyPath] = ()) -
 
 
 def output_error(error: OSError, path: AnyPath, n_bytes: int | None = None) -> OutputError:
-    """Translate an `OSError` of writing into an `OutputError`.
-
-    Args:
-        error: `OSError`.
-        path: what was written.
-        n_bytes: how much there was to write, if known.
-    """
+    """Translate an `OSError` of writing `path`, of `n_bytes` if known, into an `OutputError`."""
     if error.errno in _NO_SPACE:
         needed = "" if n_bytes is None else f" for {n_bytes} bytes"
         return OutputError("no_space", f"no space{needed}; free some and run again.", path)
     return OutputError("not_writable", f"{error.strerror or error}.", path)
+
+
+@contextlib.contextmanager
+def writable(path: AnyPath, remedy: str) -> Iterator[None]:
+    """Context in which an `OSError` becomes an `OutputError` with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        code = output_error(error, path).code
+        text = f"cannot be written ({error.strerror or error}); {remedy}."
+        raise OutputError(code, text, error.filename or path) from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,11 +5,12 @@ import resource
 import sys
 import weakref
 
+import filelock
 import numpy as np
 import pytest
 
 from artist_features.errors import OutputError
-from artist_features.files import write_atomically
+from artist_features.files import acquire_lock, write_atomically
 from artist_features.library import tables
 from artist_features.library.inputs import NamedPaths
 from artist_features.library.outputs import open_output
@@ -178,6 +179,17 @@ def test_two_writers_of_one_file_are_refused(tmp_path):
         writer.close()
     opened(tmp_path / "t.npz").close(complete=False)
     assert sorted(os.listdir(tmp_path)) == ["other.npz", "t.npz"]
+
+
+def test_a_lock_that_goes_while_its_holder_is_looked_up_is_still_named(tmp_path, monkeypatch):
+    def acquire(lock, timeout):
+        os.unlink(lock.lock_file)  # the holder ends now, and takes its file along
+        raise filelock.Timeout(lock.lock_file)
+
+    (tmp_path / "lock").touch()
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with pytest.raises(OutputError, match="another process is writing here"):
+        acquire_lock(tmp_path / "lock", tmp_path)
 
 
 def test_machines_with_one_process_number_share_a_folder(tmp_path, monkeypatch):

@@ -102,6 +102,11 @@ def folder(tmp_path):
     return folder
 
 
+def test_a_run_killed_while_it_wrote_its_settings_may_start_again(tmp_path):
+    (tmp_path / ".partial-123-0a1b2c3d").write_bytes(b"{")
+    run.RunFolder(tmp_path).check(settings() | HASHES)
+
+
 def test_settings_that_do_not_decide_the_result_may_change(folder):
     stored = json.loads((folder.path / "run.json").read_text())["settings"]
     names = {"kind", "recipe_name", "recipe", "seed", "split_seed", "n_artists", "dtype"}

@@ -45,13 +45,7 @@ class Agreement:
 
 
 def compare(expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> Agreement:
-    """Compare embeddings.
-
-    Args:
-        expected, found: float32 `(n, dim)`.
-
-    Returns:
-        `Agreement`.
+    """Compare embeddings, both float32 `(n, dim)`.
 
     Raises:
         ValueError: the shapes differ.
@@ -71,9 +65,6 @@ def compare(expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -
 
 def probes(front_end: FrontEnd) -> npt.NDArray[np.float32]:
     """Return synthetic segments that are unlike each other.
-
-    Args:
-        front_end: `FrontEnd`.
 
     Returns:
         float32 `(7, n_samples)`: silence, noise of full scale, soft noise, a loud low tone, a
@@ -96,16 +87,7 @@ def probes(front_end: FrontEnd) -> npt.NDArray[np.float32]:
 
 
 def agreement_with_keras(model: "keras.Model", run: Runner, front_end: FrontEnd) -> Agreement:
-    """Compare a Keras model with its export on the probes.
-
-    Args:
-        model: `keras.Model`.
-        run: function of float32 `(batch, n_samples)`, called with one segment and with all.
-        front_end: `FrontEnd`.
-
-    Returns:
-        `Agreement`.
-    """
+    """Compare a Keras model with its export, which is run with all probes and with one."""
     segments = probes(front_end)
     expected = model(segments[..., None], training=False).numpy()
     found = np.concatenate([run(segments), run(segments[-1:])])

@@ -23,12 +23,12 @@ if TYPE_CHECKING:  # imported when a model is exported
 
 Output: TypeAlias = str | os.PathLike[str]
 
-FORMATS = {  # name -> (ending, precisions)
-    "onnx": (".onnx", ("float32", "float16", "int8")),
-    "tflite": (".tflite", ("float32", "float16", "int8")),
-    "saved_model": ("", ("float32",)),
-}
 PRECISIONS = ("float32", "float16", "int8")
+FORMATS = {  # name -> (ending, precisions)
+    "onnx": (".onnx", PRECISIONS),
+    "tflite": (".tflite", PRECISIONS),
+    "saved_model": ("", PRECISIONS[:1]),
+}
 SAVED_MODEL_FACTS = "assets.extra/artist_features.json"  # SavedModel's place for files of others
 
 
@@ -121,23 +121,11 @@ def check_export(output: Output, format: str, precision: str, force: bool) -> No
 
 def file_facts(card: ModelCard, precision: str) -> dict[str, str]:
     """Return the metadata of an exported file: its model, licence, and how audio is cut."""
-    front_end = card.front_end
-    facts = {
-        "name": card.name,
-        "kind": card.kind,
-        "description": card.description,
-        "license": card.license,
-        "credit": card.credit,
-        "weights_sha256": card.weights_sha256,
-        "graph_sha256": card.graph_sha256,
-        "precision": precision,
-        "sample_rate": front_end.sample_rate,
-        "segment_samples": front_end.segment_samples,
-        "segment_hop_samples": front_end.segment_hop_samples,
-        "pad_samples": front_end.pad_samples,
-        "embedding_dim": card.embedding_dim,
-        "pooling": card.pooling,
-    }
+    about = ("name", "kind", "description", "license", "credit", "weights_sha256", "graph_sha256")
+    cut = ("sample_rate", "segment_samples", "segment_hop_samples", "pad_samples")
+    facts = {name: getattr(card, name) for name in about} | {"precision": precision}
+    facts |= {name: getattr(card.front_end, name) for name in cut}
+    facts |= {"embedding_dim": card.embedding_dim, "pooling": card.pooling}
     return {name: str(value) for name, value in facts.items()}
 
 

@@ -38,15 +38,11 @@ def onnx_bytes(
     """Convert a function of plain operations to ONNX.
 
     Args:
-        function: from `plain_function`.
-        spec: of its input.
+        function, spec: from `plain_function`, and of its input.
         precision: "float32"; "float16": the weights of the convolutions are kept in 16 bits and
             computed with in 32; "int8": the convolutions in 8 bits, scaled at run time, but the
             first and the last, which are kept as for float16.
         facts: {name: text}, for the file's metadata, which gets the file's own sha256, too.
-
-    Returns:
-        bytes of the file.
     """
     onnx, _, tf2onnx = require_onnx()
     model, _ = tf2onnx.convert.from_function(function, [spec], opset=_OPSET)

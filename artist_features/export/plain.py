@@ -30,8 +30,8 @@ def plain_function(
     """Return the whole model as a function of waveform segments.
 
     Args:
-        model: `keras.Model` from `models.backbone()`.
-        front_end: its `FrontEnd`.
+        model: from `models.backbone()`.
+        front_end: of the model.
 
     Returns:
         `tf.function`: "waveform" float32 `(batch, n_samples)` to {"embedding": float32
@@ -72,7 +72,6 @@ def log_mel_function(filterbank: Float32Array, front_end: FrontEnd) -> TensorFun
 
     Args:
         filterbank: float32 `(n_fft // 2 + 1, n_mels)`.
-        front_end: `FrontEnd`.
 
     Returns:
         function: float32 `(batch, n_samples)` to standardised log-mel, float32

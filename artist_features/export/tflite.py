@@ -26,9 +26,6 @@ def tflite_bytes(
             convolutions' weights in 8 bits, their inputs scaled to 8 bits at run time.
         facts: {name: text}; in a zip archive at the end of the file, as TFLite's metadata
             has associated files, which `zipfile` and `unzip` read.
-
-    Returns:
-        bytes of the file.
     """
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function.get_concrete_function()],

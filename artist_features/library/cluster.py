@@ -110,11 +110,11 @@ class ClusterExtractor:
         Raises:
             ClusterError: no cluster, no actor that can be started, or not one file came back.
         """
-        numbered, started = enumerate(sources), time.perf_counter()
+        started = time.perf_counter()
         with connected(self._address) as ray:
             self._plan = plan_actors(ray.nodes(), self._n_wanted)
             try:
-                while window := dict(itertools.islice(numbered, WINDOW)):
+                for window in _parts(enumerate(sources), WINDOW):
                     yield from self._window(ray, window, pool, n_sources, started)
             finally:
                 self.timing["wall_s"] += time.perf_counter() - started
@@ -252,9 +252,7 @@ def _parts(items: Iterable[tuple[int, T]], size: int) -> Iterator[dict[int, T]]:
 
 def _named(result: Result, path: AnyPath | None) -> Result:
     """Return a result with the path as the caller gave it."""
-    error = result.error
-    if error is not None:
-        error = AudioError(error.code, error.message, path)
+    error = result.error and result.error.renamed(path)
     return Result(result.index, path, result.embedding, result.facts, error)
 
 

@@ -30,9 +30,7 @@ def pack_sources(sources: Mapping[int, Source]) -> Any:
         sources: {number: `Source`}, of files or URIs; relative paths are taken from here.
     """
     pa, _ = require_pyarrow()
-    records = [
-        {**source.to_record(), "audio": _absolute(source.path)} for source in sources.values()
-    ]
+    records = [s.to_record() | {"audio": _absolute(s.path)} for s in sources.values()]
     return pa.table({"index": list(sources), "record": [json.dumps(record) for record in records]})
 
 
@@ -46,7 +44,7 @@ def unpack_results(
         dim: length of an embedding.
         pooled: one vector for each recording.
 
-    A note is a dict of what the task took, once a task, else None.
+    A note says what the task took, once a task.
     """
     lines = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
     for index, data, record in lines:
@@ -65,7 +63,6 @@ class EmbeddingActor:
     """Actor that builds the model once, then embeds table after table.
 
     Args:
-        card: `ModelCard`.
         weights: the verified arrays; the node needs neither the model's folder nor the Hub.
         version: of this package where the job was started.
         pool, n_sources: as for `Extractor.results`, of the whole job.
@@ -97,16 +94,11 @@ class EmbeddingActor:
     def __call__(self, table: Any) -> Any:
         """Return the table of results of a table of sources, in the order they are finished."""
         extractor, before = self._extractor, Counter(self._extractor.timing)
-        indices, sources = [], []
+        indices = table["index"].to_pylist()
+        sources = [Source.from_record(json.loads(r)) for r in table["record"].to_pylist()]
+        order: list[int] = []
         records: list[dict[str, Any]] = []
         vectors: list[bytes | None] = []
-        for index, record in zip(
-            table["index"].to_pylist(), table["record"].to_pylist(), strict=True
-        ):
-            record = json.loads(record)
-            sources.append(Source.from_record(record))
-            indices.append(index)
-        order = []
         for result in extractor.results(sources, pool=self._pool, n_sources=self._n_sources):
             order.append(indices[result.index])
             if result.error is not None:

@@ -56,11 +56,12 @@ def find_audio(arguments: Iterable[AnyPath], passed: Counter[str] | None = None)
         ManifestError: a list that cannot be read, or a line that is no path.
     """
     for argument in map(os.fsdecode, arguments):
-        if _is_list(argument):
-            for path in _read_list(argument[1:]):
-                yield from _files_of(path, passed)
-        else:
-            yield from _files_of(argument, passed)
+        for path in _read_list(argument[1:]) if _is_list(argument) else [argument]:
+            if is_uri(path):
+                require_fsspec(path)
+                yield from search_uri(path) if needs_search(path) else [path]
+            else:
+                yield from search_folder(path, passed) if os.path.isdir(path) else [path]
 
 
 def lone_missing(arguments: Sequence[str]) -> str | None:
@@ -88,13 +89,6 @@ def lone_missing(arguments: Sequence[str]) -> str | None:
 
 def _is_list(argument: str) -> bool:
     return argument.startswith("@") and not os.path.lexists(argument)
-
-
-def _files_of(path: str, passed: Counter[str] | None) -> Iterable[Found]:
-    if is_uri(path):
-        require_fsspec(path)
-        return search_uri(path) if needs_search(path) else [path]
-    return search_folder(path, passed) if os.path.isdir(path) else [path]
 
 
 def _read_list(path: str) -> Iterator[str]:

@@ -31,7 +31,6 @@ class Journal:
     """Append rows to a file; start with those that an earlier process left.
 
     Args:
-        path: of the file.
         made_with: JSON of what decides the numbers; rows made otherwise are refused.
 
     Attributes:

@@ -91,7 +91,7 @@ def open_output(
             raise OutputError("not_writable", "is a folder; name a file.", path)
         _check_folder(path.parent)
         _check_folder(Path(os.path.realpath(path)).parent)  # of what a link names
-        return TableFile(path, named, dim, record, continued=path.exists() and not force)
+        return TableFile(path, named, dim, record, continued=not force)
     if path.exists() and not path.is_dir():
         text = "is a file; allowed are .npz, .parquet, or a folder."
         raise OutputError("not_writable", text, path)
@@ -136,7 +136,7 @@ class TableFile:
         path: of the `.npz` or `.parquet`.
         named, dim: as for `open_output`.
         made_with: JSON of what decides the numbers.
-        continued: begin with the rows of the file.
+        continued: begin with the rows of the file, if there is one.
     """
 
     keeps_failed = False
@@ -163,11 +163,9 @@ class TableFile:
             raise
 
     def drop(self, parts: Iterable[int], is_stale: Callable[[str], bool]) -> None:
-        """Forget rows that are to be made anew."""
         self._rows = {n: row for n, row in self._rows.items() if not is_stale(row.path)}
 
     def write(self, place: int, row: Row) -> None:
-        """Keep a row."""
         self._rows[place] = row
 
     def close(self, *, complete: bool = True) -> None:
@@ -194,16 +192,9 @@ class JsonLines:
         """Do nothing: no row is there from before."""
 
     def write(self, place: int, row: Row) -> None:
-        """Print a row."""
         embedding = None if row.embedding is None else row.embedding.tolist()
-        record = {
-            "path": row.path,
-            "name": row.name,
-            "status": row.status,
-            "error": row.error,
-            "duration_s": row.duration_s,
-            "embedding": embedding,
-        }
+        facts = ("path", "name", "status", "error", "duration_s")
+        record = {name: getattr(row, name) for name in facts} | {"embedding": embedding}
         if row.starts_s:
             record["start_s"] = row.starts_s
         try:

@@ -74,14 +74,7 @@ class Row:
         starts_s: Sequence[float] = (),
         name: str = "",
     ) -> "Row":
-        """Build from a `Result` of the pipeline.
-
-        Args:
-            result: `Result`.
-            stamp: (size in bytes, mtime in ns) of the file.
-            starts_s: where the segments begin, if they are kept apart.
-            name: the path as the user gave it.
-        """
+        """Build from a `Result` of the pipeline; `stamp`: (size in bytes, mtime in ns)."""
         path = os.fsdecode(result.path or "")
         size, mtime = stamp
         if result.error is not None:
@@ -220,12 +213,7 @@ def from_parquet(path: AnyPath, *, with_embeddings: bool = True) -> _Table:
 
 
 def without_rows(path: AnyPath, is_stale: Callable[[str], bool]) -> bytes | None:
-    """Return the bytes of a Parquet table without some recordings; None if none are left.
-
-    Args:
-        path: of a table written by `to_parquet`.
-        is_stale: function of a path: whether its rows are to go.
-    """
+    """Return the bytes of a `to_parquet` table without stale recordings; None if none are left."""
     _, parquet = require_pyarrow()
     table, _ = _read_parquet(path)
     kept = [not is_stale(os.fsdecode(name)) for name in table["path_bytes"].to_pylist()]
@@ -303,11 +291,7 @@ def read_table(path: AnyPath, reader: Callable[..., _Table], **options: bool) ->
 
 
 def check_same(stored: str, ours: str, path: AnyPath) -> None:
-    """Refuse rows made in another way, naming the first option that differs.
-
-    Args:
-        stored, ours: `made_with` of the table, and of this run.
-        path: of the table.
+    """Refuse a table whose `made_with` is not that of this run; name the option that differs.
 
     Raises:
         OutputError: `mismatch`.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from artist_features.training.cache import AudioCache
+from artist_features.training.cache import FULL_SCALE, AudioCache
 from artist_features.training.recipes import Augmentation
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ _CUTOFF_RANGE_HZ = (3400.0, 11025.0)
 _LOW_CUT_HZ = 300.0
 # name: (libsndfile container, subtype)
 _CODECS = {"mp3": ("MP3", "MPEG_LAYER_III"), "vorbis": ("OGG", "VORBIS")}
-_FULL_SCALE = 32767
 _NOISE_SAMPLES = 1 << 20
 
 
@@ -72,12 +71,9 @@ def draw(n: int, augmentation: Augmentation, tracks: np.ndarray, rng: np.random.
 
     Args:
         n: rows of the step.
-        augmentation: `Augmentation`.
+        augmentation: probabilities and the range of the gain.
         tracks: int array, what may be mixed in.
-        rng: `numpy.random.Generator`.
-
-    Returns:
-        `Draws`.
+        rng: of the step.
     """
 
     def chance(share: float) -> np.ndarray:
@@ -112,10 +108,8 @@ def read_crop(cache: AudioCache, track: int, draws: Draws, row: int, n_samples: 
     """Read one crop from the cache as its draws say.
 
     Args:
-        cache: `AudioCache`.
-        track: index into it.
-        draws: `Draws`.
-        row: of the draws.
+        cache, track: the track's index into the cache.
+        draws, row: the crop's row of the draws.
         n_samples: length of the crop.
 
     Returns:
@@ -133,12 +127,12 @@ def read_crop(cache: AudioCache, track: int, draws: Draws, row: int, n_samples: 
         other = cache.read(draws.mix_track[row], draws.position[row, 1], n_samples)
         crop = crop + 10 ** (draws.mix_db[row] / 20) * other
     if noisy:
-        crop = crop + _FULL_SCALE * 10 ** (draws.noise_db[row] / 20) * _noise(
+        crop = crop + FULL_SCALE * 10 ** (draws.noise_db[row] / 20) * _noise(
             draws.position[row, 1], n_samples
         )
     if codec := draws.codec[row]:
         crop = _coded(crop, list(_CODECS.values())[codec - 1], cache.sample_rate)
-    return np.clip(np.rint(crop), -_FULL_SCALE, _FULL_SCALE).astype(np.int16)
+    return np.clip(np.rint(crop), -FULL_SCALE, FULL_SCALE).astype(np.int16)
 
 
 def mel_curve(eq_db: "tf.Tensor", n_mels: int) -> "tf.Tensor":
@@ -180,7 +174,7 @@ def _coded(crop: np.ndarray, codec: tuple[str, str], sample_rate: int) -> np.nda
     """Encode a crop with a lossy codec and decode it again."""
     container, subtype = codec
     file = io.BytesIO()
-    scaled = np.clip(crop / _FULL_SCALE, -1, 1).astype(np.float32)
+    scaled = np.clip(crop / FULL_SCALE, -1, 1).astype(np.float32)
     soundfile.write(
         file, scaled, sample_rate, format=container, subtype=subtype, compression_level=0.95
     )
@@ -188,4 +182,4 @@ def _coded(crop: np.ndarray, codec: tuple[str, str], sample_rate: int) -> np.nda
     read, _ = soundfile.read(file, dtype="float32")
     if len(read) < len(crop):
         read = np.pad(read, (0, len(crop) - len(read)))
-    return read[: len(crop)] * _FULL_SCALE
+    return read[: len(crop)] * FULL_SCALE

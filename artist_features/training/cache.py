@@ -20,6 +20,7 @@ from artist_features.audio.stream import open_file
 from artist_features.errors import AUDIO_CODES, AudioError
 from artist_features.progress import progress_bar
 
+FULL_SCALE = 32767  # int16 sample of 1.0
 _Key: TypeAlias = tuple[str, int, int]  # absolute path, size in bytes, time of change
 
 
@@ -60,9 +61,6 @@ class AudioCache:
             paths: audio files, in the order of the tracks.
             folder: created if missing; one process writes at a time, others wait.
             sample_rate: in Hz.
-
-        Returns:
-            `AudioCache`.
         """
         folder = Path(folder) / f"{sample_rate}hz"
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +119,11 @@ class AudioCache:
         crop = self.samples[start : start + min(n_samples, length)]
         return np.pad(crop, (0, n_samples - len(crop))) if len(crop) < n_samples else crop
 
+    def waveforms(self, places: Iterable[tuple[int, float]], n_samples: int) -> np.ndarray:
+        """Read crops at `places`, float32 `(n, n_samples, 1)` in [-1, 1]."""
+        crops = np.stack([self.read(*place, n_samples) for place in places])
+        return crops.astype(np.float32)[..., None] / FULL_SCALE
+
 
 def _key(path: str | Path) -> _Key:
     path = os.path.abspath(path)
@@ -174,7 +177,9 @@ def _append(
             else:
                 length = sum(len(block) for block in blocks)
                 for block in blocks:
-                    samples.write(np.rint(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
+                    samples.write(
+                        np.rint(np.clip(block, -1, 1) * FULL_SCALE).astype("<i2").tobytes()
+                    )
                 samples.flush()
             name, *state = key
             entry = {

@@ -27,7 +27,6 @@ class SplitTracks:
 
     Attributes:
         manifests: paths of the CSV files.
-        tracks: list of `Track`.
         splits: for each of them "train", "valid", "test", or "left out": in one manifest to be
             trained on, but by an artist that another manifest holds out.
         seed: of the split of manifests without a `split` column.
@@ -41,10 +40,7 @@ class SplitTracks:
     sha256: str
 
     def require_artists(self, n_least: int) -> None:
-        """Raise `ManifestError` if too few artists are left to train on.
-
-        Args:
-            n_least: artists with two or more tracks in the split `train`.
+        """Require `n_least` artists with two or more tracks in the split `train`.
 
         Raises:
             ManifestError: there are too few, or no track in that split.
@@ -66,8 +62,7 @@ class TrainingSet:
     """Decoded tracks by their use; all arrays are int, indices into `tracks` and the cache.
 
     Attributes:
-        tracks: list of `Track`.
-        cache: `AudioCache` of them.
+        cache: `AudioCache` of the tracks.
         artists: names of the labelled artists, in the order of their index.
         by_artist: list of arrays, training tracks of each, two or more.
         training: every training track, labelled or not.
@@ -112,7 +107,6 @@ def read_splits(
     the test, which training does not touch.
 
     Args:
-        manifests: paths of CSV files.
         seed: of the split of those without a `split` column.
         root: folder of relative files; None means that of each manifest.
 
@@ -148,9 +142,8 @@ def load(
     Unlabelled tracks train the teacher's term only.
 
     Args:
-        listed: `SplitTracks`.
         cache_folder: of the `AudioCache`.
-        front_end: `FrontEnd`, for the sample rate and the length of a segment.
+        front_end: for the sample rate and the length of a segment.
         n_artists: label no more than this many artists, drawn by the seed of the split; the
             others' tracks count as unlabelled. None means all.
     """

@@ -9,17 +9,11 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd
 from artist_features.training import augment
-from artist_features.training.losses import (
-    SiameseHinge,
-    batch_hinge,
-    distillation,
-    relation,
-    unit,
-)
+from artist_features.training.cache import FULL_SCALE
+from artist_features.training.losses import SiameseHinge, batch_hinge, distillation, relation, unit
 from artist_features.training.recipes import Recipe
 from artist_features.training.strategy import precision
 from artist_features.zoo import networks
-from artist_features.zoo.frontend import front_end_of
 
 _MEL = "drop_channel"  # the layer whose output is the mel spectrogram, before compression
 _LOG_MEL = "log_mel"  # the layer whose output is stored in a distillation set
@@ -30,6 +24,8 @@ _REPLICA_SUM = tf.distribute.ReduceOp.SUM
 
 _Batch: TypeAlias = tuple[tf.Tensor, ...]
 _Tensors: TypeAlias = dict[str, tf.Tensor]
+# (embeddings, target) to (weighted loss, mean cosine to the target)
+_MatchLoss: TypeAlias = Callable[[tf.Tensor, Any], tuple[tf.Tensor, tf.Tensor]]
 
 
 class Learner:
@@ -41,19 +37,17 @@ class Learner:
 
     Args:
         kind: "basic" or "siamese".
-        recipe: `Recipe`.
         n_artists: classes of the "basic" head.
         weights: list of arrays of the backbone to start from, or None.
-        teacher: `keras.Model` to match, or None.
+        teacher: model to match, or None.
         vectors: {name: float `(n, dim)`} of teachers that have heard the stored crops which
             are trained on, to be matched side by side, standardised, through a layer that
             serves training only; or None.
-        front_end: `FrontEnd` of the model; None means the authors'.
-        strategy: `tf.distribute.Strategy`.
+        front_end: of the model; None means the authors'.
         dtype: "float32", "bfloat16" or "float16" (convolutions only).
 
     Attributes:
-        model: `keras.Model` in training, waveforms to embeddings.
+        model: in training, waveforms to embeddings.
         embed: function from waveforms float32 `(n, n_samples, 1)` to embeddings `(n, dim)`.
         embed_stored: the same from log-mel float32 `(n, n_frames, n_mels)` of stored crops.
     """
@@ -88,7 +82,7 @@ class Learner:
             self._heads = self._build_heads(n_artists, teacher)
             self.optimizer = _optimizer(recipe, dtype)
             self.optimizer.build(self._trainable)
-        self._centres_hz = _mel_centres(front_end_of(self.model))
+        self._centres_hz = _mel_centres(self.model)
         step = self._crops_step if vectors else self._audio_step
         self._run = tf.function(lambda batch: self._distributed_step(step, batch))
         self.embed = _forward(self.model)
@@ -97,18 +91,16 @@ class Learner:
     def _build_heads(
         self, n_artists: int, teacher: keras.Model | None
     ) -> dict[str, keras.layers.Dense]:
-        heads: dict[str, keras.layers.Dense] = {}
+        sizes: dict[str, int] = {}
         dim = self.model.output_shape[-1]
         if self._kind == "basic" and self._recipe.label_weight["basic"]:
-            heads["artist"] = keras.layers.Dense(n_artists, dtype="float32", name="artist")
+            sizes["artist"] = n_artists
         if teacher and teacher.output_shape[-1] != dim:
             # another size of embedding is matched through a layer that serves training only
-            heads["teacher"] = keras.layers.Dense(
-                teacher.output_shape[-1], dtype="float32", name="teacher"
-            )
+            sizes["teacher"] = teacher.output_shape[-1]
         if self._scales:
-            size = sum(int(np.count_nonzero(scale)) for _, scale in self._scales)
-            heads["vectors"] = keras.layers.Dense(size, dtype="float32", name="vectors")
+            sizes["vectors"] = sum(int(np.count_nonzero(scale)) for _, scale in self._scales)
+        heads = {n: keras.layers.Dense(size, dtype="float32", name=n) for n, size in sizes.items()}
         for head in heads.values():
             head.build((None, dim))
         return heads
@@ -150,46 +142,30 @@ class Learner:
             part = (tf.cast(rows, tf.float32) - mean) * scale
             parts.append(tf.boolean_mask(part, scale > 0, axis=1))
         target = tf.concat(parts, axis=1)
-        with tf.GradientTape() as tape:
-            embeddings = self._embed(log_mel, labels.shape[0])
-            label = self._label_loss(embeddings, labels)
-            match, cosine = self._vectors_loss(embeddings, target)
-            scaled = self._scaled(self._recipe.label_weight[self._kind] * label + match)
-        return self._learn(tape, scaled, label, cosine, labels.shape[0])
+        return self._learn(log_mel, labels, self._vectors_loss, target)
 
     def _audio_step(self, batch: _Batch) -> _Tensors:
         crops, gain_db, eq_db, low_hz, high_hz, labels = batch
-        waveform = tf.cast(crops, tf.float32) / 32767 * 10 ** (gain_db / 20)[:, None]
+        waveform = tf.cast(crops, tf.float32) / FULL_SCALE * 10 ** (gain_db / 20)[:, None]
         clean = self._mel_model(waveform[..., None], training=False)
         curve = augment.mel_curve(eq_db, clean.shape[-1])
         mel = clean * curve * augment.band_mask(low_hz, high_hz, self._centres_hz)
         heard = clean if self._recipe.teacher_hears == "clean" else mel
         target = self._teacher(heard, training=False) if self._teacher else None
+        return self._learn(mel, labels, self._teacher_loss, target)
+
+    def _learn(
+        self, mel: tf.Tensor, labels: tf.Tensor, match_loss: _MatchLoss, target: tf.Tensor | None
+    ) -> _Tensors:
+        """Embed a batch, apply the gradients of its weighted loss; return the step's metrics."""
         n = labels.shape[0]
         with tf.GradientTape() as tape:
             embeddings = self._embed(mel, n)
             label = self._label_loss(embeddings, labels)
-            match, cosine = self._teacher_loss(embeddings, target)
-            loss = self._recipe.label_weight[self._kind] * label
-            loss += self._recipe.teacher_weight * match
-            scaled = self._scaled(loss)
-        return self._learn(tape, scaled, label, cosine, n)
-
-    def _scaled(self, loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return (loss, loss plus L2 regularisation, times the float16 loss scale)."""
-        penalty = tf.add_n(self.student.losses) / self._n_replicas
-        return loss, (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
-
-    def _learn(
-        self,
-        tape: tf.GradientTape,
-        losses: tuple[tf.Tensor, tf.Tensor],
-        label: tf.Tensor,
-        cosine: tf.Tensor,
-        n: int,
-    ) -> _Tensors:
-        """Apply the gradients; return the step's metrics."""
-        loss, scaled = losses
+            match, cosine = match_loss(embeddings, target)
+            loss = self._recipe.label_weight[self._kind] * label + match
+            penalty = tf.add_n(self.student.losses) / self._n_replicas  # L2
+            scaled = (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
         self._update(tape.gradient(scaled, self._trainable))
         per_anchor = label / (n * self._n_replicas) if self._loss_is_summed and n else label
         return {"loss": loss, "label": per_anchor, "cosine": cosine}
@@ -238,7 +214,8 @@ class Learner:
             embeddings = self._heads["teacher"](embeddings)
         n_global = tf.cast(tf.shape(target)[0] * self._n_replicas, tf.float32)
         cosine = tf.reduce_sum(unit(embeddings) * unit(target)) / n_global
-        return tf.reduce_sum(distillation(embeddings, target)) / n_global, cosine
+        match = tf.reduce_sum(distillation(embeddings, target)) / n_global
+        return self._recipe.teacher_weight * match, cosine
 
     def _vectors_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
@@ -335,20 +312,9 @@ def _optimizer(recipe: Recipe, dtype: str) -> keras.optimizers.Optimizer:
     return keras.optimizers.LossScaleOptimizer(optimizer) if dtype == "float16" else optimizer
 
 
-def _mel_centres(front_end: FrontEnd) -> np.ndarray:
-    """Return the centre of each mel band in Hz, float32 `(n_mels,)` (Slaney scale)."""
-    import kapre
-
-    bank = np.asarray(
-        kapre.backend.filterbank_mel(
-            front_end.sample_rate,
-            front_end.n_fft // 2 + 1,
-            front_end.n_mels,
-            front_end.f_min_hz,
-            front_end.f_max_hz,
-            htk=False,
-            norm="slaney",
-        )
-    )
-    frequencies = np.linspace(0, front_end.sample_rate / 2, len(bank))
+def _mel_centres(model: keras.Model) -> np.ndarray:
+    """Return the centre of each mel band of a model in Hz, float32 `(n_mels,)`."""
+    layer = model.get_layer("mel")
+    bank = np.asarray(layer.filterbank)
+    frequencies = np.linspace(0, layer.filterbank_kwargs["sample_rate"] / 2, len(bank))
     return (frequencies @ bank / np.maximum(bank.sum(0), 1e-12)).astype(np.float32)

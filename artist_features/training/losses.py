@@ -43,12 +43,24 @@ class SiameseHinge(keras.losses.Loss):  # type: ignore[misc]
         self.margin = margin
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        positive, negatives = y_pred[:, :1], y_pred[:, 1:]
-        hinge = keras.ops.maximum(0.0, self.margin - positive + negatives)
-        return keras.ops.sum(hinge, axis=-1)
+        return keras.ops.sum(hinge(y_pred[:, :1], y_pred[:, 1:], self.margin), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin}
+
+
+def hinge(positive: Tensor, negatives: Tensor, margin: float = MARGIN) -> Tensor:
+    """Compute the max-margin loss of each negative: max(0, margin - positive + negative).
+
+    Args:
+        positive: float32 `(n, 1)`, each anchor's cosine similarity to its positive.
+        negatives: float32 `(n, n_negatives)`, those to its negatives.
+        margin: in units of cosine similarity.
+
+    Returns:
+        float32 `(n, n_negatives)`.
+    """
+    return keras.ops.maximum(0.0, margin - positive + negatives)
 
 
 def batch_hinge(
@@ -58,7 +70,6 @@ def batch_hinge(
     others: Tensor,
     other_labels: Tensor,
     n_negatives: int,
-    margin: float = MARGIN,
 ) -> Tensor:
     """Compute each anchor's max-margin loss with in-batch hard-negative mining.
 
@@ -69,7 +80,6 @@ def batch_hinge(
         other_labels: int32 `(m,)`; clips of the anchor's own artist are left out.
         n_negatives: the clips of other artists nearest to the anchor; fewer where the
             batch has no more.
-        margin: in units of cosine similarity.
 
     Returns:
         float32 `(n,)`; 0 for an anchor without a negative.
@@ -77,16 +87,16 @@ def batch_hinge(
     Example:
         >>> a = keras.ops.array([[1.0, 0.0]])
         >>> o = keras.ops.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
-        >>> hinge = batch_hinge(a, a, keras.ops.array([0]), o, keras.ops.array([0, 1, 2]), 1)
-        >>> round(float(hinge[0]), 3)
+        >>> loss = batch_hinge(a, a, keras.ops.array([0]), o, keras.ops.array([0, 1, 2]), 1)
+        >>> round(float(loss[0]), 3)
         0.2
     """
     ops = keras.ops
     positive = ops.sum(unit(anchors) * unit(positives), axis=-1, keepdims=True)
     similarity = ops.matmul(unit(anchors), ops.transpose(unit(others)))
-    hinge = ops.maximum(0.0, margin - positive + similarity)
-    hinge = ops.where(labels[:, None] != other_labels[None, :], hinge, 0.0)
-    hardest, _ = ops.top_k(hinge, min(n_negatives, others.shape[0]))
+    losses = hinge(positive, similarity)
+    losses = ops.where(labels[:, None] != other_labels[None, :], losses, 0.0)
+    hardest, _ = ops.top_k(losses, min(n_negatives, others.shape[0]))
     return ops.sum(hardest, axis=-1)
 
 

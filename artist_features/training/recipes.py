@@ -38,7 +38,8 @@ class Augmentation:
         for name in ("mixing", "noise", "speed", "codec", "equaliser", "band_limit"):
             _check_number(self, name, 0, 1)
         gain = self.gain_db
-        if not (_is_pair(gain) and -120 <= gain[0] <= gain[1] <= 120):
+        is_pair = isinstance(gain, tuple) and len(gain) == 2 and all(map(_is_number, gain))
+        if not (is_pair and -120 <= gain[0] <= gain[1] <= 120):
             raise ValueError(
                 f"recipe: gain_db = {gain!r}; allowed is (lowest, highest) within -120 to 120 dB."
             )
@@ -173,10 +174,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
-
-
 def _check_number(recipe: Recipe | Augmentation, name: str, low: float, high: float) -> None:
     value = getattr(recipe, name)
     if not _is_number(value) or not low <= value <= high:
@@ -219,9 +216,7 @@ DEFAULT = Recipe(
     n_warmup=200,
     clip_norm=1.0,
     label_weight={"basic": 0.5, "siamese": 0.5},
-    teacher_hears="same",
     level_db=LEVEL_DB,
-    check_every=200,
     augmentation=Augmentation(
         gain_db=(-12.0, 6.0),
         mixing=0.15,
@@ -238,9 +233,6 @@ RECIPES = {"paper": PAPER, "default": DEFAULT}
 
 class Schedule:
     """Learning rate schedule and early stopping.
-
-    Args:
-        recipe: `Recipe`.
 
     Attributes:
         state: all that it remembers, plain data for the checkpoint: `factor` of the rate,

@@ -23,12 +23,11 @@ import numpy as np
 from artist_features import devices
 from artist_features.config import ModelCard
 from artist_features.errors import OutputError
-from artist_features.files import acquire_lock, atomic_file, output_error, write_atomically
+from artist_features.files import acquire_lock, atomic_file, writable, write_atomically
 from artist_features.training.data import TrainingSet
 from artist_features.training.inputs import ReadModel, TrainingInputs
 from artist_features.training.options import TrainingOptions, model_name
 from artist_features.training.recipes import RECIPES, Recipe
-from artist_features.training.targets import CropSet
 from artist_features.version import VERSION
 
 if TYPE_CHECKING:
@@ -67,11 +66,7 @@ Checkpoint: TypeAlias = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays, 
 
 
 class RunFolder:
-    """Settings, lock and log of one run.
-
-    Args:
-        path: folder; made by `writing`.
-    """
+    """Settings, lock and log of one run; `writing` makes the folder."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -92,6 +87,7 @@ class RunFolder:
         """
         try:
             found = set(os.listdir(self.path)) - _BEFORE_THE_FIRST_STEP
+            found = {name for name in found if not name.startswith(".partial-")}
         except FileNotFoundError:
             return
         except OSError as error:
@@ -146,10 +142,6 @@ class RunFolder:
         record |= {"versions": versions(), "platform": platform.platform()}
         write_atomically(self.path / SETTINGS_FILE, f"{json.dumps(record, indent=2)}\n".encode())
 
-    def open_log(self, step: int, teachers: Iterable[str] = ()) -> "Log":
-        """Return the `Log`; rows after `step`, which the run will repeat, are dropped."""
-        return Log(self.path / LOG_FILE, step, teachers)
-
 
 # a run from before an option or a hyperparameter existed had its default
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainingOptions)}
@@ -158,27 +150,15 @@ _RECIPE_DEFAULTS = {
 }
 
 
-@contextlib.contextmanager
-def writable(path: str | Path, remedy: str) -> Iterator[None]:
-    """Context in which an `OSError` becomes an `OutputError` with a remedy."""
-    try:
-        yield
-    except OSError as error:
-        code = output_error(error, path).code
-        text = f"cannot be written ({error.strerror or error}); {remedy}."
-        raise OutputError(code, text, error.filename or path) from None
-
-
 class Log:
     """Training log in CSV, one row a check, readable while the run goes on.
 
     Args:
-        path: of the file.
-        step: rows after it are dropped.
+        step: rows after it, which the run will repeat, are dropped.
         teachers: names of those whose stored vectors the checks compare with.
     """
 
-    def __init__(self, path: Path, step: int, teachers: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path, step: int, teachers: Iterable[str]) -> None:
         own = [f"valid_{start}{name}" for name in teachers for start in ("", "r2_")]
         self._columns = [*_COLUMNS, *(["valid_both", *own] if own else [])]
         rows: list[Row] = []
@@ -203,12 +183,7 @@ class Log:
 def save_checkpoint(
     path: str | Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]
 ) -> None:
-    """Write arrays and a JSON state; a reader sees the old file or the new one.
-
-    Args:
-        path: of the `.npz`.
-        arrays: {name: array}.
-        state: plain data for JSON.
+    """Write arrays and a JSON state to an `.npz`; a reader sees the old file or the new one.
 
     Raises:
         OutputError: the file cannot be written.
@@ -249,12 +224,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint | None:
 def restore(
     variables: "Mapping[str, keras.Variable]", arrays: Mapping[str, np.ndarray], path: Path
 ) -> None:
-    """Set Keras variables from a checkpoint's arrays.
-
-    Args:
-        variables: {name: variable}.
-        arrays: {name: array}, from `load_checkpoint`.
-        path: for the message.
+    """Set Keras variables from the arrays of the checkpoint at `path`.
 
     Raises:
         OutputError: `mismatch`: names or shapes are not the same.
@@ -282,15 +252,15 @@ def card_fields(
     """Return the keywords of the `ModelCard` of a run, without the hash.
 
     Args:
-        options: `TrainingOptions`.
-        inputs: `TrainingInputs`.
-        found: `TrainingSet`.
         row: of the log, of the step whose weights are the result.
         artists: names of the classes.
         n_devices: number of replicas.
     """
     checks = {name: round(value, 4) for name, value in row.items() if name.startswith("valid_")}
     crops = inputs.crops
+    teachers = ", ".join(crops.teachers) if crops else ""
+    recipes = (RECIPES[options.recipe_name], options.recipe)
+    named, used = (recipe.record(options.kind) for recipe in recipes)
     training = {
         "data": options.data or ", ".join(Path(manifest).name for manifest in options.manifests),
         "data_sha256": inputs.listed.sha256,
@@ -298,11 +268,11 @@ def card_fields(
         "n_tracks": len(crops.facts["tracks"]) if crops else len(found.training),
         "n_artists": len(artists),
         "recipe": options.recipe_name,
-        "recipe_changes": _changes(options),
+        "recipe_changes": {name: value for name, value in used.items() if value != named[name]},
         "steps": row["step"],
         "teacher": _origin(inputs.teacher),
         "init": _origin(inputs.init),
-        "crops": _crops(crops),
+        "crops": f"{crops.n}; vectors of {teachers}; {crops.sha256}" if crops else "none",
         "seed": options.seed,
         "split_seed": options.split_seed,
         "dtype": options.dtype,
@@ -344,21 +314,9 @@ def versions() -> dict[str, str]:
     return {"artist-features": VERSION} | {name: version(name) for name in _PACKAGES}
 
 
-def _changes(options: TrainingOptions) -> dict[str, Any]:
-    """Return the fields of the recipe that differ from the named one's, as plain data."""
-    named = RECIPES[options.recipe_name].record(options.kind)
-    used = options.recipe.record(options.kind)
-    return {name: value for name, value in used.items() if value != named[name]}
-
-
 def _origin(model: ReadModel | None) -> str:
     if model is None:
         return "none"
     source = model.card.training.get("source_file_sha256")
     text = f"{model.card.name}, sha256 {model.card.weights_sha256}"
     return text + (f", from {source}" if source else "")
-
-
-def _crops(crops: CropSet | None) -> str:
-    """Return the number of stored crops and the names of their teachers, for the card."""
-    return f"{crops.n}; vectors of {', '.join(crops.teachers)}; {crops.sha256}" if crops else "none"

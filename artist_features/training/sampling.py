@@ -4,8 +4,8 @@ Step n of a run is drawn from (seed, n) alone: a run that was killed goes on wit
 draws it would have had.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,7 @@ class Plan:
         return np.concatenate([self.anchors, self.positives, columns, self.unlabelled])
 
 
+@dataclass(eq=False)
 class Sampler:
     """Draw the tracks of each step, seeded and balanced over artists.
 
@@ -66,96 +67,125 @@ class Sampler:
         unlabelled: int array, the tracks of crops without label.
         n_anchors, n_negatives, n_unlabelled: per step; negatives are for each anchor.
         positives: whether each anchor gets one.
-        seed: of the run.
 
     Raises:
         ValueError: too few artists or tracks for what is asked.
     """
 
-    def __init__(
-        self,
-        by_artist: Sequence[np.ndarray],
-        unlabelled: np.ndarray,
-        *,
-        n_anchors: int,
-        n_negatives: int = 0,
-        n_unlabelled: int = 0,
-        positives: bool = True,
-        seed: int = 0,
-    ) -> None:
-        self._by_artist = [np.asarray(tracks, np.int64) for tracks in by_artist]
-        self._unlabelled = np.asarray(unlabelled, np.int64)
-        self._n_anchors, self._n_negatives = n_anchors, n_negatives
-        self._n_unlabelled = n_unlabelled
-        self._positives = positives
-        self._seed = seed
-        fewest = min((len(tracks) for tracks in self._by_artist), default=0)
-        if n_anchors and len(self._by_artist) < 2:
+    by_artist: Sequence[np.ndarray]
+    unlabelled: np.ndarray
+    _: KW_ONLY
+    n_anchors: int
+    n_negatives: int = 0
+    n_unlabelled: int = 0
+    positives: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.by_artist = [np.asarray(tracks, np.int64) for tracks in self.by_artist]
+        self.unlabelled = np.asarray(self.unlabelled, np.int64)
+        fewest = min((len(tracks) for tracks in self.by_artist), default=0)
+        if self.n_anchors and len(self.by_artist) < 2:
             raise ValueError(
-                f"{len(self._by_artist)} artists to train on; needed are 2 or more artists with "
+                f"{len(self.by_artist)} artists to train on; needed are 2 or more artists with "
                 "two or more readable tracks each in the split 'train'."
             )
-        if n_anchors and positives and fewest < 2:
+        if self.n_anchors and self.positives and fewest < 2:
             raise ValueError(f"an artist with {fewest} tracks; a positive needs 2 or more.")
-        if n_unlabelled and not len(self._unlabelled):
+        if self.n_unlabelled and not len(self.unlabelled):
             raise ValueError("no tracks for the unlabelled crops.")
 
     def plan(self, step: int) -> Plan:
         """Return the `Plan` of a step (0, 1, ...)."""
-        rng = np.random.default_rng([self._seed, 1, step])
+        rng = np.random.default_rng([self.seed, 1, step])
         artists = self._artists(step)
         anchors = np.empty(len(artists), np.int64)
-        positives = np.empty(len(artists) if self._positives else 0, np.int64)
-        negatives = np.empty((len(artists), self._n_negatives), np.int64)
+        positives = np.empty(len(artists) if self.positives else 0, np.int64)
+        negatives = np.empty((len(artists), self.n_negatives), np.int64)
         for row, artist in enumerate(artists):
-            tracks = self._by_artist[artist]
-            if self._positives:
+            tracks = self.by_artist[artist]
+            if self.positives:
                 anchors[row], positives[row] = rng.choice(tracks, 2, replace=False)
             else:
                 anchors[row] = rng.choice(tracks)
-            for column in range(self._n_negatives):
-                other = rng.integers(len(self._by_artist) - 1)
+            for column in range(self.n_negatives):
+                other = rng.integers(len(self.by_artist) - 1)
                 other += other >= artist
-                negatives[row, column] = rng.choice(self._by_artist[other])
-        unlabelled = self._unlabelled[:0]
-        if self._n_unlabelled:
-            unlabelled = rng.choice(self._unlabelled, self._n_unlabelled)
+                negatives[row, column] = rng.choice(self.by_artist[other])
+        unlabelled = self.unlabelled[:0]
+        if self.n_unlabelled:
+            unlabelled = rng.choice(self.unlabelled, self.n_unlabelled)
         return Plan(artists.astype(np.int32), anchors, positives, negatives, unlabelled)
 
     def _artists(self, step: int) -> np.ndarray:
         """Return the next `n_anchors` of all artists in turn, in a new order each time round."""
-        n = len(self._by_artist)
-        wanted = np.arange(step * self._n_anchors, (step + 1) * self._n_anchors)
+        n = len(self.by_artist)
+        wanted = np.arange(step * self.n_anchors, (step + 1) * self.n_anchors)
         orders = {
-            turn: np.random.default_rng([self._seed, 2, turn]).permutation(n)
+            turn: np.random.default_rng([self.seed, 2, turn]).permutation(n)
             for turn in sorted({int(place) // n for place in wanted})
         }
         return np.array([orders[place // n][place % n] for place in wanted.tolist()], np.int64)
 
 
-class AudioBatches:
+class Batches:
+    """Arrays of each step of a run, and the input pipeline that reads them."""
+
+    def read(self, step: int, index: int = 0, n_parts: int = 1) -> tuple[np.ndarray, ...]:
+        """Read the part of a step for one of `n_parts` replicas; shapes are always the same."""
+        raise NotImplementedError
+
+    def dataset(
+        self, start: int, stop: int, context: "tf.distribute.InputContext | None" = None
+    ) -> "tf.data.Dataset":
+        """Build the `tf.data.Dataset` of the steps from `start` up to `stop`.
+
+        Each replica of this process takes one element a step, in turn.
+        """
+        import tensorflow as tf
+
+        n_parts = context.num_replicas_in_sync if context else 1
+        here = n_parts // context.num_input_pipelines if context else 1
+        first = here * context.input_pipeline_id if context else 0
+
+        def read_element(element: np.int64) -> tuple[np.ndarray, ...]:
+            step, place = divmod(int(element), here)
+            return self.read(step, first + place, n_parts)
+
+        sample = self.read(start, first, n_parts)
+
+        def load(element: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
+            kinds = [part.dtype for part in sample]
+            tensors = tf.numpy_function(read_element, [element], kinds, stateful=False)
+            for tensor, part in zip(tensors, sample, strict=True):
+                tensor.set_shape(part.shape)
+            return tuple(tensors)
+
+        elements = tf.data.Dataset.range(start * here, stop * here)
+        dataset = elements.map(
+            load, num_parallel_calls=min(_MOST_THREADS, usable_cores()), deterministic=True
+        )
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return dataset.prefetch(_PREFETCH).with_options(options)
+
+
+@dataclass(eq=False)
+class AudioBatches(Batches):
     """Augmented crops of each step, read from the audio cache.
 
     Args:
-        cache: `AudioCache`.
-        sampler: `Sampler`.
-        augmentation: `Augmentation`.
         mixable: int array, the tracks that may be mixed in.
         n_samples: of a crop.
-        seed: of the run.
     """
 
-    def __init__(
-        self,
-        cache: AudioCache,
-        sampler: Sampler,
-        augmentation: Augmentation,
-        mixable: np.ndarray,
-        n_samples: int,
-        seed: int,
-    ) -> None:
-        self._cache, self._sampler, self._augmentation = cache, sampler, augmentation
-        self._mixable, self._n_samples, self._seed = mixable, n_samples, seed
+    cache: AudioCache
+    sampler: Sampler
+    augmentation: Augmentation
+    mixable: np.ndarray
+    n_samples: int
+    seed: int
 
     def read(self, step: int, index: int = 0, n_parts: int = 1) -> tuple[np.ndarray, ...]:
         """Read one replica's part of a step.
@@ -165,74 +195,23 @@ class AudioBatches:
             `(n, 6)`, low_hz `(n,)`, high_hz `(n,)`, all float32, and labels int32
             `(n_anchors,)`. Rows: anchors, positives, negatives, unlabelled.
         """
-        plan = self._sampler.plan(step)
-        rng = np.random.default_rng([self._seed, 3, step])
-        draws = augment.draw(len(plan.tracks), self._augmentation, self._mixable, rng)
+        plan = self.sampler.plan(step)
+        rng = np.random.default_rng([self.seed, 3, step])
+        draws = augment.draw(len(plan.tracks), self.augmentation, self.mixable, rng)
         # the same rows get the same draws, however many replicas share the step
         part = plan.part(index, n_parts)
         draws = draws.take(_rows(plan, index, n_parts))
-        crops = np.empty((len(part.tracks), self._n_samples), np.int16)
+        crops = np.empty((len(part.tracks), self.n_samples), np.int16)
         for row, track in enumerate(part.tracks):
-            crops[row] = augment.read_crop(self._cache, track, draws, row, self._n_samples)
+            crops[row] = augment.read_crop(self.cache, track, draws, row, self.n_samples)
         return crops, draws.gain_db, draws.eq_db, draws.low_hz, draws.high_hz, part.labels
-
-    def dataset(
-        self, start: int, stop: int, context: "tf.distribute.InputContext | None" = None
-    ) -> "tf.data.Dataset":
-        """Build the `tf.data.Dataset` of some steps; see `steps_dataset`."""
-        return steps_dataset(self.read, start, stop, context)
-
-
-def steps_dataset(
-    read: Callable[..., tuple[np.ndarray, ...]],
-    start: int,
-    stop: int,
-    context: "tf.distribute.InputContext | None" = None,
-) -> "tf.data.Dataset":
-    """Build the `tf.data.Dataset` of the steps from `start` up to `stop`.
-
-    Args:
-        read: function (step, index of a replica, number of replicas) to a tuple of arrays of
-            shapes and dtypes that are always the same.
-        start, stop: steps.
-        context: `tf.distribute.InputContext`; each replica of this process takes one
-            element a step, in turn.
-    """
-    import tensorflow as tf
-
-    n_parts = context.num_replicas_in_sync if context else 1
-    here = n_parts // context.num_input_pipelines if context else 1
-    first = here * context.input_pipeline_id if context else 0
-
-    def read_element(element: np.int64) -> tuple[np.ndarray, ...]:
-        step, place = divmod(int(element), here)
-        return read(step, first + place, n_parts)
-
-    sample = read(start, first, n_parts)
-
-    def load(element: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
-        kinds = [part.dtype for part in sample]
-        tensors = tf.numpy_function(read_element, [element], kinds, stateful=False)
-        for tensor, part in zip(tensors, sample, strict=True):
-            tensor.set_shape(part.shape)
-        return tuple(tensors)
-
-    elements = tf.data.Dataset.range(start * here, stop * here)
-    dataset = elements.map(
-        load, num_parallel_calls=min(_MOST_THREADS, usable_cores()), deterministic=True
-    )
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.prefetch(_PREFETCH).with_options(options)
 
 
 def _rows(plan: Plan, index: int, n_parts: int) -> np.ndarray:
     """Return the places, among the rows of the whole step, of one replica's rows."""
-    whole = np.arange(len(plan.tracks))
     ends = np.cumsum([len(plan.anchors), len(plan.positives), plan.negatives.size])
-    anchors, positives, negatives, unlabelled = np.split(whole, ends)
-    columns = negatives.reshape(plan.negatives.shape[::-1])
-    cut = [np.array_split(block, n_parts)[index] for block in (anchors, positives)]
-    columns = np.array_split(columns, n_parts, axis=1)[index] if columns.size else columns[:0]
-    return np.concatenate([*cut, columns.ravel(), np.array_split(unlabelled, n_parts)[index]])
+    places = np.split(np.arange(len(plan.tracks)), ends)
+    anchors, positives, negatives, unlabelled = places
+    negatives = negatives.reshape(plan.negatives.shape[::-1]).T  # column by column
+    numbered = Plan(plan.labels, anchors, positives, negatives, unlabelled)
+    return numbered.part(index, n_parts).tracks

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
@@ -26,11 +26,8 @@ from artist_features.config import LEVEL_DB, FrontEnd
 from artist_features.datasets.names import name_key
 from artist_features.errors import ManifestError, OutputError
 from artist_features.files import write_atomically
-from artist_features.training.cache import AudioCache
-from artist_features.training.sampling import Sampler, steps_dataset
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from artist_features.training.cache import FULL_SCALE, AudioCache
+from artist_features.training.sampling import Batches, Sampler
 
 SET_FILE = "crops.json"
 BLOCK = 128  # crops that are written together
@@ -106,9 +103,6 @@ class StressCrops:
         Args:
             number: 0, 1, ...
             sample_rates: in Hz; each must make 3.2 s a whole number of samples.
-
-        Returns:
-            `StressCrop`.
         """
         rng = np.random.default_rng([self._seed, number])
         semitones = rng.uniform(-_SPEED[1], _SPEED[1]) if rng.random() < _SPEED[0] else 0.0
@@ -139,7 +133,7 @@ class StressCrops:
         for _ in range(_TRIES):
             track = int(rng.choice(self._tracks, p=self._weights))
             crop = self._cache.read(track, rng.random(), round(_N_SAMPLES * speed) + 1)
-            samples = crop.astype(np.float32) / 32767
+            samples = crop.astype(np.float32) / FULL_SCALE
             rms = float(np.sqrt(np.mean(samples**2)))
             if rms > _SILENCE:
                 break
@@ -218,7 +212,6 @@ class CropSet:
     """Distillation set on disk, memory-mapped to read or to write.
 
     Attributes:
-        path: of the folder.
         facts: the parsed `crops.json`, all that decides the crops.
         sha256: of `crops.json`.
         n: number of crops.
@@ -242,11 +235,9 @@ class CropSet:
             why = f"is no distillation set ({error}); make one with weights/make_crops.py."
             raise ManifestError(why, path) from None
         if mode == "r" and (missing := self.missing()):
-            raise ManifestError(
-                f"{len(missing) * BLOCK} of {self.n} crops are missing; repeat the command that "
-                "makes it.",
-                path,
-            )
+            n_missing = sum(len(self.rows(block)) for block in missing)
+            why = f"{n_missing} of {self.n} crops are missing; repeat the command that makes it."
+            raise ManifestError(why, path)
 
     def _open(self, name: str, mode: Literal["r", "r+"]) -> np.ndarray:
         array = np.load(self.path / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
@@ -265,7 +256,6 @@ class CropSet:
         """Make an empty set, or open the one that is there if it is made of the same.
 
         Args:
-            path: folder.
             facts: plain data that decides the crops: `n_crops`, `tracks`, `seed`, ...
             mel_shape: (frames, bands).
             teachers: {name: dim}.
@@ -308,7 +298,6 @@ class CropSet:
         """Write a block whole, then note that it is there.
 
         Args:
-            block: its number.
             arrays: {"log_mel", each teacher's name, "track", "low_pass_hz", "mix_db": rows}.
         """
         rows = self.rows(block)
@@ -321,15 +310,13 @@ class CropSet:
             file.write(f"{block}\n")
 
 
-class CropBatches:
+class CropBatches(Batches):
     """Stored crops of each step, some labelled by artist, others drawn from all.
 
     Args:
-        crops: `CropSet`.
         n_anchors: labelled crops a step; 0 for none.
         n_unlabelled: further crops a step.
         positives: whether each anchor gets a crop of another track of its artist.
-        seed: of the run.
 
     Attributes:
         artists: names of the artists with two tracks or more, in the order of their index.
@@ -371,9 +358,3 @@ class CropBatches:
         rows = np.concatenate([np.array(labelled, np.int64), plan.unlabelled])
         vectors = [teacher[rows] for teacher in self._crops.teachers.values()]
         return self._crops.log_mel[rows], plan.labels, *vectors
-
-    def dataset(
-        self, start: int, stop: int, context: "tf.distribute.InputContext | None" = None
-    ) -> "tf.data.Dataset":
-        """Build the `tf.data.Dataset` of some steps; see `sampling.steps_dataset`."""
-        return steps_dataset(self.read, start, stop, context)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,12 +19,12 @@ from artist_features.training.inputs import TrainingInputs, read_inputs
 from artist_features.training.learner import Learner
 from artist_features.training.options import TrainingOptions
 from artist_features.training.recipes import Schedule
-from artist_features.training.run import Row, RunFolder
-from artist_features.training.sampling import AudioBatches, Sampler
+from artist_features.training.run import LOG_FILE, Log, Row, RunFolder
+from artist_features.training.sampling import AudioBatches, Batches, Sampler
 from artist_features.training.targets import CropBatches
 from artist_features.training.validation import Validation
 from artist_features.zoo import folder as model_folder
-from artist_features.zoo import networks as networks
+from artist_features.zoo import networks
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
     the weights of an unbroken run.
 
     Args:
-        options: `TrainingOptions`.
         between_steps: called after each step; what it raises ends the run.
 
     Returns:
@@ -63,7 +63,8 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
             folder.claim(settings, options.command)
         row = _Loop(options, folder, parts, distributed, chief).go(between_steps)
         if chief:
-            row = _restore_best(options, folder, parts.learner) or row
+            best = _restore(parts.learner, folder.best) if options.recipe.keep == "best" else None
+            row = best["row"] if best else row
             n_devices = distributed.num_replicas_in_sync
             fields = run.card_fields(
                 options, inputs, found, row, artists=parts.artists, n_devices=n_devices
@@ -98,7 +99,7 @@ class _Parts:
     """Built parts of a run; `artists` are the names of the classes."""
 
     learner: Learner
-    batches: AudioBatches | CropBatches
+    batches: Batches
     artists: list[str]
     validation: Validation
 
@@ -147,7 +148,7 @@ def _build(
 
 def _batches(
     options: TrainingOptions, inputs: TrainingInputs, found: data.TrainingSet, n_replicas: int
-) -> tuple[AudioBatches | CropBatches, list[str]]:
+) -> tuple[Batches, list[str]]:
     """Return the batches, and the artists' names in the order of their index."""
     recipe, siamese = options.recipe, options.kind == "siamese"
     taught = inputs.teacher is not None or inputs.crops is not None
@@ -199,71 +200,61 @@ def _report_no_validation(options: TrainingOptions) -> None:
     logger.warning("%s; the run goes by its schedule alone", text)
 
 
+@dataclass
 class _Loop:
     """Steps, checks and checkpoints, from the last checkpoint to the end."""
 
-    def __init__(
-        self,
-        options: TrainingOptions,
-        folder: RunFolder,
-        parts: _Parts,
-        distributed: tf.distribute.Strategy,
-        chief: bool,
-    ) -> None:
-        self._kind, self._recipe = options.kind, options.recipe
-        self._folder, self._parts = folder, parts
-        self._distributed, self._chief = distributed, chief
-        self._schedule = Schedule(self._recipe)
+    options: TrainingOptions
+    folder: RunFolder
+    parts: _Parts
+    distributed: tf.distribute.Strategy
+    chief: bool
+
+    def __post_init__(self) -> None:
+        self.recipe = self.options.recipe
+        self.schedule = Schedule(self.recipe)
 
     def go(self, between_steps: Callable[[], None]) -> Row:
         """Train to the end; return the last row of the log."""
-        row = self._restore()
+        learner, validation = self.parts.learner, self.parts.validation
+        row: Row = {}
+        if saved := _restore(learner, self.folder.last):
+            row, self.schedule.state = saved["row"], saved["schedule"]
+            logger.info("going on from step %d", row["step"])
         step: int = row.get("step", 0)
-        if self._chief:
-            log = self._folder.open_log(step, self._parts.validation.teachers)
-            events = tf.summary.create_file_writer(str(self._folder.tensorboard))
+        if self.chief:
+            log = Log(self.folder.path / LOG_FILE, step, validation.teachers)
+            events = tf.summary.create_file_writer(str(self.folder.tensorboard))
         seconds, start = row.get("seconds", 0.0), time.monotonic()
-        while step < self._recipe.n_steps and not self._schedule.over:
-            stop = min(step + self._recipe.check_every, self._recipe.n_steps)
+        while step < self.recipe.n_steps and not self.schedule.over:
+            stop = min(step + self.recipe.check_every, self.recipe.n_steps)
             means = self._steps(step, stop, between_steps)
             step = stop
-            row = {"step": step, "learning_rate": self._schedule.rate(step - 1)}
+            row = {"step": step, "learning_rate": self.schedule.rate(step - 1)}
             row |= {f"train_{name}": value for name, value in means.items()}
-            learner = self._parts.learner
-            found = self._parts.validation.check(
-                learner.embed, learner.logits, learner.embed_stored
-            )
+            found = validation.check(learner.embed, learner.logits, learner.embed_stored)
             row |= {f"valid_{name}": value for name, value in found.items()}
             row["seconds"] = seconds + time.monotonic() - start
-            better = "loss" in found and self._schedule.check(self._agreed(found["loss"]), step)
-            if self._chief:
+            better = "loss" in found and self.schedule.check(self._agreed(found["loss"]), step)
+            if self.chief:
                 log.write(row)  # first: rows after the last checkpoint are dropped
                 self._save(row, better)
                 _write_events(events, row)
         return row
 
-    def _restore(self) -> Row:
-        saved = run.load_checkpoint(self._folder.last)
-        if saved is None:
-            return {}
-        arrays, state = saved
-        run.restore(self._parts.learner.variables(), arrays, self._folder.last)
-        self._schedule.state = state["schedule"]
-        logger.info("going on from step %d", state["row"]["step"])
-        row: Row = state["row"]
-        return row
-
     def _steps(self, start: int, stop: int, between_steps: Callable[[], None]) -> dict[str, float]:
         """Train from one step to another; return the mean metrics."""
-        dataset = self._distributed.distribute_datasets_from_function(
-            lambda context: self._parts.batches.dataset(start, stop, context)
+        dataset = self.distributed.distribute_datasets_from_function(
+            lambda context: self.parts.batches.dataset(start, stop, context)
         )
         sums: dict[str, tf.Tensor] = {}
-        n_steps = self._recipe.n_steps
-        bar = progress_bar(None, self._kind, n_steps, unit="step", initial=start, shown=self._chief)
+        n_steps = self.recipe.n_steps
+        bar = progress_bar(
+            None, self.options.kind, n_steps, unit="step", initial=start, shown=self.chief
+        )
         with bar:
             for step, batch in zip(range(start, stop), dataset, strict=True):
-                values = self._parts.learner.step(batch, self._schedule.rate(step))
+                values = self.parts.learner.step(batch, self.schedule.rate(step))
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 bar.update()
@@ -278,18 +269,18 @@ class _Loop:
 
     def _agreed(self, loss: float) -> float:
         """Average the validation loss over processes, so that all follow one schedule."""
-        if self._distributed.num_replicas_in_sync == 1:
+        if self.distributed.num_replicas_in_sync == 1:
             return loss
-        values = self._distributed.run(lambda: tf.constant(loss, tf.float64))
-        return float(self._distributed.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
+        values = self.distributed.run(lambda: tf.constant(loss, tf.float64))
+        return float(self.distributed.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
 
     def _save(self, row: Row, better: bool) -> None:
         """Write the checkpoints and log how the run is doing."""
-        arrays = {name: np.asarray(v) for name, v in self._parts.learner.variables().items()}
-        state = {"row": row, "schedule": self._schedule.state}
+        arrays = {name: np.asarray(v) for name, v in self.parts.learner.variables().items()}
+        state = {"row": row, "schedule": self.schedule.state}
         if better:
-            run.save_checkpoint(self._folder.best, arrays, state)
-        run.save_checkpoint(self._folder.last, arrays, state)
+            run.save_checkpoint(self.folder.best, arrays, state)
+        run.save_checkpoint(self.folder.last, arrays, state)
         shown = {n: v for n, v in row.items() if n.startswith(("train_", "valid_"))}
         values = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         logger.info("step %d: %s", row["step"], values)
@@ -304,15 +295,14 @@ def _write_events(writer: tf.summary.SummaryWriter, row: Row) -> None:
     writer.flush()
 
 
-def _restore_best(options: TrainingOptions, folder: RunFolder, learner: Learner) -> Row | None:
-    """Go back to the best checkpoint where the recipe keeps that; return its row."""
-    saved = run.load_checkpoint(folder.best) if options.recipe.keep == "best" else None
+def _restore(learner: Learner, path: Path) -> dict[str, Any] | None:
+    """Set the model to a checkpoint and return its state; None where there is no file."""
+    saved = run.load_checkpoint(path)
     if saved is None:
         return None
     arrays, state = saved
-    run.restore(learner.variables(), arrays, folder.best)
-    row: Row = state["row"]
-    return row
+    run.restore(learner.variables(), arrays, path)
+    return state
 
 
 def _write_model(folder: RunFolder, learner: Learner, fields: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from artist_features import metrics
 from artist_features.training.data import TrainingSet
-from artist_features.training.losses import MARGIN
+from artist_features.training.losses import hinge
 from artist_features.training.recipes import Recipe
 from artist_features.training.sampling import Sampler
 from artist_features.training.targets import CropSet
@@ -33,9 +33,7 @@ class Validation:
     equal distances, are read from the cache at each check.
 
     Args:
-        data: `TrainingSet`.
         kind: "basic" or "siamese".
-        recipe: `Recipe`.
         n_samples: of a crop.
         teacher: function of waveforms like `embed` of `check`, or None.
         crops: `CropSet` of other tracks than the training's; agreement with its teachers is
@@ -124,19 +122,16 @@ class Validation:
                 found |= self._entropy(by_track[n_retrieval:], logits)
             if self._kind == "siamese" and self._sampler:
                 found["label"] = self._hinge(by_track[:n_retrieval], self._sampler)
-        if self._crops and embed_stored:
-            found |= self._agreement(self._crops, embed_stored)
+        if (crops := self._crops) and embed_stored:
+            starts = range(0, crops.n, _BATCH)
+            rows = [embed_stored(crops.log_mel[n : n + _BATCH].astype(np.float32)) for n in starts]
+            found |= metrics.agreement(np.concatenate(rows), crops.teachers)
             found["loss"] = 1 - found["both"]
         elif "label" in found:
             found["loss"] = found["label"]
         elif "cosine" in found:
             found["loss"] = 1 - found["cosine"]
         return found
-
-    def _agreement(self, crops: CropSet, embed: Embed) -> dict[str, float]:
-        starts = range(0, crops.n, _BATCH)
-        parts = [embed(crops.log_mel[n : n + _BATCH].astype(np.float32)) for n in starts]
-        return metrics.agreement(np.concatenate(parts), crops.teachers)
 
     def _embed_all(self, embed: Embed) -> list[np.ndarray]:
         """Return one array `(n_crops, dim)` for each track, those for retrieval first."""
@@ -148,8 +143,8 @@ class Validation:
             counts.append(len(own))
         out = []
         for start in range(0, len(places), _BATCH):
-            crops = [self._cache.read(*p, self._n_samples) for p in places[start : start + _BATCH]]
-            out.append(np.asarray(embed(np.stack(crops).astype(np.float32)[..., None] / 32767)))
+            waveforms = self._cache.waveforms(places[start : start + _BATCH], self._n_samples)
+            out.append(np.asarray(embed(waveforms)))
         return np.split(np.concatenate(out), np.cumsum(counts)[:-1]) if out else []
 
     def _hinge(self, by_track: list[np.ndarray], sampler: Sampler) -> float:
@@ -165,7 +160,7 @@ class Validation:
             anchors = pick(plan.anchors)
             positive = np.sum(anchors * pick(plan.positives), -1, keepdims=True)
             negative = np.einsum("nd,nkd->nk", anchors, pick(plan.negatives))
-            total += np.maximum(0.0, MARGIN - positive + negative).sum()
+            total += np.asarray(hinge(positive, negative)).sum()
         return float(total / (_N_PLANS * _N_ANCHORS))
 
     def _entropy(self, by_track: list[np.ndarray], logits: Embed) -> dict[str, float]:

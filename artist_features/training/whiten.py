@@ -17,10 +17,11 @@ import tensorflow as tf
 
 from artist_features.config import FrontEnd, ModelCard
 from artist_features.errors import ManifestError, OutputError, WeightsError
+from artist_features.files import writable
 from artist_features.progress import progress_bar
 from artist_features.training import data
 from artist_features.training.options import model_name
-from artist_features.training.run import versions, writable
+from artist_features.training.run import versions
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
 
@@ -119,11 +120,9 @@ def whiten(
         "versions": versions(),
         "command": command,
     }
-    fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
+    fields = vars(card) | {"training": card.training | {"whitened": facts}, "scores": {}}
     del fields["weights_sha256"]
-    fields |= {"training": card.training | {"whitened": facts}, "scores": {}}
-    written: ModelCard = model_folder.write_folder(out, model, fields)
-    return written
+    return model_folder.write_folder(out, model, fields)
 
 
 def whitening_matrix(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
@@ -179,8 +178,7 @@ def _moments(
     places = [place for t in tracks for place in cache.places(t, n_samples, _MAX_CROPS)]
     count, total, products = 0, np.zeros(dim), np.zeros((dim, dim))
     for start in progress_bar(range(0, len(places), _BATCH), "whiten", unit="batch"):
-        crops = [cache.read(*p, n_samples) for p in places[start : start + _BATCH]]
-        waveforms = np.stack(crops).astype(np.float32)[..., None] / 32767
+        waveforms = cache.waveforms(places[start : start + _BATCH], n_samples)
         rows = forward(tf.constant(waveforms)).numpy().reshape(-1, dim).astype(np.float64)
         count += len(rows)
         total += rows.sum(axis=0)

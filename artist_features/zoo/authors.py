@@ -117,19 +117,19 @@ def _dataset(root: h5py.Group, layer: str, name: str, path: Path) -> h5py.Datase
 
 
 def _card_fields(kind: str, name: str, n_artists: int | None, digest: str) -> dict[str, Any]:
-    known = _RELEASED.get(digest)
-    origin = (
-        "Its sha256 is that of a released file."
-        if known
-        else "The file is in the layout of that release, but its sha256 is not one that this "
-        "package knows: who made it is not verified."
-    )
-    training: dict[str, Any] = {
-        "data": "Million Song Dataset, 30 s previews, 15 training tracks an artist",
-        "n_artists": known,
-        "recipe": "the paper's; see arXiv 1710.06648",
-    }
-    if not known:
+    training: dict[str, Any]
+    if known := _RELEASED.get(digest):
+        origin = "Its sha256 is that of a released file."
+        training = {
+            "data": "Million Song Dataset, 30 s previews, 15 training tracks an artist",
+            "n_artists": known,
+            "recipe": "the paper's; see arXiv 1710.06648",
+        }
+    else:
+        origin = (
+            "The file is in the layout of that release, but its sha256 is not one that this "
+            "package knows: who made it is not verified."
+        )
         training = {"data": "not verified", "n_artists": n_artists or "unknown"}
     return {
         "name": name,

@@ -48,7 +48,6 @@ def model_card(card: ModelCard, handle: str) -> str:
     """Return the README.md of a model: the Hub's metadata, then Markdown.
 
     Args:
-        card: of the model.
         handle: by which its example loads it: a bundled name, "path/to/NAME" or a Hub id.
     """
     front_end, network = card.front_end, card.network

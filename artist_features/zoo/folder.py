@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from artist_features import devices
 from artist_features.config import SCHEMA_VERSION, ModelCard, Network, shown
-from artist_features.errors import OutputError, WeightsError
-from artist_features.files import atomic_file, output_error
+from artist_features.errors import WeightsError
+from artist_features.files import atomic_file, output_error, writable
 from artist_features.zoo.card import model_card
 
 if TYPE_CHECKING:  # imported when a model is built, or its weights are read
@@ -65,7 +65,6 @@ def read_files(
     """Read files of a model folder, each of limited size.
 
     Args:
-        folder: path.
         names: of `FILES`.
         root: folder that the files must really lie in (the Hub cache links into its blob
             store); None means the folder itself.
@@ -119,8 +118,7 @@ def parse_files(contents: Mapping[str, bytes], folder: Folder) -> tuple[ModelCar
     """Verify and parse the card and the weights of a model folder.
 
     Args:
-        contents: bytes of `NEEDED_FILES`, as `read_files` gives them.
-        folder: they were read from, for messages.
+        contents: bytes of `NEEDED_FILES`, as `read_files` gives them for `folder`.
 
     Raises:
         WeightsError: `hash`, `damaged` or `incompatible`.
@@ -258,13 +256,10 @@ def make_folder(folder: Folder) -> Path:
     """Make a folder that is to be written, unless it is there.
 
     Raises:
-        OutputError: `not_writable`.
+        OutputError: `not_writable` or `no_space`.
     """
-    try:
+    with writable(folder, "choose another folder"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        text = f"cannot be written ({error.strerror or error}); choose another folder."
-        raise OutputError("not_writable", text, folder) from None
     return Path(folder)
 
 

@@ -116,20 +116,6 @@ class Standardisation(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "mean": self.mean, "std": self.std}
 
 
-def log_mel(waveform: Any, front_end: FrontEnd) -> Any:
-    """Apply the whole front end to a symbolic or eager batch of segments.
-
-    Args:
-        waveform: float32 `(batch, n_samples, 1)`, mono, [-1, 1], already padded.
-        front_end: a `FrontEnd`.
-
-    Returns:
-        float32 `(batch, n_frames, n_mels)`, standardised log-mel.
-    """
-    with float32_defaults():
-        return _log_mel(waveform, front_end)
-
-
 @contextlib.contextmanager
 def float32_defaults() -> Iterator[None]:
     """Context in which Keras' float type and dtype policy are float32."""
@@ -144,7 +130,17 @@ def float32_defaults() -> Iterator[None]:
         config.set_dtype_policy(policy)
 
 
-def _log_mel(waveform: Any, front_end: FrontEnd) -> Any:
+@float32_defaults()
+def log_mel(waveform: Any, front_end: FrontEnd) -> Any:
+    """Apply the whole front end to a symbolic or eager batch of segments.
+
+    Args:
+        waveform: float32 `(batch, n_samples, 1)`, mono, [-1, 1], already padded.
+        front_end: a `FrontEnd`.
+
+    Returns:
+        float32 `(batch, n_frames, n_mels)`, standardised log-mel.
+    """
     if front_end.level_db is not None:
         waveform = LevelNormalisation(
             front_end.level_db, front_end.level_floor_db, dtype="float32", name="level"

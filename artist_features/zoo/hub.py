@@ -164,11 +164,7 @@ def _download(
 ) -> Path:
     """Fetch a model folder into the cache and return its snapshot folder.
 
-    Args:
-        repo_id: "owner/name".
-        revision: or None for `main`.
-        force: also what is cached.
-        pulling: `pull` asks, which must not be advised in an error.
+    `force` fetches also what is cached; `pulling`: an error must not advise to `pull`.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
 

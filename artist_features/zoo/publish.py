@@ -131,10 +131,11 @@ def _verified_files(folder: Path, handle: str) -> tuple[ModelCard, dict[str, byt
     """Return the card and {file name: bytes to send} of a folder whose model loads."""
     contents = model_folder.read_files(folder, model_folder.FILES)
     card, weights = model_folder.parse_files(contents, folder)
-    page = contents["README.md"].decode("utf-8", "replace")
+    page = _METADATA.sub("", contents["README.md"].decode("utf-8", "replace"), count=1)
+    page = _SHA256.sub(rf"\g<1>{card.weights_sha256}", page)
     generated = {
         "config.json": model_folder.keras_config(model_folder.build(card, weights), card),
-        "README.md": _with_facts(page, card).encode(),
+        "README.md": f"{metadata_block(card)}\n{page}".encode(),
     }
     if edited := [name for name, data in generated.items() if data != contents[name]]:
         names = " and ".join(edited).replace("README.md", "the metadata of README.md")
@@ -144,13 +145,6 @@ def _verified_files(folder: Path, handle: str) -> tuple[ModelCard, dict[str, byt
     page = generated["README.md"].decode().replace(f'"path/to/{card.name}"', f'"{handle}"')
     page = page.replace(f'model="{card.name}"', f'model="{handle}"')
     return card, contents | generated | {"README.md": page.encode()}
-
-
-def _with_facts(page: str, card: ModelCard) -> str:
-    """Return a README.md with the metadata and the hash that the card gives."""
-    text = _METADATA.sub("", page, count=1)
-    text = _SHA256.sub(rf"\g<1>{card.weights_sha256}", text)
-    return f"{metadata_block(card)}\n{text}"
 
 
 @dataclass

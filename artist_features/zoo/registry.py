@@ -92,12 +92,7 @@ def _find_folder(spec: ModelSpec) -> Path:
     path = Path(spec)
     if os.path.isdir(spec):  # unlike Path.is_dir, no error for a name too long
         return path
-    if (
-        isinstance(spec, str)
-        and os.sep not in spec
-        and "/" not in spec
-        and not os.path.exists(spec)
-    ):
+    if isinstance(spec, str) and not {os.sep, "/"} & set(spec) and not os.path.exists(spec):
         raise _unknown_name(spec, names)
     hint = "a folder as `artist-features import-authors` writes is needed"
     if path.suffix in (".keras", ".h5"):

@@ -57,9 +57,8 @@ def read_layers(data: bytes, layout: Layout, path: Path) -> dict[str, Arrays]:
     """Read the weights of all layers from the bytes of an HDF5 file that holds nothing else.
 
     Args:
-        data: of the file.
         layout: where the arrays of each layer are, and their shapes.
-        path: of the file, for messages.
+        path: for messages, as in all functions of this module.
 
     Returns:
         {layer: arrays}.
@@ -139,7 +138,6 @@ def read_layer(
         layer: name for messages.
         datasets: in Keras' order: kernel, bias; or gamma, beta, mean, variance.
         shapes: they must have.
-        path: file, for messages.
 
     Raises:
         WeightsError: `incompatible` (type, shape, values) or `damaged` (not plain, not whole).
