@@ -44,7 +44,7 @@ def run_job(paths, extractor, *, n_segments=None, on_row=None):
                     output,
                     extractor,
                     tally,
-                    make_source=lambda path: Source(path, n_sampled=n_segments),
+                    make_source=lambda path: Source(path, n_segments=n_segments),
                     on_row=on_row,
                 )
             finally:

@@ -21,7 +21,7 @@ _FEWER = 3  # of a recording of a minute, about the share that 10 are of 4 minut
 
 def decode_to_segments(path, front_end, n_segments):
     """Decode, mix, resample and cut one file; keep nothing; return the number of segments."""
-    stream = decode_segments(Source(path, n_sampled=n_segments), front_end)
+    stream = decode_segments(Source(path, n_segments=n_segments), front_end)
     return sum(len(segments) for segments in stream)
 
 

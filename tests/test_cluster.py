@@ -93,7 +93,7 @@ def test_tables_of_sources_become_tables_of_results(pool, tiny_folder, library, 
     sources = {
         7: Source(odd, span=Span(1.0, 4.0), hashed=True),
         9: Source(str(library / "bad.mp3")),
-        3: Source(str(library / "1.flac"), n_sampled=2),
+        3: Source(str(library / "1.flac"), n_segments=2),
     }
     options = {"batch_size": 8, "n_workers": 1, "decoder": "auto"}
     version = cluster_worker.VERSION

@@ -44,7 +44,7 @@ def test_they_equal_those_of_the_whole_file(tmp_path, name, rate, atol):
     path = write_audio(tmp_path / name, minute(rate), rate)
     whole, _ = segments(path)
     for n in (1, 4, 9):
-        found, facts = segments(path, n_sampled=n)
+        found, facts = segments(path, n_segments=n)
         assert (len(found), facts.n_segments, facts.flaws) == (n, n, ())
         assert facts.duration_s == pytest.approx(61, abs=0.1)
         np.testing.assert_allclose(found, whole[middles(len(whole), n)], atol=atol)
@@ -54,7 +54,7 @@ def test_short_files_and_arrays_are_taken_whole(tmp_path, tiny_folder):
     samples = minute()[: 25 * 44100]
     path = write_audio(tmp_path / "short.flac", samples)
     whole, facts = segments(path)
-    found, sampled = segments(path, n_sampled=10)
+    found, sampled = segments(path, n_segments=10)
     np.testing.assert_array_equal(found, whole)
     assert sampled.n_segments == facts.n_segments == 8
     given = extract(samples, sample_rate=44100, model=str(tiny_folder))
@@ -75,7 +75,7 @@ def test_formats_of_ffmpeg_are_taken_whole(tmp_path):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     whole, _ = segments(path)
-    found, facts = segments(path, n_sampled=4)
+    found, facts = segments(path, n_segments=4)
     np.testing.assert_array_equal(found, whole)
     assert facts.decoder == "av"
 
@@ -83,11 +83,11 @@ def test_formats_of_ffmpeg_are_taken_whole(tmp_path):
 def test_a_cut_file_is_reported(tmp_path):
     path = write_audio(tmp_path / "t.wav", minute())
     path.write_bytes(path.read_bytes()[: 61 * 44100 * 2])  # half of 61 s of 16-bit stereo
-    _, facts = segments(path, n_sampled=6)
+    _, facts = segments(path, n_segments=6)
     assert [code for code, _ in facts.flaws] == ["truncated"]
     mp3 = write_audio(tmp_path / "t.mp3", minute())
     mp3.write_bytes(mp3.read_bytes()[: mp3.stat().st_size // 2])
-    found, facts = segments(mp3, n_sampled=6)
+    found, facts = segments(mp3, n_segments=6)
     assert [code for code, _ in facts.flaws] == ["truncated"]
     assert len(found) == facts.n_segments < 6
 
@@ -95,16 +95,16 @@ def test_a_cut_file_is_reported(tmp_path):
 def test_bad_files_are_told_as_ever(tmp_path):
     (tmp_path / "t.mp3").write_text("these are words")
     with pytest.raises(AudioError) as caught:
-        segments(tmp_path / "t.mp3", n_sampled=6)
+        segments(tmp_path / "t.mp3", n_segments=6)
     assert caught.value.code == "unsupported"
     samples = minute()
     samples[:] = np.nan
     path = write_audio(tmp_path / "nan.wav", samples, subtype="FLOAT")
     with pytest.raises(AudioError) as caught:
-        segments(path, n_sampled=6)
+        segments(path, n_segments=6)
     assert caught.value.code == "not_finite"
     silent = write_audio(tmp_path / "silent.wav", np.zeros((61 * 44100, 2), np.float32))
-    assert [code for code, _ in segments(silent, n_sampled=6)[1].flaws] == ["silent"]
+    assert [code for code, _ in segments(silent, n_segments=6)[1].flaws] == ["silent"]
 
 
 def test_the_command_line_and_what_does_not_go_together(tmp_path, tiny_folder, capsys):
@@ -132,9 +132,9 @@ def test_a_file_cut_before_the_first_place_is_judged_as_a_whole_one(name, tmp_pa
     path = write_audio(tmp_path / name, np.tile(music(10), (12, 1)))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 30])
     outcomes = []
-    for n_sampled in (None, 5):
+    for n_segments in (None, 5):
         try:
-            _, facts = segments(path, n_sampled=n_sampled)
+            _, facts = segments(path, n_segments=n_segments)
             outcomes.append([code for code, _ in facts.flaws])
         except AudioError as error:
             outcomes.append(error.code)

@@ -311,7 +311,7 @@ def _make_rows(
             span=span,
             decoder=extractor.decoder,
             hashed=args.content_hash,
-            n_sampled=args.segments,
+            n_segments=args.segments,
         )
 
     args.n_missing = tally.n_missing

@@ -41,7 +41,7 @@ class Source:
         span: part to read.
         decoder: "auto", "soundfile", "av" or "tfio".
         hashed: whether the sha256 of the file's bytes is wanted.
-        n_sampled: read only so many segments, spread over a whole file; None reads all.
+        n_segments: read only so many segments, spread over a whole file; None reads all.
     """
 
     audio: AnyPath | EncodedAudio | npt.NDArray[Any] | AudioError
@@ -49,7 +49,7 @@ class Source:
     span: Span = WHOLE
     decoder: str = "auto"
     hashed: bool = False
-    n_sampled: int | None = None
+    n_segments: int | None = None
 
     @property
     def path(self) -> AnyPath | None:
@@ -132,8 +132,8 @@ class SegmentStream:
         source = self._source
         try:
             by_seeking = source.decoder in ("auto", "soundfile")
-            if source.n_sampled and source.path is not None and by_seeking:
-                yield from self._sampled(source.path, source.n_sampled)
+            if source.n_segments and source.path is not None and by_seeking:
+                yield from self._sampled(source.path, source.n_segments)
             if self.facts is None:
                 yield from self._whole()
         except MemoryError:
@@ -145,7 +145,7 @@ class SegmentStream:
             raise AudioError("damaged", text, source.path) from error
 
     def _sampled(self, path: AnyPath, n: int) -> Iterator[Samples]:
-        """Read `n_sampled` segments by seeking; yield none where the whole file must be decoded."""
+        """Read `n` segments by seeking; yield none where the whole file must be decoded."""
         n_read = 0
         try:
             rate = self._front_end.sample_rate

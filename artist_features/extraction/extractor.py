@@ -331,7 +331,7 @@ class Extractor:
         if return_times and (pool is not None or n_segments is not None):
             raise ValueError("return_times needs pool=None, and no n_segments.")
         make_source = functools.partial(
-            to_source, span=span, decoder=self.decoder, n_sampled=n_segments
+            to_source, span=span, decoder=self.decoder, n_segments=n_segments
         )
         items = recordings_in(audio)
         rows: Any

@@ -79,7 +79,7 @@ def find_query(
         sample_rate=None,
         span=Span(made_with.get("offset_s") or 0.0, made_with.get("duration_s")),
         decoder=made_with.get("decoder") or "auto",
-        n_sampled=made_with.get("segments"),
+        n_segments=made_with.get("segments"),
     )
     require_readable(source)  # before the model is read
     (result,) = _extractor(index, model, on_loaded).results([source], n_sources=1)
