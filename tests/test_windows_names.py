@@ -2,14 +2,12 @@
 
 import ntpath
 import os
-from pathlib import PureWindowsPath
 
 import pytest
 
 from artist_features.audio import stream
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.library.inputs import _below
-from artist_features.search import storage
 from artist_features.search.m3u import to_m3u
 from artist_features.search.storage import IndexedTrack
 
@@ -18,7 +16,6 @@ from artist_features.search.storage import IndexedTrack
 def windows(monkeypatch):
     monkeypatch.setattr(os, "path", ntpath)
     monkeypatch.setattr(os, "sep", "\\")
-    monkeypatch.setattr(storage, "PurePath", PureWindowsPath)
 
 
 @pytest.mark.parametrize(

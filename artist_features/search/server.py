@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import PurePath
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -220,7 +219,7 @@ class Answers:
             "id": self._ids[row],
             "similarity": similarity,
             "artist": track.artist,
-            "title": track.title or PurePath(valid_utf8(track.path)).stem,
+            "title": valid_utf8(track.name),
             "album": track.extra.get("album", ""),
             "path": valid_utf8(track.path),
             "duration_s": track.duration_s,

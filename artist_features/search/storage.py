@@ -22,7 +22,7 @@ import stat
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -72,10 +72,14 @@ class IndexedTrack:
     mtime_ns: int = -1
 
     @property
+    def name(self) -> str:
+        """The title, or the file's name without its ending."""
+        return self.title or os.path.splitext(os.path.basename(self.path))[0]
+
+    @property
     def label(self) -> str:
-        """Display name: 'artist - title', the title alone, or the file's name."""
-        title = self.title or PurePath(self.path).stem
-        return f"{self.artist} - {title}" if self.artist else title
+        """Display name: 'artist - title', or the title alone."""
+        return f"{self.artist} - {self.name}" if self.artist else self.name
 
 
 class Texts:
