@@ -1,0 +1,87 @@
+"""Programs in processes of their own that need not import anew what takes seconds.
+
+They are forked, without a thread at work, from a process that has made its imports and
+nothing else, so each can set up TensorFlow, or read the Hub's variables, for itself.
+"""
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+TENSORFLOW = "import tensorflow, artist_features.cli.main"
+SERVER = """
+import json, os, socket, sys
+server = socket.socket(fileno=int(sys.argv[1]))
+exec(sys.argv[2])
+while True:
+    message, descriptors, *_ = socket.recv_fds(server, 1 << 20, 3)
+    if not message:
+        sys.exit()
+    if not os.fork():  # waits for the next one, and tells how it ended
+        child = os.fork()
+        if not child:
+            break
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.write(descriptors[2], str(code).encode())
+        os._exit(0)
+    for descriptor in descriptors:
+        os.close(descriptor)
+task = json.loads(message)
+os.chdir(task["cwd"])
+os.environ.clear()
+os.environ.update(task["env"])
+sys.argv = ["-c", *task["argv"]]
+for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), *descriptors[:2])):
+    os.dup2(descriptor, number)
+for descriptor in (server.detach(), *descriptors):
+    os.close(descriptor)
+exec(compile(task["code"], "<string>", "exec"), {"__name__": "__main__"})
+"""
+
+
+@functools.cache
+def _server(imports):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    words = [sys.executable, "-c", SERVER, str(theirs.fileno()), imports]
+    process = subprocess.Popen(words, pass_fds=[theirs.fileno()], start_new_session=True)
+    theirs.close()
+    # with all that a failed test left behind
+    atexit.register(lambda: (os.killpg(process.pid, signal.SIGKILL), process.wait(), ours.close()))
+    return ours
+
+
+class Forked:
+    """A running program, as `python -c code *argv` after some imports."""
+
+    def __init__(self, code, *argv, imports=TENSORFLOW, env=None, cwd="."):
+        self._out, self._err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self._ended, status = os.pipe()
+        env = {**(os.environ if env is None else env)}
+        task = {"code": code, "argv": [*map(str, argv)], "env": env, "cwd": os.path.abspath(cwd)}
+        files = [self._out.fileno(), self._err.fileno(), status]
+        socket.send_fds(_server(imports), [json.dumps(task).encode()], files)
+        os.close(status)
+
+    def finish(self, timeout_s=480):
+        """Return its `CompletedProcess`."""
+        assert select.select([self._ended], [], [], timeout_s)[0], "it does not end"
+        code = int(os.read(self._ended, 9))
+        os.close(self._ended)
+        texts = []
+        for file in (self._out, self._err):
+            with contextlib.closing(file):
+                file.seek(0)
+                texts.append(file.read())
+        return subprocess.CompletedProcess([], code, *texts)
+
+
+def run(code, *argv, **options):
+    return Forked(code, *argv, **options).finish()
