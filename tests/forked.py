@@ -18,13 +18,16 @@ import tempfile
 
 TENSORFLOW = "import tensorflow, artist_features.cli.main"
 SERVER = """
-import json, os, socket, sys
+import contextlib, json, os, socket, sys
 server = socket.socket(fileno=int(sys.argv[1]))
 exec(sys.argv[2])
 while True:
     message, descriptors, *_ = socket.recv_fds(server, 1 << 20, 3)
     if not message:
         sys.exit()
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:  # those that have ended
+            pass
     if not os.fork():  # waits for the next one, and tells how it ended
         child = os.fork()
         if not child:
@@ -62,11 +65,11 @@ class Forked:
     """A running program, as `python -c code *argv` after some imports."""
 
     def __init__(self, code, *argv, imports=TENSORFLOW, env=None, cwd="."):
-        self._out, self._err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self._files = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
         self._ended, status = os.pipe()
         env = {**(os.environ if env is None else env)}
         task = {"code": code, "argv": [*map(str, argv)], "env": env, "cwd": os.path.abspath(cwd)}
-        files = [self._out.fileno(), self._err.fileno(), status]
+        files = [*(file.fileno() for file in self._files), status]
         socket.send_fds(_server(imports), [json.dumps(task).encode()], files)
         os.close(status)
 
@@ -76,7 +79,7 @@ class Forked:
         code = int(os.read(self._ended, 9))
         os.close(self._ended)
         texts = []
-        for file in (self._out, self._err):
+        for file in self._files:
             with contextlib.closing(file):
                 file.seek(0)
                 texts.append(file.read())

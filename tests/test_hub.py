@@ -229,9 +229,7 @@ def test_pull_gets_the_newest_files_and_the_folder_loads(hub, home, other_files,
     hub.commit(other_files)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("precious")
-    command = (
-        "import sys; from artist_features.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    )
+    command = "import sys; from artist_features.cli.main import main; sys.exit(main(sys.argv[1:]))"
     options = {"imports": IMPORTS, "env": environment(hub.endpoint, home)}
     for repository, folder, code, text in [
         ("owner/name", tmp_path / "m", 0, "tiny: siamese model written"),
