@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 
-TENSORFLOW = "import tensorflow, artist_features.cli.main"
+TENSORFLOW = "import tensorflow"  # which imports Keras
+COMMAND = "import sys; from artist_features.cli.main import main; sys.exit(main(sys.argv[1:]))"
 SERVER = """
 import contextlib, json, os, socket, sys
 server = socket.socket(fileno=int(sys.argv[1]))

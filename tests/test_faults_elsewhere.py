@@ -31,20 +31,20 @@ for kind in vars(caching).values():
 """
 
 
-@pytest.mark.parametrize("year", [1902, 2300, 2400])
-def test_dates_that_tables_cannot_hold_are_clamped(tiny_folder, tmp_path, year):
+def test_dates_that_tables_cannot_hold_are_clamped(tiny_folder, tmp_path):
     (tmp_path / "music").mkdir()
-    path = write_audio(tmp_path / "music" / "a.wav", music(4, 22050, 1), 22050)
-    seconds = (year - 1970) * 31556952
-    os.utime(path, (seconds, seconds))
-    if os.stat(path).st_mtime != seconds:
-        pytest.skip("this file system has no such date")
+    for year in (1902, 2300, 2400):
+        path = write_audio(tmp_path / "music" / f"{year}.wav", music(4, 22050, 1), 22050)
+        seconds = (year - 1970) * 31556952
+        os.utime(path, (seconds, seconds))
+        if os.stat(path).st_mtime != seconds:
+            pytest.skip("this file system has no such date")
     for out in ("o.npz", "o.parquet", "folder"):
         words = ["extract", str(tmp_path / "music"), "-o", str(tmp_path / out)]
         assert main([*words, "--model", str(tiny_folder)]) == 0
         assert main([*words, "--model", str(tiny_folder)]) == 0  # reads its own table
     with np.load(tmp_path / "o.npz") as table:
-        assert table["status"].tolist() == ["ok"]
+        assert table["status"].tolist() == ["ok"] * 3
 
 
 @pytest.mark.slow
@@ -287,11 +287,11 @@ def test_mp3s_joined_with_covers_between_are_read_to_the_end(tmp_path, n_junk):
 
 
 def test_an_mp3_with_a_block_that_never_arrived_says_so_or_goes_on(tmp_path):
-    data = mp3_bytes(tmp_path, 60, 1)
+    data = mp3_bytes(tmp_path, 20, 1)
     path = tmp_path / "hole.mp3"
     hole = len(data) // 3 + 777
     path.write_bytes(data[:hole] + bytes(400_000) + data[hole:])
-    assert durations(path) == (pytest.approx(60, abs=0.5), ["truncated"])
+    assert durations(path) == (pytest.approx(20, abs=0.5), ["truncated"])
     path.write_bytes(data[:hole] + bytes(400_000))  # nothing comes after it
     assert "truncated" in durations(path)[1]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from forked import Forked
+from forked import COMMAND, Forked
 from hub_server import Fault, HubServer
 
 from artist_features.zoo import folder as model_folder
@@ -229,7 +229,6 @@ def test_pull_gets_the_newest_files_and_the_folder_loads(hub, home, other_files,
     hub.commit(other_files)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("precious")
-    command = "import sys; from artist_features.cli.main import main; sys.exit(main(sys.argv[1:]))"
     options = {"imports": IMPORTS, "env": environment(hub.endpoint, home)}
     for repository, folder, code, text in [
         ("owner/name", tmp_path / "m", 0, "tiny: siamese model written"),
@@ -240,7 +239,7 @@ def test_pull_gets_the_newest_files_and_the_folder_loads(hub, home, other_files,
         ("owner/name", tmp_path / "mine", 2, "holds 'README.md' but no model"),
         ("owner/name", tmp_path / "m", 0, "tiny: siamese model written"),
     ]:
-        done = Forked(command, "pull", repository, folder, **options).finish()
+        done = Forked(COMMAND, "pull", repository, folder, **options).finish()
         assert (done.returncode, text in done.stderr) == (code, True), done.stderr
     assert (tmp_path / "m" / WEIGHTS).read_bytes() == other_files[WEIGHTS]
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == sorted(model_folder.FILES)
@@ -248,7 +247,7 @@ def test_pull_gets_the_newest_files_and_the_folder_loads(hub, home, other_files,
     assert not (tmp_path / "n").exists()
     assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["precious"]
     words = ("pull", "owner/name", tmp_path / "mine", "--force")
-    assert Forked(command, *words, **options).finish().returncode == 0
+    assert Forked(COMMAND, *words, **options).finish().returncode == 0
     assert (tmp_path / "mine" / "README.md").read_bytes() == other_files["README.md"]
 
 
