@@ -99,7 +99,9 @@ class Page:
 
 @pytest.fixture(scope="module")
 def opened(browser, library):
-    return Page(browser, library[0] / "map.html")
+    page = Page(browser, library[0] / "map.html")
+    page.home = page.position(0)
+    return page
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def page(opened):
 
     opened.press(Keys.ESCAPE)
     opened.run("document.activeElement.blur(); plot.whole()")
-    time.sleep(0.6)  # the camera moves for half a second
+    wait_for(lambda: np.allclose(opened.position(0), opened.home, atol=0.01), "the camera")
     return opened
 
 
