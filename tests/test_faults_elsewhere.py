@@ -89,16 +89,16 @@ def state():
     return memory, len(os.listdir("/proc/self/fd"))
 
 for name, n, call in (
-    ("file", 60, lambda: af.extract(path, model=model)),
-    ("array", 60, lambda: af.extract(samples, sample_rate=22050, model=model)),
+    ("file", 40, lambda: af.extract(path, model=model)),
+    ("array", 40, lambda: af.extract(samples, sample_rate=22050, model=model)),
     ("list", 12, lambda: extractor.extract([path] * 8)),
-    ("segments", 60, lambda: extractor.extract(path, pool=None)),
-    ("error", 60, error),
-    ("given up", 60, given_up),
+    ("segments", 40, lambda: extractor.extract(path, pool=None)),
+    ("error", 40, error),
+    ("given up", 40, given_up),
 ):
     for number in range(n):
         call()
-        if number == n // 4:
+        if number == n // 2:
             before = state()
     print(name, *(b - a for a, b in zip(before, state())), sep=",")
 """
@@ -112,8 +112,8 @@ def test_a_loop_of_calls_keeps_neither_memory_nor_descriptors(tiny_folder, tmp_p
     assert done.returncode == 0, done.stderr
     kept = {name: (float(mb), int(n)) for name, mb, n in csv.reader(done.stdout.splitlines())}
     assert len(kept) == 6
-    # from_generator kept 0.7 MB a call of this length, twice this limit also for the list
-    assert all(megabytes < 20 and descriptors <= 0 for megabytes, descriptors in kept.values()), (
+    # from_generator kept 0.7 MB a call of this length: 13 MB, for the list 28 MB
+    assert all(megabytes < 10 and descriptors <= 0 for megabytes, descriptors in kept.values()), (
         kept
     )
 
@@ -133,8 +133,6 @@ wave = np.sin(np.arange(22050 * 4) / 9).astype("float32") / 2
 rows = []
 for image, floatx, policy in (
     ("channels_first", "float64", None),  # by the file
-    ("channels_first", "float32", "float32"),
-    ("channels_last", "float64", "float64"),
     ("channels_last", "float16", "float16"),
     ("channels_last", "float32", "mixed_float16"),
 ):
@@ -165,7 +163,7 @@ def test_settings_of_the_users_keras_change_no_vector(tiny_folder, tmp_path):
     words = [sys.executable, "-c", SETTINGS, str(tmp_path), str(tiny_folder)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), [expected] * 5, atol=1e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), [expected] * 3, atol=1e-5)
 
 
 @pytest.mark.parametrize("by", ["variable", "file"])
