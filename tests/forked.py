@@ -1,7 +1,7 @@
 """Programs in processes of their own that need not import anew what takes seconds.
 
-They are forked, without a thread at work, from a process that has made its imports and
-nothing else, so each can set up TensorFlow, or read the Hub's variables, for itself.
+They are forked from a process that has made its imports and run nothing, so each can set
+up TensorFlow, or read the variables of the Hub's client, for itself.
 """
 
 import atexit
@@ -19,7 +19,8 @@ import tempfile
 TENSORFLOW = "import tensorflow"  # which imports Keras
 COMMAND = "import sys; from artist_features.cli.main import main; sys.exit(main(sys.argv[1:]))"
 SERVER = """
-import contextlib, json, os, socket, sys
+import contextlib, json, os, socket, sys, warnings
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 server = socket.socket(fileno=int(sys.argv[1]))
 exec(sys.argv[2])
 while True:
@@ -54,8 +55,10 @@ exec(compile(task["code"], "<string>", "exec"), {"__name__": "__main__"})
 @functools.cache
 def _server(imports):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    words = [sys.executable, "-c", SERVER, str(theirs.fileno()), imports]
-    process = subprocess.Popen(words, pass_fds=[theirs.fileno()], start_new_session=True)
+    number = theirs.fileno()
+    words = [sys.executable, "-c", SERVER, str(number), imports]
+    options = {"stdin": subprocess.DEVNULL, "pass_fds": [number], "start_new_session": True}
+    process = subprocess.Popen(words, **options)
     theirs.close()
     # with all that a failed test left behind
     atexit.register(lambda: (os.killpg(process.pid, signal.SIGKILL), process.wait(), ours.close()))
