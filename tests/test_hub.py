@@ -98,7 +98,7 @@ def start(endpoint, home, handle=HANDLE, *, no_locks=False, warm_up=None, patien
 
 
 def finish(process):
-    done = process.finish()
+    done = process.finish(timeout_s=120)
     assert done.returncode == 0, done.stderr
     return Outcome(output=done.stdout + done.stderr, **json.loads(done.stdout.splitlines()[-1]))
 
@@ -361,7 +361,10 @@ def test_row65_no_network_and_a_bundled_name(home, tiny_folder, tmp_path):
 def test_row65_silent_network(hub, home):
     hub.faults = [Fault("stall")]
     outcome = load(hub.endpoint, home, patience_s=0.5)
-    assert (outcome.code, outcome.seconds < 8) == ("unavailable", True)  # the client alone: 10 s
+    assert (outcome.code, outcome.seconds < 8) == (
+        "unavailable",
+        True,
+    )  # the client alone waits for ever
     assert "ReadTimeout" in outcome.message
 
 
