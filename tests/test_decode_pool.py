@@ -13,6 +13,7 @@ import weakref
 import numpy as np
 import pytest
 from conftest import music, write_audio
+from map_data import wait_for
 
 from artist_features.audio.decoders import Span
 from artist_features.config import FrontEnd
@@ -38,7 +39,7 @@ soundfile.SoundFile.read = sabotaged
 """
 DIE = "os.kill(os.getpid(), signal.SIGKILL)"
 DIE_ONCE = f"flag.exists() or (flag.touch(), {DIE})"
-HANG = "time.sleep(600)"
+HANG = "flag.touch(); time.sleep(600)"
 # facts of 16 EiB are announced
 LIE = r"""import gc, io
         for f in gc.get_objects():
@@ -66,14 +67,18 @@ def victim(tmp_path):
 
 @pytest.fixture
 def sabotage(tmp_path, monkeypatch):
-    """Make each decode process take an action at the third read of the victim."""
+    """Make each decode process take an action at the third read of the victim.
+
+    The action may make a file, the flag; the function that is returned waits for it.
+    """
+    flag = tmp_path / "flag"
 
     def install(action):
-        flag = tmp_path / "flag"
         flag.unlink(missing_ok=True)
         text = SABOTAGE.format(flag=str(flag), rate=VICTIM_RATE, action=action)
         (tmp_path / "sitecustomize.py").write_text(text)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        return lambda: wait_for(flag.exists, "the action")
 
     return install
 
@@ -144,10 +149,11 @@ def test_a_file_whose_process_hangs_costs_only_itself(
     model, sources, victim, sabotage, processes, monkeypatch
 ):
     sabotage(HANG)
-    monkeypatch.setattr(decode_process, "_PATIENCE_S", 3.0)
+    monkeypatch.setattr(decode_process, "_PATIENCE_S", 1.5)
+    monkeypatch.setattr(decode_process, "_PATIENCE_PER_AUDIO_S", 0.1)
     found = extracted([victim, *sources], model, isolated=True, n_workers=1)
     assert [r.status for r in found] == ["timeout"] + ["ok"] * 5
-    text = "v.wav: the decoder sent 12 s of audio and no more in 6 s, and was stopped."
+    text = "v.wav: the decoder sent 12 s of audio and no more in 3 s, and was stopped."
     assert str(found[0].error).endswith(text)
     assert len(processes) == 3
     assert all(process.poll() is not None for process in processes)
@@ -183,8 +189,9 @@ def test_a_slow_reader_is_not_held_against_the_decoder(
         monkeypatch.setattr(decode_process, "open_ring", lambda _: (None, ()))
         monkeypatch.setattr(decode_pool, "_QUEUE_SEGMENTS", 4)
     long = Source(str(write_audio(tmp_path / "l.wav", music(150, VICTIM_RATE, 1), VICTIM_RATE)))
-    monkeypatch.setattr(decode_process, "_PATIENCE_S", 2.0)
-    monkeypatch.setattr(decode_process, "_PATIENCE_PER_AUDIO_S", 0.0)
+    monkeypatch.setattr(decode_process, "_PATIENCE_S", 1.5)
+    for name in ("_PATIENCE_PER_AUDIO_S", "_PATIENCE_PER_BYTE_S"):
+        monkeypatch.setattr(decode_process, name, 0.0)
     expected = [np.array(e.segments) for e in _events(long, False) if e.segments is not None]
     rows = []
     with DecodePool([long], FrontEnd(), 1, isolated=True) as pool:
@@ -194,7 +201,7 @@ def test_a_slow_reader_is_not_held_against_the_decoder(
                 continue
             rows.append(np.array(event.segments))
             if len(rows) == 2:
-                time.sleep(4)
+                time.sleep(2.5)
     assert len(processes) == 1
     np.testing.assert_array_equal(np.concatenate(rows), np.concatenate(expected))
 
@@ -287,12 +294,12 @@ def test_closing_early_leaves_nothing_behind(model, sources, isolated, processes
 def test_closing_early_does_not_wait_for_a_process_that_hangs(
     model, sources, victim, sabotage, processes
 ):
-    sabotage(HANG)
+    wait_for_it = sabotage(HANG)
     results = Extractor(model, isolated=True, batch_size=1, n_workers=1).results(
         [sources[0], victim]
     )
     next(results)
-    time.sleep(1)
+    wait_for_it()
     started = time.monotonic()
     results.close()
     assert time.monotonic() - started < 5
@@ -327,11 +334,11 @@ def test_a_kept_thread_holds_nothing_of_its_last_task():
 
 
 def test_a_reader_of_a_closed_pool_comes_to_an_end(victim, sabotage):
-    sabotage(HANG)
+    wait_for_it = sabotage(HANG)
     with DecodePool([victim], FrontEnd(), 1, isolated=True) as pool:
         reader = threading.Thread(target=list, args=(pool,), daemon=True)
         reader.start()
-        time.sleep(1)
+        wait_for_it()
     reader.join(5)
     assert not reader.is_alive()
 

@@ -1,9 +1,8 @@
 """Threads of TensorFlow, and how many calls of the model keep the cores busy."""
 
 import os
-import subprocess
-import sys
 
+import processes
 import pytest
 import tensorflow as tf
 from conftest import music, write_audio
@@ -11,12 +10,6 @@ from conftest import music, write_audio
 from artist_features import devices
 from artist_features.devices import usable_cores
 
-# prints the threads of an operation after what is put in
-THREADS = """
-{}
-import tensorflow as tf
-print(tf.config.threading.get_intra_op_parallelism_threads())
-"""
 EXTRACTOR = """
 import sys
 from artist_features.extraction.extractor import Extractor
@@ -27,19 +20,16 @@ print(calls_at_once(64)[0])
 COMMAND = """
 import sys
 from artist_features.cli.main import main
-main(["extract", sys.argv[2], "--model", sys.argv[1], "-o", sys.argv[3]])
+main(sys.argv[1:])
 """
 
 
 def printed(script, *arguments, **environment):
+    """Return what a program prints in a process of its own, then the threads of an operation."""
+    script += "import tensorflow as tf\n"
+    script += "print(tf.config.threading.get_intra_op_parallelism_threads())"
     known = {k: v for k, v in os.environ.items() if k != "TF_NUM_INTRAOP_THREADS"}
-    done = subprocess.run(
-        [sys.executable, "-c", THREADS.format(script), *map(str, arguments)],
-        env={**known, **environment},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
+    done = processes.run(script, *arguments, env={**known, **environment})
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -63,7 +53,8 @@ def test_threads_are_set_in_a_process_of_its_own_only(
 @pytest.mark.skipif(tf.config.list_physical_devices("GPU"), reason="for a CPU alone")
 def test_the_command_line_has_the_process_for_itself(tiny_folder, tmp_path):
     song = write_audio(tmp_path / "song.wav", music(7, seed=1))
-    assert printed(COMMAND, tiny_folder, song, tmp_path / "out.npz")[-1] == "1"
+    words = ("extract", song, "--model", tiny_folder, "-o", tmp_path / "out.npz")
+    assert printed(COMMAND, *words)[-1] == "1"
     assert (tmp_path / "out.npz").exists()
 
 

@@ -6,12 +6,10 @@ test_cli.py, row 61 in test_batching.py.
 
 import json
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 from conftest import music, write_audio
 
@@ -93,12 +91,10 @@ def test_rows_46_47_48_a_worker_that_dies_hangs_or_eats_memory(
 ):
     sabotage(action)
     if status == "timeout":
-        monkeypatch.setattr(decode_process, "_PATIENCE_S", 4.0)
-    started = time.monotonic()
+        monkeypatch.setattr(decode_process, "_PATIENCE_S", 1.5)
     assert go(library, tiny_folder, tmp_path / "out") == 1
     only_the_victim(tmp_path / "out", status)
     assert name in capsys.readouterr().err
-    assert status != "timeout" or time.monotonic() - started < 60
 
 
 @pytest.mark.slow
@@ -214,9 +210,7 @@ def test_row_62_processes_are_never_forked():
 @pytest.mark.slow
 def test_row_63_what_decoders_print_is_not_data(library, tiny_folder, tmp_path, sabotage):
     sabotage("os.write(1, b'Ooops!'); os.write(2, b'alac_pakt_read_decode')")
-    words = [sys.executable, "-m", "artist_features.cli.main", "extract", library]
-    words += ["--model", tiny_folder]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    done = processes.run(processes.COMMAND, "extract", library, "--model", tiny_folder)
     assert done.returncode == 0, done.stderr
     assert len([json.loads(line) for line in done.stdout.splitlines()]) == N_FILES
     assert "alac_pakt" not in done.stderr

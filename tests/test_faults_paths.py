@@ -4,12 +4,11 @@ import os
 import re
 import socket
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 from conftest import music, read_audio
 from fault_bytes import encode, good_files
@@ -179,12 +178,7 @@ def test_row40_no_permission(tiny_folder, good, tmp_path):
     closed_file.chmod(0)
     closed_folder.chmod(0)
     closed = [str(closed_file), str(closed_folder / "inside.wav")]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_RIGHTS, str(tiny_folder), good[0], *closed],
-        capture_output=True,
-        check=True,
-        text=True,
-    )
+    done = processes.run(WITHOUT_RIGHTS, tiny_folder, good[0], *closed)
     closed_folder.chmod(0o700)
     for path, line in zip(closed, done.stdout.splitlines(), strict=True):
         assert line.startswith(f"no_permission {path}: no permission to read")

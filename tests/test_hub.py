@@ -20,6 +20,7 @@ from pathlib import Path
 import h5py
 import pytest
 from hub_server import Fault, HubServer
+from processes import COMMAND, Program
 
 from artist_features.zoo import folder as model_folder
 
@@ -30,16 +31,22 @@ CLIENT_2 = int(version("huggingface_hub").split(".")[0]) >= 2
 TOKEN = "hf_verySecretToken0123456789"
 
 CHILD = """
-import hashlib, json, os, sys, time, traceback
+import hashlib, json, os, sys, time, traceback, types
 task = json.loads(sys.argv[1])
 if task["no_locks"]:
     import fcntl
     fcntl.flock = lambda *_: None
 from artist_features.errors import WeightsError
 from artist_features.zoo import hub
+from huggingface_hub import constants, file_download
+from huggingface_hub.utils import _http
+# the client's retries wait for seconds
+_http.time = file_download.time = types.SimpleNamespace(**vars(time))
+_http.time.sleep = lambda seconds: None
+if task["patience_s"]:
+    constants.HF_HUB_DOWNLOAD_TIMEOUT = hub._TIMEOUT_S = task["patience_s"]
 if task["warm_up"]:
     hub.load_verified(task["warm_up"])
-    from huggingface_hub import constants
     for folder, _, _ in os.walk(constants.HF_HUB_CACHE):
         os.chmod(folder, 0o555)
     if os.geteuid() == 0:
@@ -78,21 +85,16 @@ def environment(endpoint, home, **changes):
     return {**kept, **fixed, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), **changes}
 
 
-def start(endpoint, home, handle=HANDLE, *, no_locks=False, warm_up=None, **env):
-    task = json.dumps({"handle": handle, "no_locks": no_locks, "warm_up": warm_up})
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, task],
-        env=environment(endpoint, home, **env),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(endpoint, home, handle=HANDLE, *, no_locks=False, warm_up=None, patience_s=0, **env):
+    task = {"handle": handle, "no_locks": no_locks, "warm_up": warm_up, "patience_s": patience_s}
+    env = environment(endpoint, home, **env)
+    return Program(CHILD, json.dumps(task), env=env)
 
 
 def finish(process):
-    out, err = process.communicate(timeout=480)
-    assert process.returncode == 0, err
-    return Outcome(output=out + err, **json.loads(out.splitlines()[-1]))
+    done = process.finish(timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    return Outcome(output=done.stdout + done.stderr, **json.loads(done.stdout.splitlines()[-1]))
 
 
 def load(endpoint, home, handle=HANDLE, **options):
@@ -221,8 +223,7 @@ def test_pull_gets_the_newest_files_and_the_folder_loads(hub, home, other_files,
     hub.commit(other_files)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("precious")
-    command = [sys.executable, "-m", "artist_features.cli.main", "pull"]
-    env = environment(hub.endpoint, home)
+    options = {"env": environment(hub.endpoint, home)}
     for repository, folder, code, text in [
         ("owner/name", tmp_path / "m", 0, "tiny: siamese model written"),
         ("owner/none", tmp_path / "n", 2, "answered 404"),
@@ -232,17 +233,15 @@ def test_pull_gets_the_newest_files_and_the_folder_loads(hub, home, other_files,
         ("owner/name", tmp_path / "mine", 2, "holds 'README.md' but no model"),
         ("owner/name", tmp_path / "m", 0, "tiny: siamese model written"),
     ]:
-        done = subprocess.run(
-            [*command, repository, str(folder)], env=env, capture_output=True, text=True
-        )
+        done = Program(COMMAND, "pull", repository, folder, **options).finish()
         assert (done.returncode, text in done.stderr) == (code, True), done.stderr
     assert (tmp_path / "m" / WEIGHTS).read_bytes() == other_files[WEIGHTS]
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == sorted(model_folder.FILES)
     assert model_folder.read_folder(tmp_path / "m")
     assert not (tmp_path / "n").exists()
     assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["precious"]
-    done = subprocess.run([*command, "owner/name", str(tmp_path / "mine"), "--force"], env=env)
-    assert done.returncode == 0
+    words = ("pull", "owner/name", tmp_path / "mine", "--force")
+    assert Program(COMMAND, *words, **options).finish().returncode == 0
     assert (tmp_path / "mine" / "README.md").read_bytes() == other_files["README.md"]
 
 
@@ -348,69 +347,58 @@ def test_row65_no_network_and_a_bundled_name(home, tiny_folder, tmp_path):
         "registry.bundled_folder = lambda: pathlib.Path(sys.argv[1]);"
         "print(registry.read_model('siamese')[0].name)"
     )
-    command = [sys.executable, "-c", code, str(tmp_path)]
     env = environment(closed_port(), home)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=240)
-    assert done.stdout == "tiny\n"
+    done = Program(code, tmp_path, env=env).finish()
+    assert (done.returncode, done.stdout) == (0, "tiny\n"), done.stderr
 
 
-@pytest.mark.slow
 def test_row65_silent_network(hub, home):
     hub.faults = [Fault("stall")]
-    outcome = load(hub.endpoint, home)
-    assert (outcome.code, outcome.seconds < 15) == ("unavailable", True)
+    outcome = load(hub.endpoint, home, patience_s=0.5)
+    assert (outcome.code, outcome.seconds < 8) == (
+        "unavailable",
+        True,
+    )  # the client alone waits for ever
     assert "ReadTimeout" in outcome.message
 
 
 NOT_A_HUB = "does not answer like a Hub; is it a login page, or a wrong HF_ENDPOINT"
-SLOW = pytest.mark.slow
+LATER = Fault("status", "/resolve/", 429, headers={"Retry-After": "0"})
+GATED = Fault("status", "/resolve/", 403, headers={"X-Error-Code": "GatedRepo"})
 FAULTS = [
-    (66, "wrong-card", [Fault("wrong", CARD)], "damaged", "not a model card"),
-    (68, "body-cut", [Fault("cut", "/blob/")], "unavailable", "RemoteProtocolError: peer closed"),
-    (68, "stalled", [Fault("stall", "/blob/")], "unavailable", "ReadTimeout"),
-    (68, "hangs-up", [Fault("drop")], "unavailable", "RemoteProtocolError: Server disconnected"),
-    (69, "portal", [Fault("portal")], "unavailable", NOT_A_HUB),
-    (69, "portal-for-tree", [Fault("portal", "/tree/")], "unavailable", NOT_A_HUB),
-    (69, "portal-for-files", [Fault("portal", "/resolve/")], "unavailable", "does not seem to be"),
-    (69, "portal-for-weights", [Fault("portal", "/blob/")], "unavailable", "should be of size 86"),
-    (69, "json-object", [Fault("json", value={"ok": 1})], "unavailable", NOT_A_HUB),
-    (69, "json-list", [Fault("json", value=[])], "unavailable", NOT_A_HUB),
-    (69, "json-text", [Fault("json", value="hello")], "unavailable", NOT_A_HUB),
-    (69, "json-tree", [Fault("json", "/tree/", [1])], "unavailable", NOT_A_HUB),
-    (69, "500", [Fault("status", value=500)], "unavailable", "answered 500; try again later"),
-    (69, "500-for-weights", [Fault("status", "/blob/", 500)], "unavailable", "answered 500"),
-    (69, "429", [Fault("status", value=429)], "unavailable", "answered 429; try again later"),
-    (
-        69,
-        "429-for-files",
-        [Fault("status", "/resolve/", 429, headers={"Retry-After": "0"})],
-        "unavailable",
-        "answered 429; try again later",
-    ),
-    (69, "403", [Fault("status", value=403)], "unavailable", "answered 403: .*set HF_TOKEN"),
-    (
-        69,
-        "403-gated",
-        [Fault("status", "/resolve/", 403, headers={"X-Error-Code": "GatedRepo"})],
-        "unavailable",
-        "answered 403: the repository is private, gated",
-    ),
-    (69, "418", [Fault("status", value=418)], "unavailable", "answered 418"),
+    (66, "wrong-card", Fault("wrong", CARD), "not a model card"),
+    (68, "body-cut", Fault("cut", "/blob/"), "RemoteProtocolError: peer closed"),
+    (68, "stalled", Fault("stall", "/blob/"), "ReadTimeout"),
+    (68, "hangs-up", Fault("drop"), "RemoteProtocolError: Server disconnected"),
+    (69, "portal", Fault("portal"), NOT_A_HUB),
+    (69, "portal-for-tree", Fault("portal", "/tree/"), NOT_A_HUB),
+    (69, "portal-for-files", Fault("portal", "/resolve/"), "does not seem to be"),
+    (69, "portal-for-weights", Fault("portal", "/blob/"), "should be of size 86"),
+    (69, "json-object", Fault("json", value={"ok": 1}), NOT_A_HUB),
+    (69, "json-list", Fault("json", value=[]), NOT_A_HUB),
+    (69, "json-text", Fault("json", value="hello"), NOT_A_HUB),
+    (69, "json-tree", Fault("json", "/tree/", [1]), NOT_A_HUB),
+    (69, "500", Fault("status", value=500), "answered 500; try again later"),
+    (69, "500-for-weights", Fault("status", "/blob/", 500), "answered 500"),
+    (69, "429", Fault("status", value=429), "answered 429; try again later"),
+    (69, "429-for-files", LATER, "answered 429; try again later"),
+    (69, "403", Fault("status", value=403), "answered 403: .*set HF_TOKEN"),
+    (69, "403-gated", GATED, "answered 403: the repository is private, gated"),
+    (69, "418", Fault("status", value=418), "answered 418"),
 ]
-TAKES_SECONDS = {"body-cut", "stalled", "429-for-files"}
 
 
 @pytest.mark.parametrize(
-    ("faults", "code", "match"),
+    ("fault", "match"),
     [
-        pytest.param(*rest, id=f"row{row}-{name}", marks=[SLOW] * (name in TAKES_SECONDS))
+        pytest.param(*rest, id=f"row{row}-{name}")
         for row, name, *rest in FAULTS
         if CLIENT_2 or "tree" not in name
     ],
 )
-def test_fault_is_one_line(hub, home, faults, code, match):
-    hub.faults = [Fault(**vars(fault)) for fault in faults]  # a fault counts what it hits
-    outcome = load(hub.endpoint, home, HF_HUB_DOWNLOAD_TIMEOUT="1")
+def test_fault_is_one_line(hub, home, fault, match):
+    hub.faults, code = [fault], "damaged" if fault.kind == "wrong" else "unavailable"
+    outcome = load(hub.endpoint, home, patience_s=0.5)
     assert outcome.code == code
     assert re.search(match, outcome.message)
     assert "\n" not in outcome.message

@@ -13,6 +13,7 @@ from artist_features.maps.map import write_map
 from artist_features.maps.page import build_page
 from artist_features.search.ranking import neighbours
 
+webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium")
 pytestmark = pytest.mark.slow
 N = 60
 COUNT_COLOURS = """
@@ -74,20 +75,17 @@ class Page:
         return self.run("return document.getElementById(arguments[0]).hidden", name)
 
     def press(self, *keys):
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        ActionChains(self.browser).send_keys(*keys).perform()
+        webdriver.ActionChains(self.browser).send_keys(*keys).perform()
 
     def position(self, track):
         return self.run("return plot.screenPosition(arguments[0])", track)
 
     def move_to(self, track, *, click=False):
-        from selenium.webdriver.common.action_chains import ActionChains
-
         stage = self.find("#map")
         middle = np.array([stage.size["width"], stage.size["height"]]) / 2
         x, y = (np.array(self.position(track)) - middle).round().astype(int).tolist()
-        actions = ActionChains(self.browser).move_to_element_with_offset(stage, x - 3, y - 3)
+        actions = webdriver.ActionChains(self.browser)
+        actions.move_to_element_with_offset(stage, x - 3, y - 3)
         actions.move_to_element_with_offset(stage, x, y)
         (actions.click() if click else actions).perform()
 
@@ -99,17 +97,17 @@ class Page:
 
 @pytest.fixture(scope="module")
 def opened(browser, library):
-    return Page(browser, library[0] / "map.html")
+    page = Page(browser, library[0] / "map.html")
+    page.home = page.position(0)
+    return page
 
 
 @pytest.fixture
 def page(opened):
     """The page, loaded once, as it was at first."""
-    from selenium.webdriver.common.keys import Keys
-
-    opened.press(Keys.ESCAPE)
+    opened.press(webdriver.Keys.ESCAPE)
     opened.run("document.activeElement.blur(); plot.whole()")
-    time.sleep(0.6)  # the camera moves for half a second
+    wait_for(lambda: np.allclose(opened.position(0), opened.home, atol=0.01), "the camera")
     return opened
 
 
@@ -193,80 +191,74 @@ def test_click_shows_the_ten_neighbours_of_the_vectors(page, library):
 
 
 def test_search_keyboard_and_sound(page):
-    from selenium.webdriver.common.keys import Keys
-
     page.search("SCRIPT> gone")
     wait_for(lambda: page.text("found") == "1 track", "one result")
-    page.press(Keys.ARROW_DOWN)
+    page.press(webdriver.Keys.ARROW_DOWN)
     assert page.text("track-title") == HOSTILE[0]
     assert page.browser.title == "60 tracks by sound"  # the title was no script
     assert page.find("#search").get_attribute("aria-activedescendant") == "result-0"
     assert page.text("live") == f"1 of 1: {HOSTILE[0]} by Ann"
-    page.press(Keys.ENTER)
+    page.press(webdriver.Keys.ENTER)
     playing = "const a = document.getElementById('audio'); return !a.paused && a.duration"
     assert wait_for(lambda: page.run(playing), "sound") == pytest.approx(2, abs=0.01)
     assert page.hidden("audio-note")
 
     page.run("document.getElementById('map').focus()")
-    page.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    page.press(webdriver.Keys.ARROW_RIGHT, webdriver.Keys.ARROW_RIGHT, webdriver.Keys.ARROW_LEFT)
     second = page.run("return document.querySelector('#neighbours .what > span').textContent")
     assert page.text("live").startswith(f"1 of 10: {second}")
     assert page.run("return document.querySelector('.badge.now').textContent") == "1"
-    page.press(Keys.ENTER)
+    page.press(webdriver.Keys.ENTER)
     assert page.text("track-title") == second
-    page.press(Keys.ESCAPE)
+    page.press(webdriver.Keys.ESCAPE)
     assert page.hidden("track")
     assert page.text("found") == ""
     assert not page.run("return document.querySelectorAll('.badge').length")
 
     page.search("SONG")
     wait_for(lambda: page.text("found") == "54 tracks", "54 results")
-    page.press(Keys.ARROW_UP)
+    page.press(webdriver.Keys.ARROW_UP)
     assert page.text("live") == "54 of 54: song 58 by Cyd"
     page.search("nowhere")
     wait_for(lambda: page.text("found") == "Nothing found", "nothing")
     page.search("Šong")  # neither case nor accents count
     wait_for(lambda: page.text("found") == "54 tracks", "54 results")
     page.search("last")
-    page.press(Keys.ARROW_DOWN)
+    page.press(webdriver.Keys.ARROW_DOWN)
     assert "its path is no file or web address" in page.text("audio-note")
 
 
 def test_neighbours_by_keyboard_and_focus_is_seen(page):
-    from selenium.webdriver.common.keys import Keys
-
     page.search("song 20")
-    page.press(Keys.ARROW_DOWN)
+    page.press(webdriver.Keys.ARROW_DOWN)
     page.run("document.querySelector('#neighbours .go').focus()")
-    page.press(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    page.press(webdriver.Keys.ARROW_DOWN, webdriver.Keys.ARROW_DOWN)
     assert page.run("return document.querySelector('.badge.now').textContent") == "3"
     outline = "return getComputedStyle(document.activeElement).outlineStyle"
     assert page.run(outline) == "solid"
     third = page.run("return document.activeElement.querySelector('.what > span').textContent")
-    page.press(Keys.ENTER)
+    page.press(webdriver.Keys.ENTER)
     assert page.text("track-title") == third
     page.run("document.getElementById('search').focus()")
     stops = []
     for _ in range(4):
-        page.press(Keys.TAB)
+        page.press(webdriver.Keys.TAB)
         stops.append(page.run("return document.activeElement.id || document.activeElement.tagName"))
         assert page.run(outline) == "solid" or stops[-1] == "audio"
     assert "clear" in stops
 
 
 def test_address_names_the_track_and_a_link_opens_it(browser, library, page):
-    from selenium.webdriver.common.keys import Keys
-
     page.search("song 20")
-    page.press(Keys.ARROW_DOWN)
+    page.press(webdriver.Keys.ARROW_DOWN)
     address = page.run("return location.href")
     assert address.endswith("#track=20.wav")
-    page.press(Keys.ESCAPE)
+    page.press(webdriver.Keys.ESCAPE)
     assert "#" not in page.run("return location.href")
     browser.get("about:blank")
     browser.get(address)
     wait_for(lambda: page.text("track-title") == "song 20", "the track")
-    page.press(Keys.ESCAPE)
+    page.press(webdriver.Keys.ESCAPE)
 
 
 def test_dark_colours_by_the_button(page):
@@ -348,21 +340,17 @@ def test_numbers_of_neighbours_outside_stand_at_the_edge_and_none_under_the_zoom
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_few_tracks(browser, tmp_path, n):
-    from selenium.webdriver.common.keys import Keys
-
     write_embeddings(tmp_path / "e.npz", [f"{i}.wav" for i in range(n)], list(clusters(n)))
     write_map(tmp_path / "e.npz", tmp_path / "map.html")
     page = Page(browser, tmp_path / "map.html")
     page.search("wav")
-    page.press(Keys.ARROW_DOWN)
+    page.press(webdriver.Keys.ARROW_DOWN)
     assert page.run("return document.querySelectorAll('.badge').length") == n - 1
     assert page.hidden("legend")
 
 
 @pytest.mark.nightly
 def test_fifty_thousand_tracks_load_and_answer(browser, tmp_path, capsys):
-    from selenium.webdriver.common.keys import Keys
-
     n, rng = 50000, np.random.default_rng(0)
     places = np.float32(rng.uniform(-0.95, 0.95, (n, 2)))
     indices = (np.arange(n)[:, None] + np.arange(1, 11)) % n
@@ -383,7 +371,7 @@ def test_fifty_thousand_tracks_load_and_answer(browser, tmp_path, capsys):
     ready_ms, n_bytes = page.run(timing)
     page.search("title 49999")
     wait_for(lambda: page.text("found") == "1 track", "one result")
-    page.press(Keys.ARROW_DOWN)
+    page.press(webdriver.Keys.ARROW_DOWN)
     assert page.text("track-title") == "title 49999"
     # a frame after zooming, and the answer to a letter: not held up by the number of points
     answer_ms = page.run(

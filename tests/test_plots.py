@@ -1,10 +1,10 @@
 """The picture of a clip: that what is drawn is what was measured."""
 
-import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
+import processes
 import pytest
 from conftest import music, write_audio
 from hypothesis import given
@@ -128,12 +128,9 @@ def test_command_writes_a_picture(aba, tiny_folder, tmp_path):
     from matplotlib.image import imread
 
     output = tmp_path / "out.png"
-    command = [sys.executable, "-m", "artist_features.cli.main", "plot", aba, "-o", output]
-    done = subprocess.run(
-        [*map(str, command), "--model", str(tiny_folder)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
+    words = ("plot", aba, "-o", output, "--model", tiny_folder)
+    done = processes.run(processes.COMMAND, *words)
+    assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"3 segments drawn: {output}\n"
     picture = imread(output)
     assert picture.shape[:2] == (750, 1800)

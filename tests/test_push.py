@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import processes
 import pytest
 from hub_server import Fault
 from hub_uploads import UploadServer
@@ -556,16 +557,8 @@ def test_no_secret_in_the_log_of_a_debugger(hub, push):
 
 
 def test_offline(hub, tiny_folder, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "artist_features.cli.main",
-        "push",
-        str(tiny_folder),
-        "owner/x",
-    ]
     env = environment(hub.endpoint, tmp_path, HF_HUB_OFFLINE="1", HF_TOKEN=TOKEN)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=480)
+    done = processes.run(processes.COMMAND, "push", tiny_folder, "owner/x", env=env)
     assert done.returncode == 1
     assert "HF_HUB_OFFLINE is set; unset it to publish" in done.stderr
     assert not hub.log
