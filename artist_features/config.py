@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 
 SCHEMA_VERSION = 1
 LEVEL_DB = -17.0  # RMS of segments of our own models, dB re full scale: that of mastered music
+MIN_RATE_HZ, MAX_RATE_HZ = 4000, 384_000  # sample rates of recordings
+MAX_CHANNELS = 32
 MAX_SEGMENT_SAMPLES = 1 << 24  # 12 minutes at 22,050 Hz, 64 MiB
 MAX_SEGMENT_VALUES = 1 << 24  # of any array that a segment becomes on its way to an embedding
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -57,7 +59,7 @@ class FrontEnd:
     level_floor_db: float = -70.0
 
     def __post_init__(self) -> None:
-        _check_ints(self, "sample_rate", 4000, 384000)
+        _check_ints(self, "sample_rate", MIN_RATE_HZ, MAX_RATE_HZ)
         _check_ints(self, "n_fft", 16, 65536)
         _check_ints(self, "hop_length", 1, self.n_fft)
         _check_ints(self, "n_mels", 1, 1024)

@@ -234,7 +234,7 @@ def test_corrected_file_reads_as_the_bytes_it_stands_for(data):
 
 
 def test_endless_file_ends_where_the_frames_end(opened):
-    shown = CorrectedFile(opened(b"0123456789"), 2, 8, None)
+    shown = CorrectedFile(opened(b"0123456789"), 2, 8, endless=True)
     assert shown.seek(0, os.SEEK_END) > 1 << 39
     assert shown.read(3) == bytes(3)
     shown.seek(0)

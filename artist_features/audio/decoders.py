@@ -121,7 +121,12 @@ class SoundFileDecoder:
         file: Any = fd
         if container.end is not None:
             file = CorrectedFile(
-                fd, container.start, container.end, container.patch, container.gaps
+                fd,
+                container.start,
+                container.end,
+                container.patch,
+                container.gaps,
+                endless=container.endless,
             )
         os.lseek(fd, container.start, os.SEEK_SET)
         try:
@@ -339,7 +344,7 @@ def _from_start(fd: int, container: Container) -> Any:
         os.lseek(fd, 0, os.SEEK_SET)
         return open(os.dup(fd), "rb")
     end = container.end or os.fstat(fd).st_size
-    return CorrectedFile(fd, container.start, end, container.patch or (0, b""), container.gaps)
+    return CorrectedFile(fd, container.start, end, container.patch, container.gaps)
 
 
 def _av_cause(error: Exception) -> str:
