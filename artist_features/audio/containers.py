@@ -339,7 +339,7 @@ def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
 
 def _mp3(fd: int, size: int, start: int, after_tag: int, path: AnyPath) -> Container:
     """Build the `Container` of an MP3: frame count, header patch, gaps a decoder must not see."""
-    found = mp3.survey(fd, size, start)
+    found = mp3.scan_frames(fd, size, start)
     n_junk = start - after_tag
     n_unread = found.n_unread + (n_junk if n_junk > _MOST_JUNK else 0)
     if found.changes_at_s is not None:
@@ -580,7 +580,7 @@ def _after_ogg(fd: int, position: int) -> tuple[str, str] | None:
 
 def _flac(fd: int, size: int, start: int) -> Container:
     """Build the `Container` of a FLAC file: patch a low STREAMINFO total, cut at a second file."""
-    found = flac.survey(fd, size, start)
+    found = flac.scan_frames(fd, size, start)
     n_unread = size - found.end
     if found.after and not any(_few_or_tags(fd, found.end, at) for at in found.after):
         n_unread += found.end - found.after[0]

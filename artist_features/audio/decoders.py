@@ -186,15 +186,15 @@ class SoundFileDecoder:
         if first and not done:
             raise past_end(span.offset_s, self.declared_s, self._path)
 
-    def read_places(self, places: Iterable[tuple[int, int]]) -> Iterator[Samples]:
+    def read_ranges(self, frame_ranges: Iterable[tuple[int, int]]) -> Iterator[Samples]:
         """Yield float32 `(n, n_channels)` of each (first frame, number of frames).
 
-        Fewer frames at the file's end; the first place after it ends the reading.
+        Fewer frames at the file's end; the first range after it ends the reading.
 
         Raises:
             AudioError: `damaged`.
         """
-        for first, count in places:
+        for first, count in frame_ranges:
             if not self._seek_exact(first):
                 return
             try:

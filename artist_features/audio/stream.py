@@ -149,20 +149,20 @@ class AudioStream:
         """Return all blocks as one array, float32 `(n_samples,)`."""
         return np.concatenate(list(self))
 
-    def read_places(self, places: Iterable[tuple[int, int]]) -> Iterator[Samples]:
+    def read_ranges(self, frame_ranges: Iterable[tuple[int, int]]) -> Iterator[Samples]:
         """Read some stretches by seeking, in place of iterating: libsndfile only.
 
         Args:
-            places: (first frame, number of frames) at the recording's own rate, rising.
+            frame_ranges: (first frame, number of frames) at the recording's own rate, rising.
 
         Yields:
-            mono float32 `(n,)` at the recording's own rate, shorter at the file's end; places
+            mono float32 `(n,)` at the recording's own rate, shorter at the file's end; ranges
             after it are left out.
         """
         if not isinstance(self._source, SoundFileDecoder):
             raise TypeError(f"decoder {self.decoder!r} cannot read places")
         try:
-            yield from self._checked(self._source.read_places(places))
+            yield from self._checked(self._source.read_ranges(frame_ranges))
         except OSError as error:
             raise _os_error(error, self.path) from None
 
