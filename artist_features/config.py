@@ -1,4 +1,4 @@
-"""Every number of the signal chain and the network, and the record of a model.
+"""Configuration: front-end and network hyperparameters, model card.
 
 Standard library only. Nothing else in the package restates these values.
 
@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 
 SCHEMA_VERSION = 1
 LEVEL_DB = -17.0  # RMS of segments of our own models, dB re full scale: that of mastered music
+MIN_RATE_HZ, MAX_RATE_HZ = 4000, 384_000  # sample rates of recordings
+MAX_CHANNELS = 32
 MAX_SEGMENT_SAMPLES = 1 << 24  # 12 minutes at 22,050 Hz, 64 MiB
 MAX_SEGMENT_VALUES = 1 << 24  # of any array that a segment becomes on its way to an embedding
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -26,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # what Keras and TensorF
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """Waveform to standardised log-mel. Defaults: the authors' front end (C).
+    """Front-end settings: STFT, mel bands, level, normalisation. Defaults: the authors' (C).
 
     Attributes:
         sample_rate: of the mono input, in Hz.
@@ -38,7 +40,7 @@ class FrontEnd:
         log_scale: c in the compression log10(1 + c x).
         mean, std: the log-mel is standardised as (x - mean) / std.
         level_db: RMS that every segment is brought to, in dB re full scale; None leaves the
-            level as it is (C).
+            level as it is (C). The bundled models have -17.
         level_floor_db: RMS from which a segment counts as this loud and no softer, so that
             silence is not made music.
     """
@@ -57,7 +59,7 @@ class FrontEnd:
     level_floor_db: float = -70.0
 
     def __post_init__(self) -> None:
-        _check_ints(self, "sample_rate", 4000, 384000)
+        _check_ints(self, "sample_rate", MIN_RATE_HZ, MAX_RATE_HZ)
         _check_ints(self, "n_fft", 16, 65536)
         _check_ints(self, "hop_length", 1, self.n_fft)
         _check_ints(self, "n_mels", 1, 1024)
@@ -108,6 +110,10 @@ class FrontEnd:
     def segment_hop_s(self) -> float:
         """Seconds between the starts of two segments (2.995)."""
         return self.segment_hop_samples / self.sample_rate
+
+    def starts_s(self, n: int, offset_s: float = 0.0) -> list[float]:
+        """Return where `n` segments begin, in seconds, the first at `offset_s`."""
+        return [offset_s + number * self.segment_hop_s for number in range(n)]
 
 
 _LEVEL = {"level_db", "level_floor_db"}  # absent in the record of a front end that keeps levels

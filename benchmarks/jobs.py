@@ -38,7 +38,8 @@ def run_job(paths, extractor, *, n_segments=None, on_row=None):
             options = {"dim": extractor.embedding_dim, "made_with": {}}
             output = open_output(folder / "rows", named, **options)
             try:
-                tally = job.survey(paths, output, named)
+                tally = job.Tally()
+                job.find_missing(paths, output, named, tally)
                 job.run(
                     named,
                     output,

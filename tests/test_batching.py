@@ -14,7 +14,7 @@ from conftest import music, write_audio
 
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
-from artist_features.extraction.batching import embed_events, inference_function
+from artist_features.extraction.batching import compiled_function, embed_events, inference_function
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.decode_pool import DecodePool, Event
 from artist_features.extraction.extractor import Extractor
@@ -45,16 +45,13 @@ def embed_all(model, events, n_rows, *, compiled=False, pooled=True, n_calls=1):
     """Return {index: (embedding, error)} and the shapes of what the model was given."""
     embed, shapes = inference_function(model, n_rows if compiled else None), []
 
-    class Recording:
-        input_signature = embed.input_signature
-
-        def __call__(self, segments):
-            shapes.append(tuple(segments.shape))
-            return embed(segments)
+    def recording(segments):
+        shapes.append(tuple(segments.shape))
+        return embed(segments)
 
     results = embed_events(
         events,
-        Recording(),
+        recording,
         segment_samples=SAMPLES,
         n_rows=n_rows,
         n_calls=n_calls,
@@ -93,8 +90,8 @@ def test_xla_with_a_fixed_number_of_rows_equals_without(model, pooled):
     events = [e for n, clip in enumerate(clips) for e in (Event(n, segments=clip), finished(n))]
     plain, _ = embed_all(model, events, 4, pooled=pooled)
     compiled, shapes = embed_all(model, events, 4, compiled=True, pooled=pooled)
-    assert shapes == [(4, SAMPLES)] * 3  # the last batch of 2 is padded
-    assert inference_function(model, 4).experimental_get_tracing_count() == 1
+    assert shapes == [(4, SAMPLES)] * 2 + [(2, SAMPLES)]  # the last is padded
+    assert compiled_function(model, 4).experimental_get_tracing_count() == 1
     for index, clip in enumerate(clips):
         rows = expected_rows(model, clip)
         wanted = rows.mean(axis=0) if pooled else rows
@@ -110,10 +107,12 @@ def test_many_models_in_turn_bring_no_warning_of_retracing(caplog):
     assert not [record for record in caplog.records if "retracing" in record.getMessage()]
 
 
-def test_a_fixed_number_of_rows_must_be_the_batch_size(model):
-    options = {"segment_samples": SAMPLES, "n_rows": 8, "timing": Counter()}
-    with pytest.raises(ValueError, match="compiled for 4 rows, a call is of 8"):
-        list(embed_events([], inference_function(model, 4), **options))
+def test_a_fixed_number_of_rows_is_the_most(model):
+    embed = inference_function(model, 4)
+    for n_rows in (1, 4):
+        assert embed(segments(n_rows)).shape == (n_rows, model.output_shape[-1])
+    with pytest.raises((TypeError, ValueError), match="4"):
+        embed(segments(5))
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["XLA", "plain"])
@@ -121,26 +120,22 @@ def test_calls_at_once_give_each_row_to_its_source(model, compiled):
     clips = [segments(count, seed=count) for count in (1, 5, 3)]
     events = [e for n, clip in enumerate(clips) for e in (Event(n, segments=clip), finished(n))]
     found, given = embed_all(model, events, 2, compiled=compiled, pooled=False, n_calls=3)
-    sizes = sorted(n for n, _ in given)  # batches of six and of three
-    assert sizes == ([2] * 5 if compiled else [1, 2, 2, 2, 2])
+    assert sorted(n for n, _ in given) == [1, 2, 2, 2, 2]  # batches of six and of three
     for index, clip in enumerate(clips):
         np.testing.assert_allclose(found[index][0], expected_rows(model, clip), atol=1e-5)
 
 
-def test_calls_are_made_at_once_and_an_error_in_one_reaches_the_caller(model):
+def test_calls_are_made_at_once_and_an_error_in_one_reaches_the_caller():
     together = threading.Barrier(2, timeout=240)
 
-    class Meeting:
-        input_signature = inference_function(model, 2).input_signature
-
-        def __call__(self, part):
-            together.wait()  # broken if the second call waits for the first
-            raise MemoryError("of the model")
+    def meeting(part):
+        together.wait()  # broken if the second call waits for the first
+        raise MemoryError("of the model")
 
     events = [Event(0, segments=segments(4)), finished(0)]
     options = {"segment_samples": SAMPLES, "n_rows": 2, "n_calls": 2, "timing": Counter()}
     with pytest.raises(MemoryError, match="of the model"):
-        list(embed_events(events, Meeting(), **options))
+        list(embed_events(events, meeting, **options))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 64])

@@ -187,7 +187,7 @@ def test_a_slow_reader_is_not_held_against_the_decoder(
     """The process waits for its reader longer than it is itself waited for."""
     if not has_ring:
         monkeypatch.setattr(decode_process, "open_ring", lambda _: (None, ()))
-        monkeypatch.setattr(decode_pool, "_QUEUE_SEGMENTS", 4)
+        monkeypatch.setattr(decode_pool, "_QUEUE_EVENTS", 4)
     long = Source(str(write_audio(tmp_path / "l.wav", music(150, VICTIM_RATE, 1), VICTIM_RATE)))
     monkeypatch.setattr(decode_process, "_PATIENCE_S", 1.5)
     for name in ("_PATIENCE_PER_AUDIO_S", "_PATIENCE_PER_BYTE_S"):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.python.framework import kernels
 
 from artist_features.config import Network
-from artist_features.extraction.batching import inference_function
+from artist_features.extraction.batching import compiled_function, inference_function
 from artist_features.extraction.extractor import configure_devices
 from artist_features.training.losses import SiameseHinge
 from artist_features.zoo import networks
@@ -76,7 +76,7 @@ def test_every_op_of_inference_has_a_gpu_kernel(policy):
 
 
 def test_every_op_of_inference_compiles_for_a_gpu(policy):
-    nodes = nodes_of(inference_function(networks.backbone(), 64).get_concrete_function())
+    nodes = nodes_of(compiled_function(networks.backbone(), 64).get_concrete_function())
     assert not without_kernel(nodes, IN_XLA, but=ARGUMENTS)
 
 

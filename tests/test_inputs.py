@@ -183,7 +183,7 @@ def test_the_table_of_paths_compares_them_with_rows(tree, repeats, monkeypatch):
         assert named.counts() == ((7, 0) if repeats else (6, 1))
         assert named.kept() == {"ok": 1 + repeats, "damaged": 1}
         assert [item.name for item in named.missing()] == ["a.WAV", "sub/c.flac", "new.mp3"]
-        assert [item.place for item in named.missing()] == [3, 4, 6]
+        assert [item.list_index for item in named.missing()] == [3, 4, 6]
         (closed,) = named.missing(searched=False)
         assert (closed.error.code, closed.path) == ("no_permission", str(tree / "closed"))
         assert named.compare(retry_failed=True) == 0

@@ -12,6 +12,7 @@ from test_outputs import opened
 
 from artist_features.audio.decoders import Span
 from artist_features.cli.stopping import OrderlyStop, Stopped
+from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
 from artist_features.extraction.batching import Result
 from artist_features.extraction.decode import Facts, Source
@@ -23,6 +24,7 @@ class Listener:
     """An extractor that reads no audio: files with "bad" in their name fail."""
 
     n_workers = 2
+    front_end = FrontEnd(hop_length=525, segment_frames=126)  # segments of 3 s
 
     def __init__(self):
         self.timing, self.heard = Counter(), []
@@ -51,8 +53,9 @@ def go(paths, out, *, retry_failed=False, prune=False, **options):
     writer = opened(out)
     listener = Listener()
     try:
-        tally = job.survey(
-            iter(paths), writer, writer.named, retry_failed=retry_failed, prune=prune
+        tally = job.Tally()
+        job.find_missing(
+            iter(paths), writer, writer.named, tally, retry_failed=retry_failed, prune=prune
         )
         job.run(writer.named, writer, listener, tally, **options)
     finally:
@@ -169,12 +172,12 @@ def test_rows_of_segments_say_when_they_begin(files, tmp_path):
         seen.append(Source(path, span=Span(1.0), hashed=True))
         return seen[-1]
 
-    go(files[:1], out, hop_s=3.0, make_source=make_source)
-    assert seen[0].hashed
+    go(files[:1], out, per_segment=True, make_source=make_source)
+    assert [source.hashed for source in seen] == [True]  # made once
     parquet = pytest.importorskip("pyarrow.parquet")
     rows = parquet.read_table(out / "part-00000.parquet").to_pylist()
     assert [row["start_s"] for row in rows] == [1.0, 4.0]
-    _, heard = go(files[:1], out, hop_s=3.0)
+    _, heard = go(files[:1], out, per_segment=True)
     assert heard == []
 
 
@@ -224,7 +227,8 @@ for n_files, out in zip((20_000, 100_000), sys.argv[1:]):
     for _ in range(2):
         paths = lambda: (f"/music/{n % 1000}/{n}.mp3" for n in range(n_files))
         writer = opened(out)
-        tally = job.survey(paths(), writer, writer.named)
+        tally = job.Tally()
+        job.find_missing(paths(), writer, writer.named, tally)
         job.run(writer.named, writer, Forgetful(), tally)
         writer.close()
     assert (tally.n_listed, tally.kept.total()) == (n_files, n_files)

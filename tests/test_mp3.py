@@ -36,8 +36,8 @@ def opened(tmp_path):
         os.close(descriptor)
 
 
-def survey(opened, data, start=0):
-    return mp3.survey(opened(data), len(data), start)
+def scan_frames(opened, data, start=0):
+    return mp3.scan_frames(opened(data), len(data), start)
 
 
 @pytest.mark.parametrize("sample_rate", RATES)
@@ -50,7 +50,7 @@ def test_header_and_count_agree_with_libsndfile(sample_rate, n_channels, bitrate
     assert (frame.sample_rate, frame.n_channels) == (facts.samplerate, facts.channels)
     assert frame.n_samples == RATES[sample_rate]
     assert data[frame.tag_offset : frame.tag_offset + 4] in (b"Xing", b"Info")
-    found = survey(opened, data)
+    found = scan_frames(opened, data)
     assert found.trusted
     assert found.end == len(data)
     n_frames = round(found.declared_s * sample_rate / frame.n_samples)
@@ -62,7 +62,7 @@ def test_header_and_count_agree_with_libsndfile(sample_rate, n_channels, bitrate
 def test_every_frame_of_a_constant_bit_rate_is_found(kbit_s, opened):
     data = encode_av(music(2.0), "mp3", "libmp3lame", bit_rate=kbit_s * 1000)
     data = data[data.index(b"\xff\xfb", 10) :]  # FFmpeg writes an ID3 tag in front
-    found = survey(opened, data)
+    found = scan_frames(opened, data)
     assert found.end == len(data)
     frame = mp3.parse_frame(data[:4])
     assert found.declared_s == pytest.approx(2.0, abs=3 * frame.n_samples / 44100)
@@ -72,7 +72,7 @@ def test_every_frame_of_a_constant_bit_rate_is_found(kbit_s, opened):
 
 def test_mp2_is_understood(opened):
     data = encode_av(music(2.0), "mp2", "mp2", bit_rate=192_000)
-    frame, found = mp3.parse_frame(data[:4]), survey(opened, data)
+    frame, found = mp3.parse_frame(data[:4]), scan_frames(opened, data)
     assert (frame.sample_rate, frame.n_samples) == (44100, 1152)
     assert found.end == len(data)
     assert found.declared_s == pytest.approx(2.0, abs=0.05)
@@ -112,7 +112,7 @@ def test_any_header_gives_nothing_or_possible_numbers(head):
 @pytest.mark.parametrize("n_bytes", [1200, 5000, 100_000])
 def test_cut_file_keeps_the_length_it_declares(n_bytes, opened):
     data = good_files().mp3
-    whole, cut = survey(opened, data), survey(opened, data[:n_bytes])
+    whole, cut = scan_frames(opened, data), scan_frames(opened, data[:n_bytes])
     assert cut.trusted
     assert cut.declared_s == whole.declared_s
 
@@ -120,7 +120,7 @@ def test_cut_file_keeps_the_length_it_declares(n_bytes, opened):
 @pytest.mark.parametrize("stated", [0, 1, 10, 100, 2**31 - 1, 2**32 - 1])
 def test_wrong_length_is_put_right(stated, opened):
     data = good_files().mp3
-    whole, found = survey(opened, data), survey(opened, xing(data, stated))
+    whole, found = scan_frames(opened, data), scan_frames(opened, xing(data, stated))
     assert not found.trusted
     assert found.declared_s == whole.declared_s
     shown = CorrectedFile(opened(xing(data, stated)), 0, found.end, found.patch)
@@ -130,7 +130,7 @@ def test_wrong_length_is_put_right(stated, opened):
 def test_length_without_a_length_frame_is_counted(opened):
     data = good_files().mp3
     data = data[mp3.parse_frame(data[:4]).n_bytes :]
-    found = survey(opened, data)
+    found = scan_frames(opened, data)
     assert (found.trusted, found.patch, found.end) == (False, None, len(data))
     assert found.declared_s == pytest.approx(8.0, abs=0.06)
 
@@ -138,13 +138,16 @@ def test_length_without_a_length_frame_is_counted(opened):
 @pytest.mark.parametrize("junk", [b"TAG" + bytes(125), noise(16_000), bytes(16_000)])
 def test_junk_behind_the_last_frame_is_not_counted(junk, opened):
     data = good_files().mp3
-    assert survey(opened, data + junk).end == len(data)
+    assert scan_frames(opened, data + junk).end == len(data)
 
 
 def test_frames_behind_junk_are_counted(opened):
     data = good_files().mp3
     half = len(data) // 2
-    whole, found = survey(opened, data), survey(opened, data[:half] + noise(9000) + data[half:])
+    whole, found = (
+        scan_frames(opened, data),
+        scan_frames(opened, data[:half] + noise(9000) + data[half:]),
+    )
     assert found.declared_s == whole.declared_s
     assert found.end == len(data) + 9000
 
@@ -152,9 +155,9 @@ def test_frames_behind_junk_are_counted(opened):
 @pytest.mark.parametrize(("sample_rate", "n_channels"), [(48000, 2), (44100, 1), (22050, 2)])
 def test_change_of_format_is_found(sample_rate, n_channels, opened):
     other = encode(music(2.0, sample_rate, n_channels), "MP3", sample_rate)
-    found = survey(opened, good_files().mp3 + other)
+    found = scan_frames(opened, good_files().mp3 + other)
     assert found.changes_at_s == pytest.approx(8.0, abs=0.06)
-    assert survey(opened, good_files().mp3 * 2).changes_at_s is None
+    assert scan_frames(opened, good_files().mp3 * 2).changes_at_s is None
 
 
 def test_vbri_length_frame(opened):
@@ -165,7 +168,7 @@ def test_vbri_length_frame(opened):
     head = put(data[: frame.n_bytes], 4, bytes(frame.n_bytes - 4))
     for stated in (n_frames, 7):
         vbri = struct.pack(">4sHHHII", b"VBRI", 1, 0, 75, len(data), stated)
-        found = survey(opened, put(head, 36, vbri) + data[frame.n_bytes :])
+        found = scan_frames(opened, put(head, 36, vbri) + data[frame.n_bytes :])
         assert not found.trusted  # libsndfile does not read it
         assert found.patch is None
         assert found.declared_s == pytest.approx(8.0, abs=0.06)
@@ -178,14 +181,14 @@ def test_hostile_file_does_not_keep_the_count_busy(junk, opened):
     frames = good_files().mp3[:3000]  # some frames, again and again
     data = (frames + junk * (40_000 // len(junk))) * 300
     started = time.process_time()
-    survey(opened, data)
+    scan_frames(opened, data)
     mp3.find_frames(opened(data), 3000)
     assert time.process_time() - started < 10
 
 
 def test_count_goes_on_where_junk_is_everywhere(opened):
     data = (good_files().mp3[:6000] + bytes(100)) * 1000
-    found = survey(opened, data)
+    found = scan_frames(opened, data)
     assert found.end > 0.99 * len(data)
     assert 0 < len(found.gaps) <= 1000
 
@@ -234,7 +237,7 @@ def test_corrected_file_reads_as_the_bytes_it_stands_for(data):
 
 
 def test_endless_file_ends_where_the_frames_end(opened):
-    shown = CorrectedFile(opened(b"0123456789"), 2, 8, None)
+    shown = CorrectedFile(opened(b"0123456789"), 2, 8, endless=True)
     assert shown.seek(0, os.SEEK_END) > 1 << 39
     assert shown.read(3) == bytes(3)
     shown.seek(0)

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from artist_features.audio import flac, mp3
 from artist_features.audio.formats import MAGIC
+from artist_features.config import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from artist_features.errors import AnyPath, AudioError
 
 HEADER_BYTES = 4096  # a file this small that does not decode is "header only"
@@ -52,23 +53,25 @@ class Container:
         start: byte at which a decoder should begin (after junk).
         end: byte after the audio, where the header is wrong about the length; None
             where a decoder may read the file as it is.
-        patch: (position, bytes) that a decoder must see in place of the file's, or None.
+        patch: (position, bytes) that a decoder must see in place of the file's.
         declared_s: length in seconds that the header promises, if worth believing.
         n_unread: bytes at the end in which no audio was found, and that are no tag, or that
             are beyond what the decoder can reach.
         gaps: (first byte, byte after the last) of what a decoder must not see.
+        endless: libsndfile must read up to `end`, whatever length it guesses.
     """
 
     kind: str
     start: int = 0
     end: int | None = None
-    patch: tuple[int, bytes] | None = None
+    patch: tuple[int, bytes] = (0, b"")
     declared_s: float | None = None
     n_unread: int = 0
     gaps: tuple[tuple[int, int], ...] = ()
+    endless: bool = False
 
 
-_Shown: TypeAlias = tuple[int, int | None, tuple[int, bytes] | None]  # start, end, patch
+_ByteRange: TypeAlias = tuple[int, int | None]  # `Container.start` and `end`
 
 
 def identify(fd: int, size: int, path: AnyPath) -> Container:
@@ -89,7 +92,7 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
     start = _after_tags(fd, size, path)
     head = os.pread(fd, 64, start)
     # decoders do not see the tag
-    whole: _Shown = (start, size, (0, b"")) if start else (0, None, None)
+    whole: _ByteRange = (start, size) if start else (0, None)
     for offset, magic, kind in MAGIC:
         if head[offset : offset + len(magic)] == magic:
             if kind == "wav":
@@ -123,7 +126,7 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
     frames = _find_adts(fd, start)
     if frames is not None:
         n_unread = _adts_unread(fd, size, start)
-        return Container("aac", frames, size, (0, b""), n_unread=n_unread)
+        return Container("aac", frames, size, n_unread=n_unread)
     return Container("unknown", start)
 
 
@@ -188,7 +191,7 @@ def _chunks(
         position += size + -size % alignment
 
 
-def _chunked(kind: str, fd: int, size: int, whole: _Shown) -> Container:
+def _chunked(kind: str, fd: int, size: int, whole: _ByteRange) -> Container:
     """Build the `Container` of WAV, AIFF, CAF, AU or W64: patch a data size that is too small.
 
     A writer that was killed, or one that wrote more than 4 GiB, leaves such a size. Samples go on
@@ -207,7 +210,7 @@ def _chunked(kind: str, fd: int, size: int, whole: _Shown) -> Container:
     another = _begins_another(fd, kind, start, after)
     if kind == "w64":  # libsndfile reads on up to the end of the file, whatever is stated
         if another:
-            return Container(kind, start, end, (0, b""), n_unread=size - after)
+            return Container(kind, start, end, n_unread=size - after)
         return Container(kind, *whole)
     if kind == "aiff" or after > end or another:
         return Container(kind, *whole, n_unread=size - after)
@@ -319,17 +322,16 @@ def _check_wav(fd: int, size: int, start: int, path: AnyPath) -> None:
 
 def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
     """Refuse a sample rate or channel count that no recording has (`out_of_range`)."""
-    if not 4000 <= sample_rate <= 384_000:
+    if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
         raise AudioError(
             "out_of_range",
-            f"sample rate is {sample_rate} Hz; allowed is 4000 to 384000 Hz. "
+            f"sample rate is {sample_rate} Hz; allowed is {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz. "
             "The header is wrong or this is not audio.",
             path,
         )
-    if not 1 <= n_channels <= 32:
-        raise AudioError(
-            "out_of_range", f"{n_channels} channels; allowed is 1 to 32 channels.", path
-        )
+    if not 1 <= n_channels <= MAX_CHANNELS:
+        text = f"{n_channels} channels; allowed is 1 to {MAX_CHANNELS} channels."
+        raise AudioError("out_of_range", text, path)
 
 
 # ---- MP3 ----
@@ -337,7 +339,7 @@ def check_format(sample_rate: int, n_channels: int, path: AnyPath) -> None:
 
 def _mp3(fd: int, size: int, start: int, after_tag: int, path: AnyPath) -> Container:
     """Build the `Container` of an MP3: frame count, header patch, gaps a decoder must not see."""
-    found = mp3.survey(fd, size, start)
+    found = mp3.scan_frames(fd, size, start)
     n_junk = start - after_tag
     n_unread = found.n_unread + (n_junk if n_junk > _MOST_JUNK else 0)
     if found.changes_at_s is not None:
@@ -347,12 +349,17 @@ def _mp3(fd: int, size: int, start: int, after_tag: int, path: AnyPath) -> Conta
             "Split them.",
             path,
         )
-    patch: tuple[int, bytes] | None = found.patch
-    end: int | None = found.end
-    if found.trusted:
-        hidden = found.gaps or n_unread  # which a decoder would stop at
-        patch, end = ((0, b""), end) if hidden else (None, None)
-    return Container("mp3", start, end, patch, found.declared_s, n_unread, found.gaps)
+    as_it_is = found.trusted and not (found.gaps or n_unread)  # at which a decoder would stop
+    return Container(
+        "mp3",
+        start,
+        None if as_it_is else found.end,
+        found.patch or (0, b""),
+        found.declared_s,
+        n_unread,
+        found.gaps,
+        endless=not found.trusted and found.patch is None,
+    )
 
 
 # ---- tags before the audio, AAC ----
@@ -573,7 +580,7 @@ def _after_ogg(fd: int, position: int) -> tuple[str, str] | None:
 
 def _flac(fd: int, size: int, start: int) -> Container:
     """Build the `Container` of a FLAC file: patch a low STREAMINFO total, cut at a second file."""
-    found = flac.survey(fd, size, start)
+    found = flac.scan_frames(fd, size, start)
     n_unread = size - found.end
     if found.after and not any(_few_or_tags(fd, found.end, at) for at in found.after):
         n_unread += found.end - found.after[0]

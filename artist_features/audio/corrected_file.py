@@ -8,14 +8,13 @@ from typing import Any
 class CorrectedFile(io.RawIOBase):
     """Read-only view of an audio file: junk and gaps skipped, wrong header bytes replaced.
 
-    Where no header states a length, the file claims to be endless: libsndfile then
-    decodes what there is, instead of stopping at the length that it guesses.
-
     Args:
         fd: file descriptor, open for reading; its own position is left alone.
         start, end: the bytes to show.
-        patch: (position in the real file, bytes to show there), or None.
+        patch: (position in the real file, bytes to show there).
         gaps: (first byte, byte after the last) of stretches that are not shown (`mp3.Mp3Frames`).
+        endless: claim to have no end: where no header states a length, libsndfile then decodes
+            what there is, instead of stopping at the length that it guesses.
     """
 
     _ENDLESS = 1 << 40
@@ -25,17 +24,19 @@ class CorrectedFile(io.RawIOBase):
         fd: int,
         start: int,
         end: int,
-        patch: tuple[int, bytes] | None,
+        patch: tuple[int, bytes] = (0, b""),
         gaps: tuple[tuple[int, int], ...] = (),
+        *,
+        endless: bool = False,
     ) -> None:
         super().__init__()
         self._fd, self._start, self._end, self._patch = fd, start, end, patch
-        self._gaps = gaps
+        self._gaps, self._endless = gaps, endless
         self._position = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         size = self._end - self._start - sum(b - a for a, b in self._gaps)
-        size = size if self._patch else self._ENDLESS
+        size = self._ENDLESS if self._endless else size
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: size}[whence]
         self._position = origin + offset
         return self._position
@@ -56,7 +57,7 @@ class CorrectedFile(io.RawIOBase):
         else:
             n_bytes = max(0, min(len(buffer), end - at))
             data = bytearray(os.pread(self._fd, n_bytes, at))
-            position, new = self._patch or (0, b"")
+            position, new = self._patch
             for offset, byte in enumerate(new, start=position - at):
                 if 0 <= offset < len(data):
                     data[offset] = byte

@@ -121,7 +121,12 @@ class SoundFileDecoder:
         file: Any = fd
         if container.end is not None:
             file = CorrectedFile(
-                fd, container.start, container.end, container.patch, container.gaps
+                fd,
+                container.start,
+                container.end,
+                container.patch,
+                container.gaps,
+                endless=container.endless,
             )
         os.lseek(fd, container.start, os.SEEK_SET)
         try:
@@ -181,15 +186,15 @@ class SoundFileDecoder:
         if first and not done:
             raise past_end(span.offset_s, self.declared_s, self._path)
 
-    def read_places(self, places: Iterable[tuple[int, int]]) -> Iterator[Samples]:
+    def read_ranges(self, frame_ranges: Iterable[tuple[int, int]]) -> Iterator[Samples]:
         """Yield float32 `(n, n_channels)` of each (first frame, number of frames).
 
-        Fewer frames at the file's end; the first place after it ends the reading.
+        Fewer frames at the file's end; the first range after it ends the reading.
 
         Raises:
             AudioError: `damaged`.
         """
-        for first, count in places:
+        for first, count in frame_ranges:
             if not self._seek_exact(first):
                 return
             try:
@@ -339,7 +344,7 @@ def _from_start(fd: int, container: Container) -> Any:
         os.lseek(fd, 0, os.SEEK_SET)
         return open(os.dup(fd), "rb")
     end = container.end or os.fstat(fd).st_size
-    return CorrectedFile(fd, container.start, end, container.patch or (0, b""), container.gaps)
+    return CorrectedFile(fd, container.start, end, container.patch, container.gaps)
 
 
 def _av_cause(error: Exception) -> str:

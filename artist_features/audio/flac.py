@@ -33,7 +33,7 @@ class FlacFrames:
     after: tuple[int, ...]
 
 
-def survey(fd: int, size: int, start: int) -> FlacFrames:
+def scan_frames(fd: int, size: int, start: int) -> FlacFrames:
     """Find the last frame of the FLAC file at byte `start`, and compare the stated total.
 
     Args:

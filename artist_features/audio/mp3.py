@@ -118,7 +118,7 @@ def find_frames(fd: int, position: int = 0) -> int | None:
     return None
 
 
-def survey(fd: int, size: int, start: int) -> Mp3Frames:
+def scan_frames(fd: int, size: int, start: int) -> Mp3Frames:
     """Count the frames from the one at byte `start` on, and judge the declared length.
 
     Returns:

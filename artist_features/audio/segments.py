@@ -104,24 +104,24 @@ def sampled_segments(stream: AudioStream, front_end: FrontEnd, n: int) -> Iterat
     Raises:
         AudioError: as iterating the stream raises it.
     """
-    places = _places(stream, front_end, n)
-    if not places:
+    ranges = _frame_ranges(stream, front_end, n)
+    if not ranges:
         return
     n_read = 0
-    for mono in stream.read_places((first, count) for first, count, _ in places):
-        segment = _resampled(mono, stream, front_end)[places[n_read][2] :]
+    for mono in stream.read_ranges((first, count) for first, count, _ in ranges):
+        segment = _resampled(mono, stream, front_end)[ranges[n_read][2] :]
         if len(segment) < front_end.segment_samples:
             break  # after the real end
         n_read += 1
         yield segment[None, : front_end.segment_samples]
     stream.duration_s = stream.declared_s or 0.0
-    if n_read < len(places):
-        text = f"{n_read} of {len(places)} segments could be read, the header declares "
+    if n_read < len(ranges):
+        text = f"{n_read} of {len(ranges)} segments could be read, the header declares "
         stream.flaws.append(("truncated", f"{text}{stream.duration_s:.2f} s"))
     stream.check_end()
 
 
-def _places(stream: AudioStream, front_end: FrontEnd, n: int) -> list[tuple[int, int, int]]:
+def _frame_ranges(stream: AudioStream, front_end: FrontEnd, n: int) -> list[tuple[int, int, int]]:
     """Return (first frame, number of frames, samples to drop) of each segment."""
     n_samples = int((stream.declared_s or 0.0) * front_end.sample_rate)
     span = n_samples + 2 * front_end.pad_samples - front_end.segment_samples

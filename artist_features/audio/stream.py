@@ -30,6 +30,7 @@ from artist_features.audio.decoders import (
     blocks_of,
 )
 from artist_features.audio.formats import format_of
+from artist_features.config import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from artist_features.errors import AnyPath, AudioError, shortened
 
 OpenDecoder = Callable[[int, Container, AnyPath], Decoder]
@@ -148,20 +149,20 @@ class AudioStream:
         """Return all blocks as one array, float32 `(n_samples,)`."""
         return np.concatenate(list(self))
 
-    def read_places(self, places: Iterable[tuple[int, int]]) -> Iterator[Samples]:
+    def read_ranges(self, frame_ranges: Iterable[tuple[int, int]]) -> Iterator[Samples]:
         """Read some stretches by seeking, in place of iterating: libsndfile only.
 
         Args:
-            places: (first frame, number of frames) at the recording's own rate, rising.
+            frame_ranges: (first frame, number of frames) at the recording's own rate, rising.
 
         Yields:
-            mono float32 `(n,)` at the recording's own rate, shorter at the file's end; places
+            mono float32 `(n,)` at the recording's own rate, shorter at the file's end; ranges
             after it are left out.
         """
         if not isinstance(self._source, SoundFileDecoder):
             raise TypeError(f"decoder {self.decoder!r} cannot read places")
         try:
-            yield from self._checked(self._source.read_places(places))
+            yield from self._checked(self._source.read_ranges(frame_ranges))
         except OSError as error:
             raise _os_error(error, self.path) from None
 
@@ -412,18 +413,19 @@ def check_array(samples: npt.ArrayLike, sample_rate: float | None) -> npt.NDArra
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float, np.number)):
         named = shortened(repr(sample_rate))
         raise TypeError(f"sample_rate is {named}; allowed is a number of Hz.")
-    if not 4000 <= sample_rate <= 384_000 or sample_rate != int(sample_rate):
+    if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ or sample_rate != int(sample_rate):
         raise ValueError(
-            f"sample_rate is {shortened(sample_rate)} Hz; allowed is a whole number from 4000 to "
-            "384000 Hz."
+            f"sample_rate is {shortened(sample_rate)} Hz; allowed is a whole number from "
+            f"{MIN_RATE_HZ} to {MAX_RATE_HZ} Hz."
         )
     if samples.ndim not in (1, 2):
         raise ValueError(
             f"array of shape {samples.shape}; allowed is (n_samples,) or (n_samples, n_channels)."
         )
-    if samples.ndim == 2 and not 1 <= samples.shape[1] <= 32:
+    if samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS:
         raise ValueError(
-            f"array of shape {samples.shape} has {samples.shape[1]} channels; allowed is 1 to 32 "
-            "in the second axis. Transpose an array of shape (n_channels, n_samples)."
+            f"array of shape {samples.shape} has {samples.shape[1]} channels; allowed is 1 to "
+            f"{MAX_CHANNELS} in the second axis. Transpose an array of shape (n_channels, "
+            "n_samples)."
         )
     return samples

@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -160,8 +159,9 @@ def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
     from artist_features.library.inputs import NamedPaths, find_audio, part_of
     from artist_features.library.outputs import open_output
 
-    extractor, passed = _make_extractor(args), Counter[str]()
-    found = _begun(find_audio(args.paths, passed))
+    tally = job.Tally()
+    extractor = _make_extractor(args, tally)
+    found = _begun(find_audio(args.paths, tally.passed))
     if found is None:
         places = ", ".join(display_path(path) for path in args.paths)
         write_line(f"artist-features: no audio under {places}")
@@ -179,12 +179,12 @@ def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
             made_with=_made_with(args, extractor),
             force=args.force,
         )
-        tally, complete, reported = job.Tally(passed=passed), False, True
+        complete, reported = False, True
         try:
-            tally = job.survey(
-                found, output, named, retry_failed=args.retry_failed, prune=args.prune
+            job.find_missing(
+                found, output, named, tally, retry_failed=args.retry_failed, prune=args.prune
             )
-            tally.passed, complete = passed, True
+            complete = True
             _make_rows(args, extractor, named, output, tally, stop)
         except ModelError:
             complete = reported = tally.made.total() > 0
@@ -227,9 +227,11 @@ def _check_names(paths: list[str]) -> None:
     raise ManifestError(f"no such file or folder.{hint}", name)
 
 
-def _make_extractor(args: argparse.Namespace) -> "Extractor | ClusterExtractor":
+def _make_extractor(args: argparse.Namespace, tally: "Tally") -> "Extractor | ClusterExtractor":
+    """Return the extractor; it is loaded once the tally knows how many files are missing."""
+
     def print_device(device: str) -> None:
-        if args.verbose or not (args.quiet or args.n_missing == 1):  # one file has one line
+        if args.verbose or not (args.quiet or tally.n_missing == 1):  # one file has one line
             write_line(f"model {args.model} on {device}")
 
     options = {
@@ -314,7 +316,6 @@ def _make_rows(
             n_segments=args.segments,
         )
 
-    args.n_missing = tally.n_missing
     with Progress(tally, args.quiet) as progress:
         job.run(
             named,
@@ -322,7 +323,7 @@ def _make_rows(
             extractor,
             tally,
             make_source=make_source,
-            hop_s=extractor.front_end.segment_hop_s if args.per_segment else None,
+            per_segment=args.per_segment,
             on_row=progress.update,
             steps=stop.steps,
         )

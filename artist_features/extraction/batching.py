@@ -37,8 +37,6 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 # segments float32 (n, segment_samples), number of the attempt that each belongs to, numbers of
 # the attempts that are complete with this batch
 Batch: TypeAlias = tuple[Floats, list[int], list[int]]
-# gives a batcher's batches as an iterator, and ends what it started for that
-Prefetch: TypeAlias = Callable[["_Batcher"], AbstractContextManager[Iterator[Any]]]
 _PREFETCH_BATCHES = 2
 _ALIGNED_BYTES = 64  # TensorFlow takes arrays that begin at a multiple as they are: no copy
 NOT_FINITE = (
@@ -82,15 +80,29 @@ class Result:
         return self.facts
 
 
-@functools.lru_cache(maxsize=4)
 def inference_function(model: "keras.Model", n_rows: int | None = None) -> Callable[..., Any]:
     """Return a compiled function: float32 `(rows, n_samples)` to `(rows, dim)`.
 
     Args:
         model: `keras.Model` on `(batch, n_samples, 1)`.
-        n_rows: compile with XLA for this one number of rows; None takes any number
-            of rows without XLA, in one trace.
+        n_rows: compile with XLA for this one number of rows, to which fewer are padded; None
+            takes any number of rows without XLA, in one trace.
     """
+    compiled = compiled_function(model, n_rows)
+    return compiled if n_rows is None else functools.partial(_call_padded, compiled, n_rows)
+
+
+def _call_padded(compiled: Callable[..., Any], n_rows: int, segments: Any) -> Floats:
+    """Call a function of `n_rows` segments with no more than that."""
+    n = len(segments)
+    if n < n_rows:
+        segments = np.pad(segments, [(0, n_rows - n), (0, 0)])
+    return np.asarray(compiled(segments))[:n]
+
+
+@functools.lru_cache(maxsize=4)
+def compiled_function(model: "keras.Model", n_rows: int | None) -> Callable[..., Any]:
+    """Return the `tf.function` of `inference_function`, which takes `n_rows` rows only."""
     import tensorflow as tf
 
     if n_rows is not None:
@@ -137,7 +149,7 @@ def embed_events(
     n_calls: int = 1,
     pooled: bool = True,
     timing: MutableMapping[str, float],
-    prefetch: Prefetch | None = None,
+    by_tf_data: bool = True,
 ) -> Generator[Result, None, None]:
     """Run the model over the events of a `DecodePool`.
 
@@ -150,22 +162,19 @@ def embed_events(
         n_calls: calls at once; together they take a batch, of which the last has fewer rows.
         pooled: average the rows of a source, or keep them.
         timing: seconds spent in the model and waiting for segments are added.
-        prefetch: makes batches while others are computed; None takes tf.data.
+        by_tf_data: have tf.data make batches while others are computed; else each is made
+            when it is asked for, and TensorFlow is not needed.
 
     Yields:
         `Result`, once per source, as soon as it is complete.
     """
     batcher = _Batcher(events, segment_samples, n_calls * n_rows)
-    parallel = _parallel_calls(embed, n_calls, n_rows)
-    with parallel as compute, (prefetch or _by_tf_data)(batcher) as batches:
+    made: AbstractContextManager[Iterator[Any]]
+    made = _by_tf_data(batcher) if by_tf_data else contextlib.closing(batcher.batches())
+    with _parallel_calls(embed, n_calls, n_rows) as compute, made as batches:
         yield from _embed_batches(batches, compute, batcher, pooled, timing)
     if batcher.failure is not None:
         raise batcher.failure
-
-
-def in_turn(batcher: "_Batcher") -> AbstractContextManager[Iterator[Batch]]:
-    """Batch source without prefetch or tf.data: the next batch is made on demand (ONNX Runtime)."""
-    return contextlib.closing(batcher.batches())
 
 
 @contextlib.contextmanager
@@ -227,21 +236,11 @@ def _parallel_calls(embed: Any, n_calls: int, n_rows: int) -> Iterator[Callable[
     """Context with a function: segments `(n, n_samples)` to embeddings float32 `(n, dim)`.
 
     It makes at most `n_calls` calls of `embed` at once, each in a thread of its own and of
-    `n_rows` segments; the last is padded with zeros if `embed` wants that.
+    `n_rows` segments, the last of fewer.
     """
-    signature = getattr(embed, "input_signature", None)
-    constant_rows = signature[0].shape[0] if signature else None
-    if constant_rows not in (None, n_rows):
-        raise ValueError(
-            f"the model is compiled for {constant_rows} rows, a call is of {n_rows}; they "
-            "must be equal."
-        )
 
     def call(part: Any) -> Floats:
-        n = len(part)
-        if constant_rows is not None and n < n_rows:
-            part = np.pad(part, [(0, n_rows - n), (0, 0)])
-        return np.asarray(embed(part))[:n]
+        return np.asarray(embed(part))
 
     def compute(segments: Any) -> Floats:
         starts = range(0, len(segments), n_rows)

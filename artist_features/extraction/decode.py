@@ -1,4 +1,4 @@
-"""One source to waveform segments, in whatever thread or process. No TensorFlow."""
+"""Decode a recording to waveform segments, in whatever thread or process. No TensorFlow."""
 
 import dataclasses
 import os

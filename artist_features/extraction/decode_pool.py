@@ -23,7 +23,7 @@ from artist_features.extraction.remote import fetched
 
 _AGAIN = ("crashed", "timeout", "out_of_memory")  # in a fresh process it may go well
 _PATIENCE_S = 0.5  # at the end, with a thread that waits for a network or the caller's iterable
-_QUEUE_SEGMENTS = 96  # blocks between the decoders and the batches
+_QUEUE_EVENTS = 96  # between the decoders and the batches
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class DecodePool:
         self.fetch_s = 0.0
         self._counting = threading.Lock()
         # threads that wait for a network, or for the caller's iterable, and may do so long
-        self._elsewhere: set[int] = set()
+        self._blocked_on_io: set[int] = set()
         # an exception ends the reading; None: a supervising thread has ended
-        self._events: queue.Queue[Event | Exception | None] = queue.Queue(_QUEUE_SEGMENTS)
+        self._events: queue.Queue[Event | Exception | None] = queue.Queue(_QUEUE_EVENTS)
         self._next_source = threading.Lock()
         self._stopping = threading.Event()
         self._processes: list[DecodeProcess] = []
@@ -160,7 +160,7 @@ class DecodePool:
         alive, waited_for = True, time.monotonic() + _PATIENCE_S
         while alive:
             time.sleep(0.002)
-            left = set() if time.monotonic() < waited_for else self._elsewhere
+            left = set() if time.monotonic() < waited_for else self._blocked_on_io
             alive = any(task.is_alive() and task.thread not in left for task in self._tasks)
             for process in self._processes:  # each time: one may only now have been started
                 process.kill()
@@ -210,17 +210,17 @@ class DecodePool:
 
     def _take(self) -> tuple[int, Source | None]:
         """Return the number of the next source and the source; None after the last."""
-        with self._waiting_elsewhere(), self._next_source:
+        with self._blocking_on_io(), self._next_source:
             return next(self._sources, (0, None))
 
     @contextlib.contextmanager
-    def _waiting_elsewhere(self) -> Iterator[None]:
+    def _blocking_on_io(self) -> Iterator[None]:
         thread = threading.get_ident()
-        self._elsewhere.add(thread)
+        self._blocked_on_io.add(thread)
         try:
             yield
         finally:
-            self._elsewhere.discard(thread)
+            self._blocked_on_io.discard(thread)
 
     def _decode(self, index: int, source: Source, process: DecodeProcess | None) -> None:
         try:
@@ -237,7 +237,7 @@ class DecodePool:
         started = time.perf_counter()
         with contextlib.ExitStack() as held:
             try:
-                with self._waiting_elsewhere():
+                with self._blocking_on_io():
                     copy = held.enter_context(fetched(source, self._stopping.is_set))
             finally:
                 with self._counting:

@@ -30,7 +30,7 @@ from artist_features.errors import (
     checked_int,
     shortened,
 )
-from artist_features.extraction.batching import Result, embed_events, in_turn, inference_function
+from artist_features.extraction.batching import Result, embed_events, inference_function
 from artist_features.extraction.decode import Source
 from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.interrupts import signals_deferred
@@ -82,8 +82,9 @@ class Extractor:
     Args:
         model: bundled name, path of a model folder, "hf://owner/name[@revision]", or a
             `keras.Model` that takes waveform segments.
-        batch_size: segments in one model call, 1 to 4096; with `dedicated` on a CPU, at most
-            so many at once. The result does not depend on it.
+        batch_size: segments computed at once at most, 1 to 4096; in one model call, or on a CPU
+            in several at once: of 8 segments each with ONNX Runtime, of 16 with TensorFlow and
+            `dedicated`. The result does not depend on it.
         n_workers: decoders at once; None means the CPU cores this process may use.
         isolated: decode files in processes that may die without harm; None decides by
             the number of files (8 or more).
@@ -95,7 +96,7 @@ class Extractor:
             within 1e-4.
         on_loaded: called with the name of the device once the model is there.
         dedicated: TensorFlow does nothing else in this process, so that its threads may be
-            set; they stay so.
+            set; they stay so. With ONNX Runtime it changes nothing.
 
     Attributes:
         front_end: `FrontEnd` of the model.
@@ -208,7 +209,7 @@ class Extractor:
         counted = (source for source, _ in zip(sources, n_in, strict=False))
         decoders = DecodePool(counted, self.front_end, n_workers, isolated, idle_s=_IDLE_S)
         with self._timed(decoders), decoders as events:
-            embed, n_rows, n_calls = self._compiled(n_sources)
+            embed, n_rows, n_calls = self._inference(n_sources)
             results = embed_events(
                 events,
                 embed,
@@ -217,7 +218,7 @@ class Extractor:
                 n_calls=n_calls,
                 pooled=pool == "mean",
                 timing=self.timing,
-                prefetch=in_turn if self.runtime == "onnx" else None,
+                by_tf_data=self.runtime != "onnx",
             )
             with contextlib.closing(results):  # now, not when Python finds time for it
                 for result in results:
@@ -228,7 +229,7 @@ class Extractor:
         if next(n_in) != n_out:
             raise RuntimeError(f"{n_out} sources came out, fewer than went in: please report it")
 
-    def _compiled(self, n_sources: int | None) -> tuple[Callable[..., Any], int, int]:
+    def _inference(self, n_sources: int | None) -> tuple[Callable[..., Any], int, int]:
         """Return (compiled model, segments in a call, calls at once)."""
         if self.runtime == "onnx":
             return self._onnx
@@ -344,7 +345,7 @@ class Extractor:
         results = self.results(sources, pool=pool, n_sources=n_sources)
         with contextlib.closing(results):  # also where the caller keeps the exception
             if progress:
-                self._compiled(n_sources)  # before the bar, which counts from its first second
+                self._inference(n_sources)  # before the bar, which counts from its first second
             shown = _with_bar(results, n_sources) if progress else results
             rows = self._embed_several(shown, pool, on_error)
         if return_times:
@@ -382,8 +383,7 @@ class Extractor:
 
     def _times(self, rows: Embedding, span: Span) -> npt.NDArray[np.float64]:
         """Return where each segment begins in its recording, in seconds, float64 `(n,)`."""
-        n, hop_s = len(rows), self.front_end.segment_hop_s
-        return np.array([span.offset_s + k * hop_s for k in range(n)], np.float64)
+        return np.array(self.front_end.starts_s(len(rows), span.offset_s), np.float64)
 
 
 def check_options(batch_size: int, n_workers: int, decoder: DecoderName) -> tuple[int, int]:

@@ -114,7 +114,8 @@ def extract(
         n_segments: read only so many segments of a file, spread over it, by seeking: another
             vector, for large libraries of whole tracks. Arrays, short files and formats that
             only FFmpeg reads are taken whole. None means all segments.
-        batch_size: segments in one model call; the result does not depend on it.
+        batch_size: segments computed at once at most, with ONNX Runtime in several calls of 8
+            at once; the result does not depend on it.
         on_error: for a list: "raise" at the first unreadable recording, "skip" it, or
             put a row of "nan". A single recording always raises.
         decoder: "auto", "soundfile", "av" or "tfio"; see `Extractor`.

@@ -1,4 +1,4 @@
-"""ONNX Runtime as an engine: the bundled models' ONNX files, verified, as functions of segments.
+"""ONNX Runtime inference backend: the bundled models' ONNX files, verified, as functions.
 
 `artist-features export NAME --format onnx -o weights/NAME/model.onnx` makes such a file. It holds
 the sha256 of the weights that it was made of, of the graph's description, and of itself.

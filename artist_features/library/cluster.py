@@ -1,6 +1,6 @@
 """Ray cluster as an extractor: Ray Data feeds actors, each of which has one model.
 
-`ClusterExtractor` stands where `Extractor` stands in a job, so that the survey, the journal,
+`ClusterExtractor` stands where `Extractor` stands in a job, so that the list, the journal,
 the shards and the report are the same. Sources go out in tasks of some files, rows come back
 in whatever order the tasks end. What an actor took with it when it died is given out again,
 file by file.

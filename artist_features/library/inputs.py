@@ -147,13 +147,13 @@ class NamedPath(NamedTuple):
     """A file that a job names, or a folder that could not be searched.
 
     Attributes:
-        place: number in the list, from 0.
+        list_index: number in the list, from 0.
         path: that stands for the file, see `identity`.
         name: as it was given or found.
         error: of the search, or None.
     """
 
-    place: int
+    list_index: int
     path: str
     name: str
     error: AudioError | None
@@ -165,7 +165,7 @@ CREATE TABLE held (
     part INTEGER, stale INTEGER DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE named (
-    place INTEGER PRIMARY KEY, path BLOB, name BLOB, size INTEGER, mtime INTEGER,
+    list_index INTEGER PRIMARY KEY, path BLOB, name BLOB, size INTEGER, mtime INTEGER,
     code TEXT, message TEXT
 );
 """
@@ -294,14 +294,14 @@ class NamedPaths:
             searched: False for the folders that could not be searched.
         """
         query = (
-            "SELECT place, path, name, code, message FROM named LEFT JOIN held USING (path) "
-            f"WHERE status IS NULL AND code IS {'' if searched else 'NOT'} NULL ORDER BY place"
+            "SELECT list_index, path, name, code, message FROM named LEFT JOIN held USING (path) "
+            f"WHERE status IS NULL AND code IS {'' if searched else 'NOT'} NULL ORDER BY list_index"
         )
         with _disk_errors():
-            for place, *texts, code, message in self._table.execute(query):
+            for list_index, *texts, code, message in self._table.execute(query):
                 path, name = map(os.fsdecode, texts)
                 error = AudioError(code, message, name) if code else None
-                yield NamedPath(place, path, name, error)
+                yield NamedPath(list_index, path, name, error)
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         with _disk_errors():

@@ -1,4 +1,7 @@
-"""Extraction job over many files: list them once, find what is missing, make those rows."""
+"""Resumable, incremental batch extraction of a library.
+
+The files are listed once, compared with the rows of the output, and the missing rows are made.
+"""
 
 import contextlib
 import time
@@ -112,14 +115,15 @@ class Tally:
         }
 
 
-def survey(
+def find_missing(
     found: Iterable[Found],
     output: Output,
     named: NamedPaths,
+    tally: Tally,
     *,
     retry_failed: bool = False,
     prune: bool = False,
-) -> Tally:
+) -> None:
     """Compare the input files with the rows of the output; drop rows that are stale or gone.
 
     Args:
@@ -127,11 +131,9 @@ def survey(
             walked once.
         output: from `open_output`.
         named: table that was given to `open_output`; `run` reads what is missing from it.
+        tally: gets `n_listed`, `n_repeated`, `n_changed`, `n_gone` and `kept` at the end.
         retry_failed: make failed rows anew, too.
         prune: remove the rows of files that do not exist.
-
-    Returns:
-        `Tally` with `n_listed`, `n_repeated`, `n_changed`, `n_gone` and `kept`.
 
     Raises:
         ManifestError, ImportError: as `find_audio`; the output is as it was.
@@ -139,15 +141,13 @@ def survey(
     """
     for item in found:
         named.add(item)
-    tally = Tally()
-    tally.n_changed = named.compare(retry_failed=retry_failed or not output.keeps_failed)
-    tally.n_gone = named.mark_gone() if prune else 0
+    n_changed = named.compare(retry_failed=retry_failed or not output.keeps_failed)
+    n_gone = named.mark_gone() if prune else 0
     if parts := named.stale_parts():
         output.drop(parts, named.is_stale)
         named.forget_stale()
     tally.n_listed, tally.n_repeated = named.counts()
-    tally.kept = named.kept()
-    return tally
+    tally.n_changed, tally.n_gone, tally.kept = n_changed, n_gone, named.kept()
 
 
 def run(
@@ -157,32 +157,33 @@ def run(
     tally: Tally,
     *,
     make_source: Callable[[str], Source] = Source,
-    hop_s: float | None = None,
+    per_segment: bool = False,
     on_row: Callable[[Row], None] | None = None,
     steps: Callable[[Iterator[Result]], Iterable[Result]] = iter,
 ) -> None:
     """Extract the files that have no up-to-date row, and write their rows to the output.
 
     Args:
-        named, output: as for `survey`.
+        named, output: as for `find_missing`.
         extractor: `Extractor` or `ClusterExtractor`.
-        tally: of the survey; it is added to.
+        tally: as for `find_missing`; it is added to.
         make_source: function from a path to a `Source`.
-        hop_s: keep segments apart, which begin so many seconds after one another; None
-            gives their mean.
+        per_segment: keep the vectors of the segments, not their mean.
         on_row: called with each `Row` once it is kept.
         steps: wraps the results, to end the job between two of them; see `OrderlyStop`.
     """
-    waiting: dict[int, tuple[NamedPath, tuple[int, int]]] = {}  # by number of the source
+    # by number of the source: its file, the file's stamp, second of the first segment
+    waiting: dict[int, tuple[NamedPath, tuple[int, int], float]] = {}
 
     def sources() -> Iterator[Source]:
         for number, item in enumerate(named.missing()):
-            waiting[number] = item, stamp_of(item.path)
-            yield make_source(item.path)
+            source = make_source(item.path)
+            waiting[number] = item, stamp_of(item.path), source.span.offset_s
+            yield source
 
-    def keep(result: Result, place: int, row: Row) -> None:
+    def keep(result: Result, list_index: int, row: Row) -> None:
         started = time.perf_counter()
-        output.write(place, row)
+        output.write(list_index, row)
         tally.seconds["write"] += time.perf_counter() - started
         tally.count(row, result.facts)
         if on_row:
@@ -190,24 +191,22 @@ def run(
 
     try:
         for item in named.missing(searched=False):
-            result = Result(item.place, item.path, error=item.error)
-            keep(result, item.place, Row.from_result(result, name=item.name))
+            result = Result(item.list_index, item.path, error=item.error)
+            keep(result, item.list_index, Row.from_result(result, name=item.name))
         n_sources = tally.n_missing - tally.made.total()
         if not n_sources:
             return
-        results = extractor.results(sources(), pool=None if hop_s else "mean", n_sources=n_sources)
+        results = extractor.results(
+            sources(), pool=None if per_segment else "mean", n_sources=n_sources
+        )
         with contextlib.closing(results):  # the processes end before the output is closed
             for result in steps(results):
-                item, stamp = waiting.pop(result.index)
-                starts = _starts_s(result, make_source(item.path), hop_s) if hop_s else ()
-                keep(result, item.place, Row.from_result(result, stamp, starts, item.name))
+                item, stamp, offset_s = waiting.pop(result.index)
+                starts: list[float] = []
+                if per_segment and result.embedding is not None:
+                    starts = extractor.front_end.starts_s(len(result.embedding), offset_s)
+                keep(result, item.list_index, Row.from_result(result, stamp, starts, item.name))
     finally:
         for name in ("load", "fetch", "model", "wait", "wall"):
             tally.seconds[name] = extractor.timing[f"{name}_s"]
         tally.n_workers = max(1, min(extractor.n_workers, tally.n_missing))
-
-
-def _starts_s(result: Result, source: Source, hop_s: float) -> list[float]:
-    """Return where the segments of a result begin, in seconds."""
-    n = 0 if result.embedding is None else len(result.embedding)
-    return [source.span.offset_s + number * hop_s for number in range(n)]

@@ -43,8 +43,8 @@ class Output(Protocol):
             OutputError: `no_space` or `not_writable`.
         """
 
-    def write(self, place: int, row: Row) -> None:
-        """Keep a row of the file with number `place` in the list.
+    def write(self, list_index: int, row: Row) -> None:
+        """Keep a row of the file with number `list_index` in the list.
 
         Raises:
             OutputError: `no_space` or `not_writable`; the rows before it are kept.
@@ -150,7 +150,7 @@ class TableFile:
         else:
             tables.require_pyarrow()
             self._encode, decode = tables.to_parquet, tables.from_parquet
-        self._rows: dict[int, Row] = {}  # by place in the list; earlier ones below 0
+        self._rows: dict[int, Row] = {}  # by list index; earlier ones below 0
         self._lock = acquire_lock(path.with_name(f".{path.name}.lock"), path)
         try:
             if continued and path.exists():
@@ -165,14 +165,14 @@ class TableFile:
     def drop(self, parts: Iterable[int], is_stale: Callable[[str], bool]) -> None:
         self._rows = {n: row for n, row in self._rows.items() if not is_stale(row.path)}
 
-    def write(self, place: int, row: Row) -> None:
-        self._rows[place] = row
+    def write(self, list_index: int, row: Row) -> None:
+        self._rows[list_index] = row
 
     def close(self, *, complete: bool = True) -> None:
         """Write the file; leave it alone where the job did not come to its rows."""
         try:
             if complete:
-                rows = [self._rows[place] for place in sorted(self._rows)]
+                rows = [self._rows[list_index] for list_index in sorted(self._rows)]
                 write_atomically(self._path, self._encode(rows, self._dim, self._made_with))
         finally:
             self._unlock()
@@ -191,7 +191,7 @@ class JsonLines:
     def drop(self, parts: Iterable[int], is_stale: Callable[[str], bool]) -> None:
         """Do nothing: no row is there from before."""
 
-    def write(self, place: int, row: Row) -> None:
+    def write(self, list_index: int, row: Row) -> None:
         embedding = None if row.embedding is None else row.embedding.tolist()
         facts = ("path", "name", "status", "error", "duration_s")
         record = {name: getattr(row, name) for name in facts} | {"embedding": embedding}

@@ -109,8 +109,8 @@ class ShardFolder:
             else:
                 shard.unlink()
 
-    def write(self, place: int, row: Row) -> None:
-        """Keep a row, and write a shard if there are enough; `place` does not matter."""
+    def write(self, list_index: int, row: Row) -> None:
+        """Keep a row, and write a shard if there are enough; `list_index` does not matter."""
         if self._journal is None:
             raise ValueError("the folder is closed")
         self._journal.append(row)

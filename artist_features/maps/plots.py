@@ -127,7 +127,7 @@ class Listener:
         log_mel = np.concatenate(log_mels).reshape(-1, front_end.n_mels)
         log_mel = log_mel * np.float32(front_end.std) + np.float32(front_end.mean)
         rows = np.concatenate(embeddings)
-        edges_s = np.array([offset + front_end.segment_hop_s * n for n in range(len(rows) + 1)])
+        edges_s = np.array(front_end.starts_s(len(rows) + 1, offset))
         return SelfSimilarity(log_mel, rows, cosine_similarity(rows), edges_s, front_end, flaws)
 
 
