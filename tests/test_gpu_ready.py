@@ -149,5 +149,10 @@ def test_the_benchmark_of_cards_runs_dry():
         pytest.skip("not in a checkout")
     done = subprocess.run([sys.executable, script, "--dry-run"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for text in ("golden vectors: `basic`", "| mixed_bfloat16 | 64 |", "A job of 4", "ms a step"):
+    for text in (
+        "golden vectors: `basic`",
+        "| mixed_bfloat16 | 64 |",
+        "A job of 4",
+        "training step of 256",
+    ):
         assert text in done.stdout

@@ -113,6 +113,7 @@ def test_update_refuses_and_leaves_the_index_alone(tmp_path, monkeypatch, capsys
     before = (tmp_path / "lib.index").read_bytes()
     for arguments, text in [
         (["lib.index"], "nothing to do; name EMBEDDINGS"),
+        (["lib.index", "--prune", "--manifest", "m.csv"], "--manifest names the tracks of EMB"),
         (["lib.index", "2.npz"], "of model 'other', the others of 'tiny'; keep them apart"),
         (["lib.index", "--prune"], "none of its 1 files is there; is a drive not mounted?"),
         (["none/lib.index", "--prune"], "cannot be read (No such file"),

@@ -12,6 +12,7 @@ from artist_features.search import Index, IndexedTrack, playlist
 from artist_features.search.left_out import LeftOut
 from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
+from artist_features.search.ranking import top_k_kept
 
 
 def largest_step(index, rows):
@@ -105,6 +106,16 @@ def test_copies_of_a_copy_that_is_left_out_are_left_out():
     assert [left_out(row) for row in (0, 1, 2)] == [False, True, True]
     left_out = LeftOut(index, [], files=False)
     assert [left_out(row) for row in (0, 2)] == [False, False]
+
+
+def test_what_ranks_after_the_last_one_is_not_asked_for():
+    """Or more copies would be reported than were passed over."""
+    asked = []
+    rows, _ = top_k_kept(
+        lambda n: (np.arange(n), np.zeros(n)), 2, lambda row: asked.append(row) or row == 0
+    )
+    assert rows.tolist() == [1, 2]
+    assert max(asked) == 2
 
 
 def test_a_list_that_cannot_be_filled_is_not_looked_for(monkeypatch):

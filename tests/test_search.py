@@ -82,6 +82,8 @@ def test_similarities_and_exclusions_by_hand():
     assert found[1].track == IndexedTrack("/music/1.mp3", "b", "title 1", 61.0)
     assert [m.row for m in index.query([3, 4], 2, exclude_rows=[0], exclude_artists=["b"])] == [2]
     assert index.query([3, 4], 2, exclude_artists=["a", "b"]) == []
+    assert index.query([3, 4], exclude_artists="ab") == index.query([3, 4])  # a name, no letters
+    assert [m.row for m in index.query([3, 4], 2, exclude_artists="b")] == [0, 2]
     assert len(index.query([3, 4], 2, exclude_artists=["nobody", ""])) == 2
 
 

@@ -109,6 +109,8 @@ def test_manifest_is_joined_by_path(tmp_path):
     assert n_listed == 1
     assert joined[0] == IndexedTrack(tracks[0].path, "Ann", "One", 3, {"album": "First"})
     assert joined[1] == tracks[1]
+    manifest.write_text("file,artist,title\nd/a.mp3,,Two\n")  # what is blank stays
+    assert join_manifest(joined[:1], manifest)[0][0].label == "Ann - Two"
     with pytest.raises(ManifestError, match=r"lists none of the 1 recordings; the first is /no/a"):
         join_manifest([IndexedTrack("/no/a.mp3")], manifest)
 

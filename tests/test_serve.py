@@ -195,7 +195,7 @@ def test_library_for_opensubsonic(asked, index, use_get):
         ("/rest/getSonicSimilarTracks", {"id": "t1"}, 200, "ask with f=json"),
         ("/rest/getSonicSimilarTracks", {"f": "json"}, 200, '"code": 10'),
         ("/rest/getSong.view", {"f": "json"}, 200, "'getSong' is not answered"),
-        ("/music/1.mp3", {}, 404, "Not Found"),
+        ("/music/1.mp3", {}, 404, '{"error": "Not Found"}'),
     ],
 )
 def test_what_is_refused(asked, address, params, status, text):
@@ -266,6 +266,18 @@ def test_narrowed_search_is_exact(scale, n_narrow):
         right = index.query(index.vector(row), k, exclude_rows=[row])
         assert rows.tolist() == [match.row for match in right]
         assert similarities.tolist() == [match.similarity for match in right]
+
+
+@pytest.mark.parametrize("n", [1, 2, 127, 128, 129, 257])
+def test_a_row_is_never_its_own_neighbour(n):
+    """Also where it is alone in the last group of rows, and as many are asked for as groups."""
+    vectors = np.random.default_rng(0).standard_normal((n, 8))
+    tracks = [IndexedTrack(f"/{row}") for row in range(n)]
+    index = Index.build(vectors, tracks, {"model": "none", "weights_sha256": "0" * 64})
+    for k in range(1, 5):
+        found = sketch.Sketch(index).query(n - 1, k)[0].tolist()
+        right = index.query(index.vector(n - 1), k, exclude_rows=[n - 1])
+        assert found == [match.row for match in right]
 
 
 def test_every_address_is_on_the_page(index):

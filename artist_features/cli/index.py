@@ -96,6 +96,8 @@ def run_update(args: argparse.Namespace) -> int:
 
     if not (args.embeddings or args.prune):
         raise ValueError("nothing to do; name EMBEDDINGS to add, or --prune, or both.")
+    if args.manifest and not args.embeddings:
+        raise ValueError("--manifest names the tracks of EMBEDDINGS; give them, too.")
     path = Path(args.index)
     if path.is_symlink():  # it stays one: what it leads to is replaced
         path = Path(os.path.realpath(path))

@@ -269,7 +269,7 @@ class Index:
         k: int = 10,
         *,
         exclude_rows: Iterable[int] = (),
-        exclude_artists: Iterable[str] = (),
+        exclude_artists: str | Iterable[str] = (),
         skip: Skip | None = None,
     ) -> list[Match]:
         """Find the nearest tracks by cosine similarity.
@@ -278,7 +278,7 @@ class Index:
             vector: float `(dim,)` of the same model, of any length but zero.
             k: how many, >= 1; fewer come back if there are no more.
             exclude_rows: rows that are no candidates, such as the query's own.
-            exclude_artists: names of artists whose tracks are no candidates.
+            exclude_artists: name or names of artists whose tracks are no candidates.
             skip: function of a row: whether it is passed over; called only for rows that would
                 be among the first, such as to look for their files.
 
@@ -290,7 +290,7 @@ class Index:
             SearchIndexError: `damaged`: a forged file.
         """
         allowed = ~np.isin(np.arange(len(self)), list(exclude_rows))
-        for artist in exclude_artists:
+        for artist in _names_in(exclude_artists):
             allowed[self.rows_of_artist(artist)] = False
         found = zip(*self.nearest_rows(vector, k, allowed, skip), strict=True)
         return [
@@ -304,7 +304,7 @@ class Index:
         k: int = 10,
         *,
         exclude_rows: Iterable[int] = (),
-        exclude_artists: Iterable[str] = (),
+        exclude_artists: str | Iterable[str] = (),
     ) -> list[ArtistMatch]:
         """Find the nearest artists by cosine similarity to their tracks' mean vector.
 
@@ -318,7 +318,7 @@ class Index:
             A mean of length zero has similarity 0.
         """
         means, counts = self._artists_without(set(exclude_rows))
-        for artist in exclude_artists:
+        for artist in _names_in(exclude_artists):
             if artist and (number := self._data.artists.find(artist)) is not None:
                 counts[number] = 0
         found = zip(*self._nearest(means, vector, k, counts > 0), strict=True)
@@ -422,6 +422,11 @@ def _checked_units(vectors: npt.NDArray[np.floating], tracks: Sequence[IndexedTr
             )
         units[start : start + len(block)] = unit_vectors(block)
     return units
+
+
+def _names_in(names: str | Iterable[str]) -> Iterable[str]:
+    """Return names; a text alone is one name, not its letters."""
+    return [names] if isinstance(names, str) else names
 
 
 def _checked_query(vector: npt.NDArray[np.floating], dim: int) -> Floats:

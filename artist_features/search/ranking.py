@@ -6,6 +6,7 @@ rows can be among the first k; its rounding cannot lose one, so neither the size
 nor the computer's way to add decides the order.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -74,9 +75,10 @@ def top_k_kept(
     n_asked = k
     while True:
         rows, similarities = find(n_asked)
-        kept = [place for place, row in enumerate(rows.tolist()) if not skip(row)]
-        if len(kept) >= k or len(rows) < n_asked:
-            return rows[kept[:k]], similarities[kept[:k]]
+        wanted = (place for place, row in enumerate(rows.tolist()) if not skip(row))
+        kept = list(itertools.islice(wanted, k))  # what ranks after the last one is not asked for
+        if len(kept) == k or len(rows) < n_asked:
+            return rows[kept], similarities[kept]
         n_asked *= 2
 
 

@@ -18,11 +18,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from urllib.parse import parse_qsl
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -277,7 +278,7 @@ def create_app(index: Index, *, hosts: Sequence[str] = ("*",)) -> Starlette:
             Middleware(_RequestLog),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
         ],
-        exception_handlers={_Refusal: _refused},
+        exception_handlers={_Refusal: _refused, HTTPException: _http_error},
     )
 
 
@@ -330,6 +331,12 @@ async def _params(request: Request) -> Params:
 def _refused(_: Request, refusal: Exception) -> Response:
     code = getattr(refusal, "code", _GENERIC)
     return JSONResponse({"error": str(refusal)}, 404 if code == _NOT_FOUND else 400)
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    """Return a refusal of Starlette's own, such as of an unknown address, as JSON."""
+    refusal = cast(HTTPException, error)
+    return JSONResponse({"error": refusal.detail}, refusal.status_code, refusal.headers)
 
 
 def _required(params: Params, name: str) -> str:

@@ -60,5 +60,6 @@ class Sketch:
         starts = np.arange(0, len(products), _GROUP_ROWS)
         maxima = np.maximum.reduceat(products - bounds, starts)
         n = len(maxima)
-        kth = np.partition(maxima, n - k)[n - k] if k <= n else np.float32(-2)
-        return np.flatnonzero(products + bounds >= kth)
+        kth = np.partition(maxima, n - k)[n - k] if k <= n else -2
+        # never -inf, where the row is alone in its group: it is no candidate
+        return np.flatnonzero(products + bounds >= max(kth, np.float32(-2)))

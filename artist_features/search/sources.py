@@ -155,6 +155,8 @@ def join_manifest(
 ) -> tuple[list[IndexedTrack], int]:
     """Give tracks the artist, title and further columns of a manifest, by path.
 
+    Where its artist or title is empty, the track's own stays.
+
     Args:
         tracks: list of `IndexedTrack`.
         manifest: path of a CSV (`file`, `artist`, `title`, then any).
@@ -174,7 +176,8 @@ def join_manifest(
         found = known.get(track.path)
         if found is not None:
             n_listed += 1
-            track = replace(track, artist=found.artist, title=found.title, extra=found.extra)
+            artist, title = found.artist or track.artist, found.title or track.title
+            track = replace(track, artist=artist, title=title, extra=found.extra)
         joined.append(track)
     if not n_listed:
         raise ManifestError(
