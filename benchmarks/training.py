@@ -23,11 +23,11 @@ from measure import Figure, at_least, at_most, device
 
 from artist_features.config import FrontEnd
 from artist_features.training import data
+from artist_features.training.distillation_set import CropBatches, DistillationSet
 from artist_features.training.learner import Learner
 from artist_features.training.recipes import RECIPES
 from artist_features.training.sampling import AudioBatches, Sampler
 from artist_features.training.strategy import make_strategy
-from artist_features.training.targets import CropBatches, CropSet
 from artist_features.zoo.registry import load_model
 
 N_CROPS = 2560
@@ -125,7 +125,7 @@ def measure_stored(folder: Path, args: argparse.Namespace) -> Figure:
     shape, teachers = (front_end.segment_frames, front_end.n_mels), {"authors": 256, "musicnn": 753}
     tracks = [{"artist": str(number // 3)} for number in range(120)]
     facts = {"n_crops": N_CROPS, "tracks": tracks}
-    crops = CropSet.create(folder, facts, shape, teachers)
+    crops = DistillationSet.create(folder, facts, shape, teachers)
     rng = np.random.default_rng(0)
     for block in crops.missing():
         rows = np.array(crops.rows(block))
@@ -133,7 +133,7 @@ def measure_stored(folder: Path, args: argparse.Namespace) -> Figure:
         arrays["log_mel"] = rng.standard_normal((len(rows), *shape))
         arrays |= {"track": rows % len(tracks), "low_pass_hz": np.full(len(rows), np.inf)}
         crops.write(block, arrays | {"mix_db": np.full(len(rows), -np.inf)})
-    crops = CropSet(folder)
+    crops = DistillationSet(folder)
     n_anchors = recipe.n_anchors["siamese"]
     n_unlabelled = 256 - 2 * n_anchors
     batches = CropBatches(

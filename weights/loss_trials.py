@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from artist_features import load_model
 from artist_features.config import LEVEL_DB, FrontEnd
+from artist_features.training.distillation_set import CropBatches, DistillationSet
 from artist_features.training.learner import Learner
 from artist_features.training.losses import distillation, relation, unit
 from artist_features.training.recipes import RECIPES, Recipe, Schedule
-from artist_features.training.targets import CropBatches, CropSet
 
 BLOCKS = [f"block{number}" for number in range(1, 6)]
 
@@ -123,7 +123,7 @@ def main() -> None:
 
 def trial(build: Callable[..., Learner], recipe: Recipe, folder: Path) -> dict:
     """Train a student, and return its `agreement.measure`."""
-    crops, test = CropSet(folder / "train"), CropSet(folder / "test")
+    crops, test = DistillationSet(folder / "train"), DistillationSet(folder / "test")
     n_crops = recipe.n_unlabelled + 2 * recipe.n_anchors["siamese"]
     batches = CropBatches(crops, n_anchors=0, n_unlabelled=n_crops, positives=True, seed=0)
     keras.utils.set_random_seed(0)

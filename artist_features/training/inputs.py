@@ -9,8 +9,8 @@ import numpy as np
 from artist_features.config import FrontEnd, ModelCard, Network
 from artist_features.errors import ManifestError
 from artist_features.training.data import SplitTracks, read_splits
+from artist_features.training.distillation_set import DistillationSet
 from artist_features.training.options import TrainingOptions
-from artist_features.training.targets import CropSet
 from artist_features.zoo.registry import read_model
 
 # the mel stage must be the same for a teacher to hear the student's mel spectrogram
@@ -41,7 +41,7 @@ class TrainingInputs:
         front_end: `FrontEnd` of the model.
         listed: `SplitTracks` of the manifests.
         teacher, init: `ReadModel` to match and to start from, or None.
-        crops, check_crops: `CropSet` to train on and to choose the best step by, or None.
+        crops, check_crops: `DistillationSet` to train on and to choose the best step by, or None.
         settings: plain data for run.json: all that decides the result but the audio.
     """
 
@@ -49,8 +49,8 @@ class TrainingInputs:
     listed: SplitTracks
     teacher: ReadModel | None
     init: ReadModel | None
-    crops: CropSet | None
-    check_crops: CropSet | None
+    crops: DistillationSet | None
+    check_crops: DistillationSet | None
     settings: dict[str, Any]
 
 
@@ -102,10 +102,10 @@ def _check_teacher(card: ModelCard, front_end: FrontEnd) -> None:
             )
 
 
-def _open(path: str | Path | None, level_db: float | None) -> CropSet | None:
+def _open(path: str | Path | None, level_db: float | None) -> DistillationSet | None:
     if not path:
         return None
-    crops = CropSet(path)
+    crops = DistillationSet(path)
     if (found := crops.facts["level_db"]) != level_db:
         text = (
             f"its crops have a level of {found} dB, the recipe says {level_db}; add --set "

@@ -34,7 +34,7 @@ class TrainingOptions:
         n_artists: how many artists carry labels, from 2; None means all.
         dtype: of the convolutions, see `strategy.precision`.
         teacher, init: model name, folder or Hub id, or None.
-        crops, check_crops: folders of distillation sets (`targets.CropSet`) to train on and to
+        crops, check_crops: folders of distillation sets (`DistillationSet`) to train on and to
             choose the best step by, both or neither.
         cache: folder of prepared audio; None means `cache` in the run folder.
         root: folder of the manifests' relative files; None means that of each manifest.

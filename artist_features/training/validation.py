@@ -10,10 +10,10 @@ import numpy as np
 
 from artist_features import metrics
 from artist_features.training.data import TrainingSet
+from artist_features.training.distillation_set import DistillationSet
 from artist_features.training.losses import hinge
 from artist_features.training.recipes import Recipe
 from artist_features.training.sampling import Sampler
-from artist_features.training.targets import CropSet
 
 _BATCH = 128
 _MAX_CROPS = 8  # of a track
@@ -36,7 +36,7 @@ class Validation:
         kind: "basic" or "siamese".
         n_samples: of a crop.
         teacher: function of waveforms like `embed` of `check`, or None.
-        crops: `CropSet` of other tracks than the training's; agreement with its teachers is
+        crops: `DistillationSet` of other tracks than the training's; agreement with its teachers is
             then what the schedule watches, and the classifier, whose artists are those of the
             stored crops, is not checked.
     """
@@ -48,7 +48,7 @@ class Validation:
         recipe: Recipe,
         n_samples: int,
         teacher: Embed | None = None,
-        crops: CropSet | None = None,
+        crops: DistillationSet | None = None,
     ) -> None:
         self._cache, self._kind, self._recipe = data.cache, kind, recipe
         self._n_samples = n_samples

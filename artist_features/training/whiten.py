@@ -21,7 +21,7 @@ from artist_features.files import writable
 from artist_features.progress import progress_bar
 from artist_features.training import data
 from artist_features.training.options import model_name
-from artist_features.training.run import versions
+from artist_features.training.run_folder import versions
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
 
