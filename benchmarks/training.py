@@ -76,11 +76,11 @@ def synthetic(folder):
 
 def measure(found, args):
     """Take turns; return the ratio of the median rates as a `Figure`."""
-    recipe = RECIPES["default"]
+    recipe = RECIPES["default"]["siamese"]
     sampler = Sampler(
         found.by_artist,
         found.training,
-        n_anchors=recipe.n_anchors["siamese"],
+        n_anchors=recipe.n_anchors,
         n_unlabelled=recipe.n_unlabelled,
     )
     n_samples = FrontEnd().segment_samples
@@ -121,7 +121,7 @@ def measure(found, args):
 
 def measure_stored(folder: Path, args: argparse.Namespace) -> Figure:
     """Return the median time of a step of distillation from stored crops as a `Figure`."""
-    front_end, recipe = FrontEnd(), RECIPES["default"]
+    front_end, recipe = FrontEnd(), RECIPES["default"]["siamese"]
     shape, teachers = (front_end.segment_frames, front_end.n_mels), {"authors": 256, "musicnn": 753}
     tracks = [{"artist": str(number // 3)} for number in range(120)]
     facts = {"n_crops": N_CROPS, "tracks": tracks}
@@ -134,7 +134,7 @@ def measure_stored(folder: Path, args: argparse.Namespace) -> Figure:
         arrays |= {"track": rows % len(tracks), "low_pass_hz": np.full(len(rows), np.inf)}
         crops.write(block, arrays | {"mix_db": np.full(len(rows), -np.inf)})
     crops = DistillationSet(folder)
-    n_anchors = recipe.n_anchors["siamese"]
+    n_anchors = recipe.n_anchors
     n_unlabelled = 256 - 2 * n_anchors
     batches = CropBatches(
         crops, n_anchors=n_anchors, n_unlabelled=n_unlabelled, positives=True, seed=0

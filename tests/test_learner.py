@@ -20,7 +20,9 @@ def test_similarities_are_matched_as_they_are_and_standardised():
     # what a teacher's vectors become by another scale and origin of each number
     embeddings = target * rng.uniform(0.5, 2, 256) + rng.uniform(0, 3, 256)
     embeddings = tf.constant(embeddings, tf.float32)
-    recipe = dataclasses.replace(RECIPES["default"], vectors_weight=0.0, relation_weight=1.0)
+    recipe = dataclasses.replace(
+        RECIPES["default"]["siamese"], vectors_weight=0.0, relation_weight=1.0
+    )
     learner = Learner(
         "siamese",
         recipe,

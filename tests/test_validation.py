@@ -58,7 +58,7 @@ def test_classifier_loss_and_accuracy():
 
 
 def test_teacher_is_the_loss_where_labels_do_not_train():
-    recipe = dataclasses.replace(DEFAULT, label_weight={"siamese": 0.0})
+    recipe = dataclasses.replace(DEFAULT, label_weight=0.0)
     check = Validation(data(), "siamese", recipe, N, teacher=directions)
     found = check.check(directions, None)
     assert found["cosine"] == pytest.approx(1.0)

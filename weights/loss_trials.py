@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="the numbers, to be written")
     args = parser.parse_args()
     changes = {"n_steps": args.steps, "label_weight": 0.0}
-    recipe = RECIPES["default"].changed("siamese", changes)
+    recipe = RECIPES["default"]["siamese"].changed(changes)
     scores = {}
     authors = load_model(args.authors)
     for text, build in {
@@ -124,7 +124,7 @@ def main() -> None:
 def trial(build: Callable[..., Learner], recipe: Recipe, folder: Path) -> dict:
     """Train a student, and return its `agreement.measure`."""
     crops, test = DistillationSet(folder / "train"), DistillationSet(folder / "test")
-    n_crops = recipe.n_unlabelled + 2 * recipe.n_anchors["siamese"]
+    n_crops = recipe.n_unlabelled + 2 * recipe.n_anchors
     batches = CropBatches(crops, n_anchors=0, n_unlabelled=n_crops, positives=True, seed=0)
     keras.utils.set_random_seed(0)
     learner = build(

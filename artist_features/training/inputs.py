@@ -66,7 +66,7 @@ def read_inputs(options: TrainingOptions) -> TrainingInputs:
     teacher, init = _read(options.teacher), _read(options.init)
     if teacher:
         _check_teacher(teacher.card, front_end)
-    elif not recipe.label_weight[options.kind] and not options.crops:
+    elif not recipe.label_weight and not options.crops:
         raise ValueError("nothing to learn from: no teacher, no crops, and label_weight is 0.")
     if init and (init.card.front_end, init.card.network) != (front_end, Network()):
         raise ValueError(
@@ -77,7 +77,7 @@ def read_inputs(options: TrainingOptions) -> TrainingInputs:
     check_crops = _open(options.check_crops, recipe.level_db)
     listed = read_splits(options.manifests, options.split_seed, options.root)
     if not crops:  # else the artists are those of the crops
-        listed.require_artists(2 if recipe.label_weight[options.kind] else 0)
+        listed.require_artists(2 if recipe.label_weight else 0)
     hashes = {
         "data_sha256": listed.sha256,
         "teacher_sha256": teacher.sha256 if teacher else "",

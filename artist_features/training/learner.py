@@ -93,7 +93,7 @@ class Learner:
     ) -> dict[str, keras.layers.Dense]:
         sizes: dict[str, int] = {}
         dim = self.model.output_shape[-1]
-        if self._kind == "basic" and self._recipe.label_weight["basic"]:
+        if self._kind == "basic" and self._recipe.label_weight:
             sizes["artist"] = n_artists
         if teacher and teacher.output_shape[-1] != dim:
             # another size of embedding is matched through a layer that serves training only
@@ -163,7 +163,7 @@ class Learner:
             embeddings = self._embed(mel, n)
             label = self._label_loss(embeddings, labels)
             match, cosine = match_loss(embeddings, target)
-            loss = self._recipe.label_weight[self._kind] * label + match
+            loss = self._recipe.label_weight * label + match
             penalty = tf.add_n(self.student.losses) / self._n_replicas  # L2
             scaled = (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
         self._update(tape.gradient(scaled, self._trainable))
@@ -187,7 +187,7 @@ class Learner:
 
     def _label_loss(self, embeddings: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         n = labels.shape[0]
-        if not n or not self._recipe.label_weight[self._kind]:
+        if not n or not self._recipe.label_weight:
             return tf.constant(0.0)
         n_global = n * self._n_replicas
         if self._kind == "basic":

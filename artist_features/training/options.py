@@ -96,14 +96,14 @@ class TrainingOptions:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe with its changes."""
-        return RECIPES[self.recipe_name].changed(self.kind, self.changes)
+        """The recipe of the kind with its changes."""
+        return RECIPES[self.recipe_name][self.kind].changed(self.changes)
 
     def settings(self) -> dict[str, Any]:
         """Return the options that decide the result, plain data for run.json."""
         ignored = {f.name for f in dataclasses.fields(self) if f.metadata.get("ignored")}
         kept = {n: v for n, v in dataclasses.asdict(self).items() if n not in ignored}
-        return kept | {"recipe": self.recipe.record(self.kind)}
+        return kept | {"recipe": dataclasses.asdict(self.recipe)}
 
 
 def model_name(name: str, folder: str | Path) -> str:

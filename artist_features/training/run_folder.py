@@ -259,8 +259,8 @@ def card_fields(
     checks = {name: round(value, 4) for name, value in row.items() if name.startswith("valid_")}
     crops = inputs.crops
     teachers = ", ".join(crops.teachers) if crops else ""
-    recipes = (RECIPES[options.recipe_name], options.recipe)
-    named, used = (recipe.record(options.kind) for recipe in recipes)
+    recipes = (RECIPES[options.recipe_name][options.kind], options.recipe)
+    named, used = map(dataclasses.asdict, recipes)
     training = {
         "data": options.data or ", ".join(Path(manifest).name for manifest in options.manifests),
         "data_sha256": inputs.listed.sha256,

@@ -152,10 +152,10 @@ def _batches(
     """Return the batches, and the artists' names in the order of their index."""
     recipe, siamese = options.recipe, options.kind == "siamese"
     taught = inputs.teacher is not None or inputs.crops is not None
-    n_anchors = recipe.n_anchors[options.kind] if recipe.label_weight[options.kind] else 0
+    n_anchors = recipe.n_anchors if recipe.label_weight else 0
     n_unlabelled = recipe.n_unlabelled if taught else 0
     if taught and not n_anchors:  # as many crops as with labels
-        n_unlabelled += recipe.n_anchors[options.kind] * (1 + siamese)
+        n_unlabelled += recipe.n_anchors * (1 + siamese)
     for count, what in ((n_anchors, "labelled"), (n_unlabelled, "unlabelled")):
         if count % n_replicas:
             raise ValueError(

@@ -84,7 +84,7 @@ class Validation:
         """True if checks give a validation loss for the schedule."""
         if self._crops:
             return True
-        if self._recipe.label_weight[self._kind]:
+        if self._recipe.label_weight:
             if self._kind == "basic":
                 return len(self._classifier_tracks) > 0
             return self._sampler is not None
@@ -117,7 +117,7 @@ class Validation:
         if self._targets:
             pairs = zip(by_track, self._targets, strict=True)
             found["cosine"] = float(np.mean([metrics.mean_cosine(a, b) for a, b in pairs]))
-        if self._recipe.label_weight[self._kind]:
+        if self._recipe.label_weight:
             if self._kind == "basic" and len(self._classifier_tracks) and logits:
                 found |= self._entropy(by_track[n_retrieval:], logits)
             if self._kind == "siamese" and self._sampler:
