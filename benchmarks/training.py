@@ -143,7 +143,7 @@ def measure_stored(folder: Path, args: argparse.Namespace) -> Figure:
         "siamese",
         recipe,
         n_artists=len(batches.artists),
-        vectors=crops.teachers,
+        teacher_embeddings=crops.teachers,
         strategy=make_strategy("none"),
     )
     n_steps = args.rounds * args.steps

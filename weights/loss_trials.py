@@ -64,17 +64,17 @@ class InnerLearner(Learner):
         self._block_loss = tf.add_n(errors) / len(errors)
         return embeddings
 
-    def _vectors_loss(
+    def _stored_teacher_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        match, cosine = super()._vectors_loss(embeddings, target)
+        match, cosine = super()._stored_teacher_loss(embeddings, target)
         return match + self._weight * self._block_loss, cosine
 
 
 class PlainLearner(Learner):
     """`Learner` that matches the similarities of embeddings as they are, not standardised."""
 
-    def _vectors_loss(
+    def _stored_teacher_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         found = self._heads["vectors"](embeddings)
@@ -88,7 +88,7 @@ class PlainLearner(Learner):
 class CosineLearner(Learner):
     """`Learner` whose loss is 1 - cosine to both teachers side by side."""
 
-    def _vectors_loss(
+    def _stored_teacher_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         cosine = tf.reduce_mean(
@@ -130,7 +130,7 @@ def trial(build: Callable[..., Learner], recipe: Recipe, folder: Path) -> dict:
     learner = build(
         recipe=recipe,
         n_artists=2,
-        vectors=crops.teachers,
+        teacher_embeddings=crops.teachers,
         front_end=dataclasses.replace(FrontEnd(), level_db=LEVEL_DB),
         strategy=tf.distribute.get_strategy(),
     )

@@ -128,7 +128,7 @@ def _build(
         n_artists=len(artists),
         weights=start,
         teacher=teacher,
-        vectors=inputs.crops.teachers if inputs.crops else None,
+        teacher_embeddings=inputs.crops.teachers if inputs.crops else None,
         front_end=inputs.front_end,
         strategy=distributed,
         dtype=options.dtype,
@@ -138,7 +138,7 @@ def _build(
         options.kind,
         options.recipe,
         inputs.front_end.segment_samples,
-        teacher=learner.teach if teacher else None,
+        teacher=learner.embed_by_teacher if teacher else None,
         crops=inputs.check_crops,
     )
     if not validation.has_loss:
