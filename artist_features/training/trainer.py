@@ -87,9 +87,9 @@ def _report(inputs: TrainingInputs, found: data.TrainingSet) -> None:
     logger.info(
         f"{len(found.training)} tracks ({found.hours:.2f} h) to train on, "
         f"{sum(map(len, found.by_artist))} of them with the labels of {len(found.artists)} "
-        f"artists; MAP is checked on {len(found.retrieval_tracks)} tracks of "
-        f"{len(set(found.retrieval_labels))} {checked} artists; "
-        f"{len(found.classifier_tracks)} more tracks of trained artists are kept; "
+        f"artists; MAP is checked on {len(found.retrieval_valid_tracks)} tracks of "
+        f"{len(set(found.retrieval_valid_labels))} {checked} artists; "
+        f"{len(found.trained_valid_tracks)} more tracks of trained artists are kept; "
         f"{found.short} shorter than a segment; {len(found.cache.failures)} unreadable"
     )
 
