@@ -32,10 +32,10 @@ from artist_features.search.duplicates import (
     _read,
     find_duplicates,
 )
+from artist_features.search.embedding_tables import Embeddings, read_embeddings
 from artist_features.search.index import Index
-from artist_features.search.left_out import LeftOut
 from artist_features.search.lookup import indexed_query
-from artist_features.search.sources import Embeddings, read_embeddings
+from artist_features.search.result_filter import ResultFilter
 
 DIM = 256
 _CD = ["-ar", "44100", "-ac", "2"]
@@ -143,7 +143,7 @@ def report_recall(
         track, number = track_of[origin[path]], group_of.get(path)
         grouped[kind].append(number is not None and number == group_of.get(track))
         query = indexed_query(index, index.row_of(track))
-        left_out[kind].append(LeftOut(index, [query], files=False)(index.row_of(path)))
+        left_out[kind].append(ResultFilter(index, [query], files=False)(index.row_of(path)))
     for hits in (grouped, left_out):
         hits["all"] = [*itertools.chain(*hits.values())]
     print("| copy | of | `duplicates` groups it | `similar` leaves it out |\n|---|---|---|---|")

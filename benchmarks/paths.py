@@ -11,8 +11,8 @@ import argparse
 import numpy as np
 
 from artist_features.search import Index
+from artist_features.search.embedding_tables import read_embeddings
 from artist_features.search.playlist import find_path
-from artist_features.search.sources import read_embeddings
 
 N_PAIRS = 100
 

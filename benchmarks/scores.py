@@ -10,9 +10,9 @@ import argparse
 
 import numpy as np
 
-from artist_features.search import Index, left_out
+from artist_features.search import Index, result_filter
+from artist_features.search.embedding_tables import join_manifest, read_embeddings
 from artist_features.search.identify import MARGIN, MIN_TRACKS
-from artist_features.search.sources import join_manifest, read_embeddings
 
 MARGINS = (0, 0.02, 0.04, 0.05, 0.06, 0.08, 0.1)
 
@@ -72,15 +72,16 @@ def print_copies(index):
     durations_s = np.array([index.track(row).duration_s for row in range(len(index))])
     apart_s = np.abs(durations_s[:, None] - durations_s)
     same_length = apart_s <= 1
-    like_length = apart_s <= left_out.LENGTHS_APART_S
+    like_length = apart_s <= result_filter.LENGTHS_APART_S
     pair = np.triu(np.ones(cosines.shape, bool), 1)
     # excerpts of equal length say nothing of lengths: those that more than five tracks have
     _, number, count = np.unique(durations_s.round(1), return_inverse=True, return_counts=True)
     own = count[number] <= 5
     whole = same_length & own[:, None] & own
     print(
-        f"\n{pair.sum()} pairs; ours: {left_out.COPY_COSINE}, lengths up to "
-        f"{left_out.LENGTHS_APART_S} s apart, {left_out.COPY_COSINE_ALONE} if one is unknown\n"
+        f"\n{pair.sum()} pairs; ours: {result_filter.COPY_COSINE}, lengths up to "
+        f"{result_filter.LENGTHS_APART_S} s apart, {result_filter.COPY_COSINE_ALONE} if one is "
+        "unknown\n"
     )
     print(
         "| cosine | pairs | lengths within 11.5 s | of one length | "
@@ -93,7 +94,7 @@ def print_copies(index):
         print(f"| {bound} | {' | '.join(map(str, counts))} |")
     print(f"\n{(pair & whole).sum()} pairs are of one length that no more than five tracks have")
     elsewhere = pair & like_length & ~same_length
-    similar = int((elsewhere & (cosines >= left_out.COPY_COSINE)).sum())
+    similar = int((elsewhere & (cosines >= result_filter.COPY_COSINE)).sum())
     print(f"{similar} of the {elsewhere.sum()} with lengths more than 1 s apart are similar enough")
 
 

@@ -25,7 +25,7 @@ import measure
 import numpy as np
 from search import build, write_vectors
 
-from artist_features.search.sources import read_embeddings
+from artist_features.search.embedding_tables import read_embeddings
 
 COUNT = 50  # tracks of an answer
 MOST_S = 60  # for the requests of one row

@@ -23,11 +23,11 @@ from measure import Figure, at_least, at_most, device
 
 from artist_features.config import FrontEnd
 from artist_features.training import data
+from artist_features.training.distillation_set import CropBatches, DistillationSet
 from artist_features.training.learner import Learner
 from artist_features.training.recipes import RECIPES
 from artist_features.training.sampling import AudioBatches, Sampler
 from artist_features.training.strategy import make_strategy
-from artist_features.training.targets import CropBatches, CropSet
 from artist_features.zoo.registry import load_model
 
 N_CROPS = 2560
@@ -76,11 +76,11 @@ def synthetic(folder):
 
 def measure(found, args):
     """Take turns; return the ratio of the median rates as a `Figure`."""
-    recipe = RECIPES["default"]
+    recipe = RECIPES["default"]["siamese"]
     sampler = Sampler(
         found.by_artist,
         found.training,
-        n_anchors=recipe.n_anchors["siamese"],
+        n_anchors=recipe.n_anchors,
         n_unlabelled=recipe.n_unlabelled,
     )
     n_samples = FrontEnd().segment_samples
@@ -121,11 +121,11 @@ def measure(found, args):
 
 def measure_stored(folder: Path, args: argparse.Namespace) -> Figure:
     """Return the median time of a step of distillation from stored crops as a `Figure`."""
-    front_end, recipe = FrontEnd(), RECIPES["default"]
+    front_end, recipe = FrontEnd(), RECIPES["default"]["siamese"]
     shape, teachers = (front_end.segment_frames, front_end.n_mels), {"authors": 256, "musicnn": 753}
     tracks = [{"artist": str(number // 3)} for number in range(120)]
     facts = {"n_crops": N_CROPS, "tracks": tracks}
-    crops = CropSet.create(folder, facts, shape, teachers)
+    crops = DistillationSet.create(folder, facts, shape, teachers)
     rng = np.random.default_rng(0)
     for block in crops.missing():
         rows = np.array(crops.rows(block))
@@ -133,8 +133,8 @@ def measure_stored(folder: Path, args: argparse.Namespace) -> Figure:
         arrays["log_mel"] = rng.standard_normal((len(rows), *shape))
         arrays |= {"track": rows % len(tracks), "low_pass_hz": np.full(len(rows), np.inf)}
         crops.write(block, arrays | {"mix_db": np.full(len(rows), -np.inf)})
-    crops = CropSet(folder)
-    n_anchors = recipe.n_anchors["siamese"]
+    crops = DistillationSet(folder)
+    n_anchors = recipe.n_anchors
     n_unlabelled = 256 - 2 * n_anchors
     batches = CropBatches(
         crops, n_anchors=n_anchors, n_unlabelled=n_unlabelled, positives=True, seed=0
@@ -143,7 +143,7 @@ def measure_stored(folder: Path, args: argparse.Namespace) -> Figure:
         "siamese",
         recipe,
         n_artists=len(batches.artists),
-        vectors=crops.teachers,
+        teacher_embeddings=crops.teachers,
         strategy=make_strategy("none"),
     )
     n_steps = args.rounds * args.steps

@@ -10,10 +10,10 @@ from training_data import SPLITS, write_data_set
 from artist_features.cli.main import main
 from artist_features.errors import ManifestError, OutputError
 from artist_features.training.cache import AudioCache
-from artist_features.training.targets import (
+from artist_features.training.distillation_set import (
     BLOCK,
     CropBatches,
-    CropSet,
+    DistillationSet,
     StressCrops,
     track_weights,
 )
@@ -107,7 +107,7 @@ def write_set(path, n=300, n_tracks=8, seed=0, level_db=-17.0):
         for n in range(n_tracks)
     ]
     facts = {"n_crops": n, "seed": seed, "level_db": level_db, "hours": 0.1, "tracks": tracks}
-    crops = CropSet.create(path, facts, (129, 128), {"one": 6, "two": 4})
+    crops = DistillationSet.create(path, facts, (129, 128), {"one": 6, "two": 4})
     shapes = np.random.default_rng(99).uniform(0, 1, (n_tracks, 128))
     for block in crops.missing():
         rows = len(crops.rows(block))
@@ -130,10 +130,10 @@ def test_a_set_goes_on_where_it_was_killed(tmp_path):
     assert len(lines) == -(-300 // BLOCK)
     (path / "done.txt").write_text(lines[0] + "\n")  # the others were not noted
     with pytest.raises(ManifestError, match="172 of 300 crops are missing; repeat"):
-        CropSet(path)
-    assert CropSet(path, "r+").missing() == [1, 2]
+        DistillationSet(path)
+    assert DistillationSet(path, "r+").missing() == [1, 2]
     write_set(path)
-    assert len(CropSet(path).log_mel) == 300
+    assert len(DistillationSet(path).log_mel) == 300
 
 
 def test_a_set_of_something_else_is_refused(tmp_path):
@@ -141,14 +141,14 @@ def test_a_set_of_something_else_is_refused(tmp_path):
     with pytest.raises(OutputError, match="other music, teachers or seed"):
         write_set(path, seed=1)
     with pytest.raises(ManifestError, match="no distillation set"):
-        CropSet(tmp_path)
+        DistillationSet(tmp_path)
     np.save(path / "one.npy", np.zeros((3, 6)))
     with pytest.raises(ManifestError, match="has 3 rows, not 300"):
-        CropSet(path)
+        DistillationSet(path)
 
 
 def test_batches_hold_what_the_plan_says(tmp_path):
-    crops = CropSet(write_set(tmp_path / "set"))
+    crops = DistillationSet(write_set(tmp_path / "set"))
     batches = CropBatches(crops, n_anchors=4, n_unlabelled=6, positives=True, seed=1)
     assert batches.artists == ["banda", "bandb", "bandc", "bandd"]
     log_mel, labels, one, two = batches.read(3)

@@ -21,8 +21,8 @@ from artist_features import AudioError
 from artist_features.audio.decoders import Span
 from artist_features.cli.main import main
 from artist_features.search import Index
+from artist_features.search.embedding_tables import read_embeddings
 from artist_features.search.lookup import find_query
-from artist_features.search.sources import read_embeddings
 
 NO_CACHE = """
 import numba.core.caching as caching

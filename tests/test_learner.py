@@ -1,7 +1,5 @@
 """One training step: its terms."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,16 +18,17 @@ def test_similarities_are_matched_as_they_are_and_standardised():
     # what a teacher's vectors become by another scale and origin of each number
     embeddings = target * rng.uniform(0.5, 2, 256) + rng.uniform(0, 3, 256)
     embeddings = tf.constant(embeddings, tf.float32)
-    recipe = dataclasses.replace(RECIPES["default"], vectors_weight=0.0, relation_weight=1.0)
+    changes = {"vectors_weight": 0.0, "relation_weight": 1.0}
+    recipe = RECIPES["default"]["siamese"].changed(changes)
     learner = Learner(
         "siamese",
         recipe,
         n_artists=2,
-        vectors={"teacher": target},
+        teacher_embeddings={"teacher": target},
         strategy=tf.distribute.get_strategy(),
     )
     target = tf.constant(target)
-    found, _ = learner._vectors_loss(embeddings, target)
+    found, _ = learner._stored_teacher_loss(embeddings, target)
     as_they_are = float(np.mean(relation(embeddings, target, embeddings, target)))
     assert as_they_are > 0.05
     assert float(found) == pytest.approx(as_they_are / 2, rel=1e-3)

@@ -14,7 +14,7 @@ from artist_features.maps import texts
 from artist_features.maps.map import write_map
 from artist_features.maps.page import PALETTE, PALETTE_DARK, build_page
 from artist_features.search import IndexedTrack
-from artist_features.search.sources import join_manifest
+from artist_features.search.embedding_tables import join_manifest
 
 HOSTILE = [
     "</script><script>document.title='gone'</script>",

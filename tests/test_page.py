@@ -20,8 +20,8 @@ from map_data import open_browser, wait_for
 
 from artist_features import extract
 from artist_features.errors import OutputError
+from artist_features.search.embedding_tables import read_embeddings
 from artist_features.search.ranking import neighbours
-from artist_features.search.sources import read_embeddings
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "page"
 pytestmark = pytest.mark.slow

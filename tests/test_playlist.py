@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from test_search import clustered, index_of
 
 from artist_features.search import Index, IndexedTrack, playlist
-from artist_features.search.left_out import LeftOut
 from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
 from artist_features.search.ranking import top_k_kept
+from artist_features.search.result_filter import ResultFilter
 
 
 def largest_step(index, rows):
@@ -63,7 +63,7 @@ def test_two_copies_of_a_track_are_not_in_one_list():
     tracks = [IndexedTrack(f"/{row}.mp3", duration_s=60.0 + row // 2) for row in range(40)]
     index = Index.build(vectors, tracks, made_with)
     for most in (1, 2):
-        skip = LeftOut(index, [indexed_query(index, 0)], files=False) if most == 1 else None
+        skip = ResultFilter(index, [indexed_query(index, 0)], files=False) if most == 1 else None
         found = playlist.playlist(index, index.vectors[:1], n=15, skip=skip)
         path = find_path(index, 0, 39, 15, skip=skip)
         assert len(found) == len(path) == 15
@@ -91,8 +91,8 @@ def test_a_copy_is_similar_and_of_like_length(cosine, seconds, copy):
     lengths_s = {"/a.mp3": 60.0, "/b.mp3": seconds, "/c.mp3": 60.0}
     tracks = [IndexedTrack(path, duration_s=length_s) for path, length_s in lengths_s.items()]
     index = Index.build(vectors, tracks, {"model": "tiny", "weights_sha256": 64 * "0"})
-    assert LeftOut(index, [indexed_query(index, 0)], files=False)(1) is copy
-    of_another = LeftOut(index, [indexed_query(index, 2)], files=False)
+    assert ResultFilter(index, [indexed_query(index, 0)], files=False)(1) is copy
+    of_another = ResultFilter(index, [indexed_query(index, 2)], files=False)
     assert [of_another(row) for row in (0, 1, 0)] == [False, copy, False]
 
 
@@ -102,9 +102,9 @@ def test_copies_of_a_copy_that_is_left_out_are_left_out():
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     tracks = [IndexedTrack(f"/{row}.mp3", duration_s=60.0) for row in range(3)]
     index = Index.build(vectors, tracks, {"model": "tiny", "weights_sha256": 64 * "0"})
-    left_out = LeftOut(index, [], files=False)
+    left_out = ResultFilter(index, [], files=False)
     assert [left_out(row) for row in (0, 1, 2)] == [False, True, True]
-    left_out = LeftOut(index, [], files=False)
+    left_out = ResultFilter(index, [], files=False)
     assert [left_out(row) for row in (0, 2)] == [False, False]
 
 

@@ -9,7 +9,7 @@ from artist_features.training.recipes import DEFAULT, PAPER, RECIPES, Augmentati
 
 
 def test_the_papers_numbers():
-    assert PAPER.n_anchors == {"basic": 15, "siamese": 15}
+    assert PAPER.n_anchors == 15
     assert (PAPER.n_negatives, PAPER.learning_rate, PAPER.momentum) == (4, 0.1, 0.9)
     assert (PAPER.decay, PAPER.plateau_factor) == (1e-6, 0.2)
     assert PAPER.needs_check
@@ -31,11 +31,11 @@ def test_the_papers_numbers():
         ({"n_steps": "many"}, "n_steps is 'many'"),
         ({"n_steps": 1.5}, "n_steps is 1.5"),
         ({"stop_patience": -1}, "stop_patience is -1; allowed is an integer of 0 or more"),
-        ({"n_anchors": {"siamese": "many"}}, "n_anchors is 'many'"),
-        ({"n_anchors": {"siamese": 1}}, "n_anchors is 1; allowed is an integer of 2 or more"),
-        ({"label_weight": {"basic": float("nan")}}, "label_weight = nan"),
-        ({"label_weight": {"basic": float("inf")}}, "label_weight = inf"),
-        ({"label_weight": {"basic": -1}}, "label_weight = -1"),
+        ({"n_anchors": "many"}, "n_anchors is 'many'"),
+        ({"n_anchors": 1}, "n_anchors is 1; allowed is an integer of 2 or more"),
+        ({"label_weight": float("nan")}, "label_weight = nan"),
+        ({"label_weight": float("inf")}, "label_weight = inf"),
+        ({"label_weight": -1}, "label_weight = -1"),
         ({"learning_rate": float("nan")}, "learning_rate = nan; allowed are numbers 0 to 100"),
         ({"learning_rate": True}, "learning_rate = True"),
         ({"momentum": 2}, "momentum = 2; allowed are numbers 0 to 1"),
@@ -66,12 +66,17 @@ def test_whole_numbers_serve_as_numbers():
     assert type(dataclasses.replace(DEFAULT, learning_rate=1).learning_rate) is float
 
 
-def test_record_has_one_value_of_each_field_for_the_kind():
-    for recipe in RECIPES.values():
-        for kind in ("basic", "siamese"):
-            record = recipe.record(kind)
-            assert record["n_anchors"] == recipe.n_anchors[kind]
-            assert record["label_weight"] == recipe.label_weight[kind]
+@pytest.mark.parametrize("name", RECIPES)
+def test_both_kinds_have_one_recipe_but_for_the_anchors(name):
+    basic, siamese = RECIPES[name]["basic"], RECIPES[name]["siamese"]
+    assert dataclasses.replace(basic, n_anchors=siamese.n_anchors) == siamese
+
+
+def test_as_many_crops_a_step_for_both_kinds():
+    assert {kind: recipe.n_anchors for kind, recipe in RECIPES["default"].items()} == {
+        "basic": 128,
+        "siamese": 64,
+    }
 
 
 @pytest.mark.parametrize(
@@ -100,9 +105,9 @@ def test_model_is_named_after_its_folder(folder, name, tmp_path):
     assert model_name("mine", tmp_path / folder) == "mine"
 
 
-def test_changes_reach_one_kind_and_the_augmentation():
-    found = DEFAULT.changed("basic", {"n_anchors": 6, "mixing": 0.5, "n_steps": 9})
-    assert found.n_anchors == DEFAULT.n_anchors | {"basic": 6}
+def test_changes_reach_the_recipe_and_the_augmentation():
+    found = DEFAULT.changed({"n_anchors": 6, "mixing": 0.5, "n_steps": 9})
+    assert found.n_anchors == 6
     assert (found.augmentation.mixing, found.n_steps) == (0.5, 9)
     assert found.augmentation.noise == DEFAULT.augmentation.noise
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from artist_features.errors import OutputError
-from artist_features.training import run
+from artist_features.training import run_folder
 from artist_features.training.options import TrainingOptions
 
 ARRAYS = {"model/000": np.arange(6, dtype=np.float32).reshape(2, 3), "optimizer/000": np.int64(7)}
@@ -24,8 +24,8 @@ class Variable:
 
 
 def test_what_is_saved_is_read(tmp_path):
-    run.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
-    arrays, state = run.load_checkpoint(tmp_path / "last.npz")
+    run_folder.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
+    arrays, state = run_folder.load_checkpoint(tmp_path / "last.npz")
     assert state == STATE
     np.testing.assert_array_equal(arrays["model/000"], ARRAYS["model/000"])
     assert arrays["optimizer/000"] == 7
@@ -33,15 +33,15 @@ def test_what_is_saved_is_read(tmp_path):
 
 
 def test_no_file_is_no_checkpoint(tmp_path):
-    assert run.load_checkpoint(tmp_path / "last.npz") is None
+    assert run_folder.load_checkpoint(tmp_path / "last.npz") is None
 
 
 def test_interrupted_save_leaves_the_old_one(tmp_path, monkeypatch):
-    run.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
+    run_folder.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        run.save_checkpoint(tmp_path / "last.npz", ARRAYS, {"row": {"step": 40}})
-    assert run.load_checkpoint(tmp_path / "last.npz")[1] == STATE
+        run_folder.save_checkpoint(tmp_path / "last.npz", ARRAYS, {"row": {"step": 40}})
+    assert run_folder.load_checkpoint(tmp_path / "last.npz")[1] == STATE
 
 
 def test_full_disk_is_named(tmp_path, monkeypatch):
@@ -49,23 +49,23 @@ def test_full_disk_is_named(tmp_path, monkeypatch):
         np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left"))
     )
     with pytest.raises(OutputError, match="no space; free some") as caught:
-        run.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
+        run_folder.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
     assert caught.value.code == "no_space"
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 300, -1, -30])
 def test_damaged_file_is_named(tmp_path, keep):
     path = tmp_path / "last.npz"
-    run.save_checkpoint(path, ARRAYS, STATE)
+    run_folder.save_checkpoint(path, ARRAYS, STATE)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(OutputError, match="not a checkpoint") as caught:
-        run.load_checkpoint(path)
+        run_folder.load_checkpoint(path)
     assert caught.value.code == "damaged"
 
 
 def test_restore_sets_every_variable(tmp_path):
     variables = {"model/000": Variable(np.zeros((2, 3))), "optimizer/000": Variable(0)}
-    run.restore(variables, ARRAYS, tmp_path)
+    run_folder.restore(variables, ARRAYS, tmp_path)
     np.testing.assert_array_equal(variables["model/000"].value, ARRAYS["model/000"])
     assert variables["optimizer/000"].value == 7
 
@@ -82,7 +82,7 @@ def test_restore_sets_every_variable(tmp_path):
 )
 def test_another_models_checkpoint_is_refused(tmp_path, variables, message):
     with pytest.raises(OutputError, match=message):
-        run.restore(variables, ARRAYS, tmp_path)
+        run_folder.restore(variables, ARRAYS, tmp_path)
 
 
 HASHES = dict.fromkeys(("data_sha256", "teacher_sha256", "init_sha256", "crops_sha256"), "")
@@ -95,16 +95,16 @@ def settings(**options):
 @pytest.fixture
 def folder(tmp_path):
     """A run folder with a checkpoint."""
-    folder = run.RunFolder(tmp_path / "run")
+    folder = run_folder.RunFolder(tmp_path / "run")
     with folder.writing():
         folder.claim(settings() | HASHES | {"audio_sha256": "5e"}, "train siamese")
-    run.save_checkpoint(folder.last, ARRAYS, STATE)
+    run_folder.save_checkpoint(folder.last, ARRAYS, STATE)
     return folder
 
 
 def test_a_run_killed_while_it_wrote_its_settings_may_start_again(tmp_path):
     (tmp_path / ".partial-123-0a1b2c3d").write_bytes(b"{")
-    run.RunFolder(tmp_path).check(settings() | HASHES)
+    run_folder.RunFolder(tmp_path).check(settings() | HASHES)
 
 
 def test_settings_that_do_not_decide_the_result_may_change(folder):

@@ -10,8 +10,8 @@ from test_outputs import opened, row
 from artist_features.errors import ManifestError, OutputError
 from artist_features.library import tables
 from artist_features.search import IndexedTrack
+from artist_features.search.embedding_tables import join_manifest, read_embeddings, read_tags
 from artist_features.search.m3u import to_m3u
-from artist_features.search.sources import join_manifest, read_embeddings, read_tags
 
 MADE_WITH = {"model": "tiny", "weights_sha256": "ab" * 32, "per_segment": False}
 

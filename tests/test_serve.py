@@ -20,9 +20,9 @@ from artist_features.cli.serve import _listening
 from artist_features.search import Index, IndexedTrack
 
 pytest.importorskip("starlette", reason="of the extra [serve]")
-from artist_features.search import server, sketch
-from artist_features.search.left_out import LeftOut
+from artist_features.search import pruned_knn, server
 from artist_features.search.lookup import indexed_query
+from artist_features.search.result_filter import ResultFilter
 
 N, ARTISTS = 40, ("Ann", "Bob", "Cy", "")
 # a server that says at its end whether anything loaded TensorFlow
@@ -86,7 +86,7 @@ def asked(index):
 
 def nearest(index, row, n):
     """Return the matches of a row, its copies left out."""
-    copies = LeftOut(index, [indexed_query(index, row)], files=False)
+    copies = ResultFilter(index, [indexed_query(index, row)], files=False)
     return index.query(index.vector(row), n, exclude_rows=[row], skip=copies)
 
 
@@ -259,7 +259,7 @@ def test_narrowed_search_is_exact(scale, n_narrow):
     vectors[1000:1010] = vectors[7]
     tracks = [IndexedTrack(f"/{row}") for row in range(2000)]
     index = Index.build(vectors, tracks, {"model": "none", "weights_sha256": "0" * 64})
-    narrowed = sketch.Sketch(index)
+    narrowed = pruned_knn.PrunedSearch(index)
     assert len(narrowed._candidates(7, 5)) <= n_narrow
     for row, k in [(7, 5), (7, 12), (1004, 1), (3, 200), (4, 1999), (5, 5000)]:
         rows, similarities = narrowed.query(row, k)
@@ -275,7 +275,7 @@ def test_a_row_is_never_its_own_neighbour(n):
     tracks = [IndexedTrack(f"/{row}") for row in range(n)]
     index = Index.build(vectors, tracks, {"model": "none", "weights_sha256": "0" * 64})
     for k in range(1, 5):
-        found = sketch.Sketch(index).query(n - 1, k)[0].tolist()
+        found = pruned_knn.PrunedSearch(index).query(n - 1, k)[0].tolist()
         right = index.query(index.vector(n - 1), k, exclude_rows=[n - 1])
         assert found == [match.row for match in right]
 

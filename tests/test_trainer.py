@@ -21,7 +21,7 @@ from artist_features.errors import OutputError
 from artist_features.training import trainer
 from artist_features.training.options import TrainingOptions
 from artist_features.training.recipes import Schedule
-from artist_features.training.run import RunFolder, load_checkpoint
+from artist_features.training.run_folder import RunFolder, load_checkpoint
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
 

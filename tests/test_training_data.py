@@ -25,16 +25,18 @@ def test_splits_by_artist(manifest, tmp_path):
     found = load([manifest], tmp_path)
     assert len(found.artists) == 4
     assert [len(tracks) for tracks in found.by_artist] == [3] * 4  # one of four checks
-    assert len(found.classifier_tracks) == 4
-    assert sorted(found.classifier_labels) == [0, 1, 2, 3]
-    assert len(found.retrieval_tracks) == 8
+    assert len(found.trained_valid_tracks) == 4
+    assert sorted(found.trained_valid_labels) == [0, 1, 2, 3]
+    assert len(found.retrieval_valid_tracks) == 8
     assert len(found.training) == 4 * 3 + 2  # the unlabelled ones train without a label
-    parts = [*found.by_artist, found.classifier_tracks, found.retrieval_tracks]
+    parts = [*found.by_artist, found.trained_valid_tracks, found.retrieval_valid_tracks]
     assert len(np.unique(np.concatenate(parts))) == sum(map(len, parts))
-    assert not set(found.training) & (set(found.classifier_tracks) | set(found.retrieval_tracks))
+    assert not set(found.training) & (
+        set(found.trained_valid_tracks) | set(found.retrieval_valid_tracks)
+    )
     for index, tracks in enumerate(found.by_artist):
         assert {found.tracks[t].artist for t in tracks} == {found.artists[index]}
-    held = {found.tracks[t].artist for t in found.retrieval_tracks}
+    held = {found.tracks[t].artist for t in found.retrieval_valid_tracks}
     assert held.isdisjoint(found.artists)
     assert found.unseen_artists
 
@@ -45,10 +47,10 @@ def test_split_by_track_checks_with_kept_tracks_of_trained_artists(tmp_path):
     manifest.write_text(text.replace("Tune 3,train", "Tune 3,valid"))
     found = load([manifest], tmp_path)
     assert [len(tracks) for tracks in found.by_artist] == [2, 2, 2]
-    assert len(found.classifier_tracks) == 6
+    assert len(found.trained_valid_tracks) == 6
     assert not found.unseen_artists
-    np.testing.assert_array_equal(found.retrieval_tracks, found.classifier_tracks)
-    np.testing.assert_array_equal(found.retrieval_labels, found.classifier_labels)
+    np.testing.assert_array_equal(found.retrieval_valid_tracks, found.trained_valid_tracks)
+    np.testing.assert_array_equal(found.retrieval_valid_labels, found.trained_valid_labels)
 
 
 def test_fewer_artists_are_among_more(manifest, tmp_path):
@@ -64,11 +66,11 @@ def test_without_a_split_column_whole_artists_are_held_out(tmp_path):
     manifest = write_data_set(tmp_path / "music", n_artists=20, n_tracks=2, unlabelled=0)
     first, again = (load([manifest], tmp_path) for _ in range(2))
     other = load([manifest], tmp_path, split_seed=1)
-    held = {first.tracks[t].artist for t in first.retrieval_tracks}
+    held = {first.tracks[t].artist for t in first.retrieval_valid_tracks}
     assert len(held) == 2
     assert held.isdisjoint(first.artists)
-    np.testing.assert_array_equal(first.retrieval_tracks, again.retrieval_tracks)
-    assert held != {other.tracks[t].artist for t in other.retrieval_tracks}
+    np.testing.assert_array_equal(first.retrieval_valid_tracks, again.retrieval_valid_tracks)
+    assert held != {other.tracks[t].artist for t in other.retrieval_valid_tracks}
 
 
 def test_artist_held_out_by_one_manifest_does_not_train_in_another(manifest, tmp_path):

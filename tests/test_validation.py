@@ -21,10 +21,10 @@ def data(n_tracks=6, length=350):
     cache = AudioCache(samples, np.arange(n_tracks) * length, [length] * n_tracks, 22050)
     return SimpleNamespace(
         cache=cache,
-        retrieval_tracks=np.arange(4),
-        retrieval_labels=artist[:4],
-        classifier_tracks=np.arange(4, n_tracks),
-        classifier_labels=np.arange(n_tracks - 4) // 2,
+        retrieval_valid_tracks=np.arange(4),
+        retrieval_valid_labels=artist[:4],
+        trained_valid_tracks=np.arange(4, n_tracks),
+        trained_valid_labels=np.arange(n_tracks - 4) // 2,
     )
 
 
@@ -58,7 +58,7 @@ def test_classifier_loss_and_accuracy():
 
 
 def test_teacher_is_the_loss_where_labels_do_not_train():
-    recipe = dataclasses.replace(DEFAULT, label_weight={"siamese": 0.0})
+    recipe = dataclasses.replace(DEFAULT, label_weight=0.0)
     check = Validation(data(), "siamese", recipe, N, teacher=directions)
     found = check.check(directions, None)
     assert found["cosine"] == pytest.approx(1.0)
@@ -69,8 +69,8 @@ def test_teacher_is_the_loss_where_labels_do_not_train():
 
 def test_nothing_to_check_is_said():
     empty = data()
-    empty.retrieval_tracks = empty.classifier_tracks = np.zeros(0, int)
-    empty.retrieval_labels = empty.classifier_labels = np.zeros(0, int)
+    empty.retrieval_valid_tracks = empty.trained_valid_tracks = np.zeros(0, int)
+    empty.retrieval_valid_labels = empty.trained_valid_labels = np.zeros(0, int)
     for kind in ("basic", "siamese"):
         check = Validation(empty, kind, DEFAULT, N)
         assert not check.has_loss

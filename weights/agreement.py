@@ -17,7 +17,7 @@ import numpy as np
 
 from artist_features import load_model
 from artist_features.metrics import agreement
-from artist_features.training.targets import CropSet
+from artist_features.training.distillation_set import DistillationSet
 
 TELEPHONE = "8 kHz copies"
 _TELEPHONE_HZ = 4000  # a crop without anything above is heard as a recording at 8 kHz
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="name, folder or Hub id")
     parser.add_argument("--json", type=Path, help="also write the numbers there")
     args = parser.parse_args()
-    crops = CropSet(args.crops)
+    crops = DistillationSet(args.crops)
     scores = {"authors": measure(np.asarray(crops.teachers["authors"]), crops)}
     scores |= {name: measure(embed(name, crops), crops) for name in args.models}
     print(table(scores))
@@ -38,14 +38,14 @@ def main() -> None:
         args.json.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
 
 
-def embed(model: str | Path, crops: CropSet) -> np.ndarray:
+def embed(model: str | Path, crops: DistillationSet) -> np.ndarray:
     """Return a model's embeddings float32 `(n, dim)` of the stored log-mel."""
     found = load_model(model)
     network = keras.Model(found.get_layer("log_mel").output, found.output)
     return network.predict(crops.log_mel.astype(np.float32), batch_size=256, verbose=0)
 
 
-def measure(vectors: np.ndarray, crops: CropSet) -> dict[str, dict[str, float]]:
+def measure(vectors: np.ndarray, crops: DistillationSet) -> dict[str, dict[str, float]]:
     """Return {"all" or a domain: `metrics.agreement`} of vectors `(n, dim)`."""
     domains = np.array([track["domain"] for track in crops.facts["tracks"]])[crops.track]
     parts = {"all": np.ones(crops.n, bool)}

@@ -44,7 +44,7 @@ from artist_features.audio.stream import open_file
 from artist_features.config import FrontEnd
 from artist_features.evaluation.artists import evaluate_artists
 from artist_features.evaluation.baselines import mfcc_statistics, standardise
-from artist_features.training.targets import CropSet
+from artist_features.training.distillation_set import DistillationSet
 
 LEVELS_DB = (-20, -12, -6, 6)
 TOLERANCE = {"agreement": 0.005, "level": 0.002, "length": 0.02}
@@ -60,7 +60,7 @@ def main() -> None:
     args = parse_args()
     tracks, _, domains = select(args.manifests, "test")
     music = load(tracks)
-    crops = CropSet(args.crops)
+    crops = DistillationSet(args.crops)
     names = {"candidate": args.candidate, "shipped": args.shipped, "authors": args.authors}
     scores = {}
     for name, model in names.items():

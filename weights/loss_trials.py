@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from artist_features import load_model
 from artist_features.config import LEVEL_DB, FrontEnd
+from artist_features.training.distillation_set import CropBatches, DistillationSet
 from artist_features.training.learner import Learner
 from artist_features.training.losses import distillation, relation, unit
 from artist_features.training.recipes import RECIPES, Recipe, Schedule
-from artist_features.training.targets import CropBatches, CropSet
 
 BLOCKS = [f"block{number}" for number in range(1, 6)]
 
@@ -64,17 +64,17 @@ class InnerLearner(Learner):
         self._block_loss = tf.add_n(errors) / len(errors)
         return embeddings
 
-    def _vectors_loss(
+    def _stored_teacher_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        match, cosine = super()._vectors_loss(embeddings, target)
+        match, cosine = super()._stored_teacher_loss(embeddings, target)
         return match + self._weight * self._block_loss, cosine
 
 
 class PlainLearner(Learner):
     """`Learner` that matches the similarities of embeddings as they are, not standardised."""
 
-    def _vectors_loss(
+    def _stored_teacher_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         found = self._heads["vectors"](embeddings)
@@ -88,7 +88,7 @@ class PlainLearner(Learner):
 class CosineLearner(Learner):
     """`Learner` whose loss is 1 - cosine to both teachers side by side."""
 
-    def _vectors_loss(
+    def _stored_teacher_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         cosine = tf.reduce_mean(
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="the numbers, to be written")
     args = parser.parse_args()
     changes = {"n_steps": args.steps, "label_weight": 0.0}
-    recipe = RECIPES["default"].changed("siamese", changes)
+    recipe = RECIPES["default"]["siamese"].changed(changes)
     scores = {}
     authors = load_model(args.authors)
     for text, build in {
@@ -123,14 +123,14 @@ def main() -> None:
 
 def trial(build: Callable[..., Learner], recipe: Recipe, folder: Path) -> dict:
     """Train a student, and return its `agreement.measure`."""
-    crops, test = CropSet(folder / "train"), CropSet(folder / "test")
-    n_crops = recipe.n_unlabelled + 2 * recipe.n_anchors["siamese"]
+    crops, test = DistillationSet(folder / "train"), DistillationSet(folder / "test")
+    n_crops = recipe.n_unlabelled + 2 * recipe.n_anchors
     batches = CropBatches(crops, n_anchors=0, n_unlabelled=n_crops, positives=True, seed=0)
     keras.utils.set_random_seed(0)
     learner = build(
         recipe=recipe,
         n_artists=2,
-        vectors=crops.teachers,
+        teacher_embeddings=crops.teachers,
         front_end=dataclasses.replace(FrontEnd(), level_db=LEVEL_DB),
         strategy=tf.distribute.get_strategy(),
     )

@@ -5,7 +5,7 @@
     python weights/make_crops.py MANIFEST [MORE...] --authors authors --musicnn musicnn.whl \
         --split train --n 200000 --out crops/train
 
-What a crop is, and the format, stand in artist_features/training/targets.py. Crops of
+What a crop is, and the format, stand in artist_features/training/distillation_set.py. Crops of
 `train` are of the tracks that training may hear; those of `valid` (6 % of the artists) choose
 the best step of a run; those of `test` are the artists that no run hears, and the sources in
 domains.csv, which are held out to measure agreement per domain (weights/agreement.py). Killed at
@@ -28,7 +28,7 @@ from artist_features.config import LEVEL_DB, FrontEnd
 from artist_features.datasets.names import artist_groups
 from artist_features.training import data
 from artist_features.training.cache import AudioCache
-from artist_features.training.targets import CropSet, StressCrops
+from artist_features.training.distillation_set import DistillationSet, StressCrops
 
 HERE = Path(__file__).resolve().parent
 N_SAMPLE = 128  # patches that decide which of musicnn's filters answer at all
@@ -54,7 +54,7 @@ def main() -> None:
         ],
     }
     shape = (front_end.segment_frames, front_end.n_mels)
-    crops = CropSet.create(args.out, facts, shape, {"authors": 256, "musicnn": 753})
+    crops = DistillationSet.create(args.out, facts, shape, {"authors": 256, "musicnn": 753})
     missing = crops.missing()
     print(f"{args.out}: {len(usable)} tracks, {facts['hours']} h; {len(missing)} blocks to make")
     # unknown artists count by where the music is from
@@ -119,7 +119,7 @@ def _start(paths: list[Path], artists: list[str], args: argparse.Namespace) -> N
     tf.config.threading.set_inter_op_parallelism_threads(1)
     cache = AudioCache.build(paths, args.cache, FrontEnd().sample_rate)
     _source = StressCrops(cache, np.arange(len(paths)), artists, args.seed)
-    _crops = CropSet(args.out, "r+")
+    _crops = DistillationSet(args.out, "r+")
     _hear = Teachers(args.authors, args.musicnn)
     _hear.musicnn.prune(np.concatenate([_patches(_source, n) for n in range(N_SAMPLE)]))
 

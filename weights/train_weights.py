@@ -32,7 +32,7 @@ import keras
 import numpy as np
 
 from artist_features import load_model, metrics
-from artist_features.training.targets import CropSet
+from artist_features.training.distillation_set import DistillationSet
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.card import model_card
 from artist_features.zoo.registry import read_model
@@ -147,7 +147,7 @@ def average(args: argparse.Namespace, kind: str) -> None:
     The labels' share is the largest by 0.05 that costs `MOST_LOST` of the agreement; statistics
     of batch normalisation are averaged likewise.
     """
-    crops, labels = CropSet(args.crops / "valid"), args.runs / f"{kind}_labels"
+    crops, labels = DistillationSet(args.crops / "valid"), args.runs / f"{kind}_labels"
     model, start = load_model(labels), load_model(args.runs / "distilled")
     pairs = list(zip(start.get_weights(), model.get_weights(), strict=True))
     network = keras.Model(model.get_layer("log_mel").output, model.output)
@@ -232,7 +232,7 @@ def interval(value: dict) -> str:
 
 def report(args: argparse.Namespace) -> str:
     """Return the text of docs/training.md."""
-    crops = CropSet(args.crops / "test")
+    crops = DistillationSet(args.crops / "test")
     stages = {"distilled": "both teachers"}
     stages |= {f"{kind}_labels": f"{kind}: artist labels, from there on" for kind in KINDS}
     stages |= {kind: f"{kind}: the mean of both (shipped)" for kind in KINDS}

@@ -56,7 +56,7 @@ def run_duplicates(args: argparse.Namespace) -> int:
     """Find, report, and return the exit code."""
     from artist_features.progress import progress_bar
     from artist_features.search.duplicates import find_duplicates
-    from artist_features.search.sources import is_changed, read_embeddings, table_files
+    from artist_features.search.embedding_tables import is_changed, read_embeddings, table_files
 
     if args.csv:
         inputs = [file for path in args.vectors for file in table_files(path)]

@@ -14,7 +14,7 @@ from artist_features.files import acquire_lock
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
     from artist_features.search import Index, IndexedTrack
-    from artist_features.search.sources import Embeddings
+    from artist_features.search.embedding_tables import Embeddings
 
 
 def add_parser(commands: Commands) -> None:
@@ -75,7 +75,7 @@ def _add_names(parser: argparse.ArgumentParser) -> None:
 def run_build(args: argparse.Namespace) -> int:
     """Read, join, build, write, and return the exit code."""
     from artist_features.search import Index
-    from artist_features.search.sources import read_embeddings, table_files
+    from artist_features.search.embedding_tables import read_embeddings, table_files
 
     inputs = [file for path in args.embeddings for file in table_files(path)]
     check_output(args.output, args.force, [*inputs, *filter(None, [args.manifest])])
@@ -108,7 +108,7 @@ def run_update(args: argparse.Namespace) -> int:
 
 def _update(index: "Index", path: Path, args: argparse.Namespace) -> int:
     from artist_features.extraction.remote import is_gone
-    from artist_features.search.sources import Embeddings, read_embeddings
+    from artist_features.search.embedding_tables import Embeddings, read_embeddings
 
     found = Embeddings(index.vectors[:0])
     if args.embeddings:
@@ -157,7 +157,7 @@ def report_left_out(found: "Embeddings") -> None:
 
 def _named(tracks: list["IndexedTrack"], args: argparse.Namespace) -> list["IndexedTrack"]:
     """Return the tracks with artist and title, as far as they are known."""
-    from artist_features.search.sources import join_manifest, read_tags
+    from artist_features.search.embedding_tables import join_manifest, read_tags
 
     if args.no_tags:
         return tracks

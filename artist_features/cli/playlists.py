@@ -9,7 +9,7 @@ from artist_features.cli.progress import write_line
 from artist_features.cli.search import (
     add_list_options,
     check_m3u,
-    open_left_out,
+    open_filter,
     open_query,
     report_left_out,
     track_record,
@@ -70,12 +70,12 @@ def run_path(args: argparse.Namespace) -> int:
     check_m3u(args)
     index = Index.load(args.index)
     ends = [_indexed(args, index, name) for name in (args.start, args.end)]
-    left_out = open_left_out(args, index, ends)
+    result_filter = open_filter(args, index, ends)
     start, end = (query.own_rows[0] for query in ends)
     if start == end:
         raise ValueError(f"A and B are both {display_path(ends[0].track.path)}; a path needs two.")
-    rows = find_path(index, start, end, args.n, skip=left_out)
-    report_left_out(left_out)
+    rows = find_path(index, start, end, args.n, skip=result_filter)
+    report_left_out(result_filter)
     vectors = index.vectors[rows]
     steps = (vectors[:-1] * vectors[1:]).sum(axis=1).astype(float).round(6).tolist()
     _print(args, index, rows, [{"similarity": step} for step in (None, *steps)])
@@ -105,7 +105,7 @@ def run_playlist(args: argparse.Namespace) -> int:
         if query.track.path in {liked.track.path for liked in like}:
             text = "is in --like and in --unlike; leave one out."
             raise ValueError(f"{display_path(query.track.path)} {text}")
-    left_out = open_left_out(args, index, like)
+    result_filter = open_filter(args, index, like)
     rows = playlist(
         index,
         [query.vector for query in like],
@@ -114,9 +114,9 @@ def run_playlist(args: argparse.Namespace) -> int:
         no_repeat_artist=args.no_repeat_artist,
         seed=args.seed,
         exclude_rows=[row for query in (*like, *unlike) for row in query.own_rows],
-        skip=left_out,
+        skip=result_filter,
     )
-    report_left_out(left_out)
+    report_left_out(result_filter)
     _print(args, index, rows, [{} for _ in rows])
     return 0
 

@@ -14,8 +14,8 @@ from artist_features.files import write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
     from artist_features.search import ArtistMatch, Index, IndexedTrack
-    from artist_features.search.left_out import LeftOut
     from artist_features.search.lookup import Query
+    from artist_features.search.result_filter import ResultFilter
 
 
 def add_parser(commands: Commands) -> None:
@@ -96,15 +96,15 @@ def run_similar(args: argparse.Namespace) -> int:
             f"artist of {display_path(args.track)} is not known to the index or the file's tags; "
             "--exclude-artist needs it."
         )
-    left_out = open_left_out(args, index, [query])
+    result_filter = open_filter(args, index, [query])
     matches = index.query(
         query.vector,
         args.k,
         exclude_rows=query.own_rows,
         exclude_artists=artists,
-        skip=left_out,
+        skip=result_filter,
     )
-    report_left_out(left_out)
+    report_left_out(result_filter)
     if args.m3u:
         write_m3u(args.m3u, [match.track for match in matches])
     records = [
@@ -133,12 +133,12 @@ def _run_by_artist(args: argparse.Namespace, index: "Index", query: "Query") -> 
 def run_who(args: argparse.Namespace) -> int:
     """Search, print, and return the exit code."""
     from artist_features.search.identify import is_identified
-    from artist_features.search.left_out import LeftOut
+    from artist_features.search.result_filter import ResultFilter
 
     index, query = _open_query(args)
     # two at least: the first is judged by its distance to the second
     matches = index.query_artists(query.vector, max(2, args.k), exclude_rows=query.own_rows)
-    is_copy = LeftOut(index, [], files=False)
+    is_copy = ResultFilter(index, [], files=False)
     rows = index.rows_of_artist(matches[0].artist).tolist() if matches else []
     n_tracks = sum(not is_copy(row) for row in rows if row not in query.own_rows)
     _print_artists(args, index, query, matches[: args.k], is_identified(matches, n_tracks))
@@ -245,18 +245,20 @@ def _print_results(
         write_line(text)
 
 
-def open_left_out(
+def open_filter(
     args: argparse.Namespace, index: "Index", queries: Sequence["Query"]
-) -> "LeftOut | None":
+) -> "ResultFilter | None":
     """Return the filter of copies and missing files, or None with `--all`."""
-    from artist_features.search.left_out import LeftOut
+    from artist_features.search.result_filter import ResultFilter
 
-    return None if args.all else LeftOut(index, queries)
+    return None if args.all else ResultFilter(index, queries)
 
 
-def report_left_out(left_out: "LeftOut | None") -> None:
+def report_left_out(result_filter: "ResultFilter | None") -> None:
     """Report how many tracks the filter left out, on standard error."""
-    for rows, what in [(left_out.copies, "copies"), (left_out.gone, "gone")] if left_out else []:
+    if result_filter is None:
+        return
+    for rows, what in [(result_filter.copies, "copies"), (result_filter.gone, "gone")]:
         if rows:
             write_line(f"{len(rows)} left out ({what}); --all lists them, too")
 

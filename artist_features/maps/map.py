@@ -16,8 +16,8 @@ from artist_features.maps import layout, texts
 from artist_features.maps.page import build_page
 from artist_features.optional import require
 from artist_features.progress import progress_bar
+from artist_features.search.embedding_tables import join_manifest, read_embeddings
 from artist_features.search.ranking import Floats, Rows, neighbours
-from artist_features.search.sources import join_manifest, read_embeddings
 
 _logger = logging.getLogger(__name__)
 

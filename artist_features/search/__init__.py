@@ -1,7 +1,7 @@
 """Search by sound: an index of embeddings, nearest tracks and artists, playlists.
 
-In go tables that `extract` wrote (`sources`), or vectors and `IndexedTrack`s; an `Index` is
-kept in one file (`storage`), and a recording is asked for by `lookup.find_query`. Out come
+In go tables that `extract` wrote (`embedding_tables`), or vectors and `IndexedTrack`s; an `Index`
+is kept in one file (`storage`), and a recording is asked for by `lookup.find_query`. Out come
 `Match`es and `ArtistMatch`es in an exact order (`ranking`).
 """
 

@@ -12,9 +12,9 @@ from artist_features.errors import AudioError, SearchIndexError
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.recordings import require_readable, to_source
 from artist_features.extraction.remote import identity
+from artist_features.search.embedding_tables import is_changed, known_duration_s, read_tags
 from artist_features.search.index import Index
 from artist_features.search.ranking import Floats
-from artist_features.search.sources import is_changed, known_duration_s, read_tags
 from artist_features.search.storage import IndexedTrack
 from artist_features.zoo.registry import ModelSpec, bundled_names
 

@@ -33,11 +33,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from artist_features.errors import shortened, valid_utf8
 from artist_features.search.index import Index, Skip
-from artist_features.search.left_out import COPY_COSINE, LeftOut
 from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
+from artist_features.search.pruned_knn import PrunedSearch
 from artist_features.search.ranking import top_k_kept
-from artist_features.search.sketch import Sketch
+from artist_features.search.result_filter import COPY_COSINE, ResultFilter
 from artist_features.version import VERSION
 
 Params: TypeAlias = Mapping[str, str]
@@ -90,7 +90,7 @@ class Answers:
     """
 
     def __init__(self, index: Index) -> None:
-        self._index, self._sketch = index, Sketch(index)
+        self._index, self._pruned = index, PrunedSearch(index)
         self._ids: list[str] = []
         self._rows: dict[str, int] = {}
         self._artist_ids: dict[str, str] = {}
@@ -177,11 +177,11 @@ class Answers:
     def _similar(self, params: Params, id_name: str, n_name: str) -> list[tuple[int, float]]:
         """Return (row, cosine) of the tracks nearest to one, without copies."""
         row, n = self._row(params, id_name), _number(params, n_name, 10)
-        rows, cosines = self._sketch.query(row, n)
+        rows, cosines = self._pruned.query(row, n)
         units = self._index.vectors[[row, *rows]]
         # milliseconds: copies are looked for one by one only where two of them are alike at all
         if (np.triu(units @ units.T, 1) >= COPY_COSINE).any():
-            rows, cosines = top_k_kept(partial(self._sketch.query, row), n, self._copies_of(row))
+            rows, cosines = top_k_kept(partial(self._pruned.query, row), n, self._copies_of(row))
         return list(zip(rows.tolist(), cosines.tolist(), strict=True))
 
     def _path(self, params: Params, start: str, end: str, n_name: str) -> list[tuple[int, float]]:
@@ -197,7 +197,7 @@ class Answers:
     def _copies_of(self, *rows: int) -> Skip:
         """Return the filter of copies. Files are not looked for."""
         index = self._index
-        return LeftOut(index, [indexed_query(index, row) for row in rows], files=False)
+        return ResultFilter(index, [indexed_query(index, row) for row in rows], files=False)
 
     def _songs(self, artist: str) -> list[Record]:
         """Return the tracks of an artist that are nearest to their mean."""

@@ -92,7 +92,7 @@ class AudioCache:
         start = self.starts[track]
         return self.samples[start : start + self.lengths[track]]
 
-    def places(self, track: int, n_samples: int, most: int) -> list[tuple[int, float]]:
+    def crop_positions(self, track: int, n_samples: int, most: int) -> list[tuple[int, float]]:
         """Return (track, position) of crops at equal distances, for `read`.
 
         Args:
@@ -119,9 +119,9 @@ class AudioCache:
         crop = self.samples[start : start + min(n_samples, length)]
         return np.pad(crop, (0, n_samples - len(crop))) if len(crop) < n_samples else crop
 
-    def waveforms(self, places: Iterable[tuple[int, float]], n_samples: int) -> np.ndarray:
-        """Read crops at `places`, float32 `(n, n_samples, 1)` in [-1, 1]."""
-        crops = np.stack([self.read(*place, n_samples) for place in places])
+    def waveforms(self, positions: Iterable[tuple[int, float]], n_samples: int) -> np.ndarray:
+        """Read crops at `crop_positions`, float32 `(n, n_samples, 1)` in [-1, 1]."""
+        crops = np.stack([self.read(track, at, n_samples) for track, at in positions])
         return crops.astype(np.float32)[..., None] / FULL_SCALE
 
 

@@ -66,12 +66,12 @@ class TrainingSet:
         artists: names of the labelled artists, in the order of their index.
         by_artist: list of arrays, training tracks of each, two or more.
         training: every training track, labelled or not.
-        classifier_tracks: validation tracks of trained artists, for the classifier's loss.
-        classifier_labels: their artist indices.
-        retrieval_tracks: validation tracks of unseen artists, for MAP and the Siamese loss; where
-            there are none, those of `classifier_tracks` whose artist has several.
-        retrieval_labels: which of these artists.
-        unseen_artists: whether the artists of `retrieval_tracks` are not trained on.
+        trained_valid_tracks: validation tracks of trained artists, for the classifier's loss.
+        trained_valid_labels: their artist indices.
+        retrieval_valid_tracks: validation tracks of unseen artists, for MAP and the Siamese
+            loss; where there are none, those of `trained_valid_tracks` whose artist has several.
+        retrieval_valid_labels: which of these artists.
+        unseen_artists: whether the artists of `retrieval_valid_tracks` are not trained on.
         short: number of tracks left out because they are shorter than a segment.
     """
 
@@ -80,10 +80,10 @@ class TrainingSet:
     artists: list[str]
     by_artist: list[np.ndarray]
     training: np.ndarray
-    classifier_tracks: np.ndarray
-    classifier_labels: np.ndarray
-    retrieval_tracks: np.ndarray
-    retrieval_labels: np.ndarray
+    trained_valid_tracks: np.ndarray
+    trained_valid_labels: np.ndarray
+    retrieval_valid_tracks: np.ndarray
+    retrieval_valid_labels: np.ndarray
     unseen_artists: bool
     short: int
 
@@ -151,7 +151,7 @@ def load(
     cache = AudioCache.build([t.path for t in tracks], cache_folder, front_end.sample_rate)
     usable = cache.lengths >= front_end.segment_samples
     labels = _labels(tracks, (splits == "train") & usable, n_artists, seed)
-    kept = _classifier_tracks(tracks, splits, labels, usable, seed)
+    kept = _trained_valid_tracks(tracks, splits, labels, usable, seed)
     retrieval = _several(tracks, np.flatnonzero((splits == "valid") & usable & ~kept))
     unseen = len({tracks[row].artist for row in retrieval}) > 1
     if not unseen:  # the split goes by track: validation tracks of trained artists have to do
@@ -166,10 +166,10 @@ def load(
         artists=names,
         by_artist=by_artist,
         training=np.flatnonzero(training),
-        classifier_tracks=np.flatnonzero(kept),
-        classifier_labels=np.array([index[labels[row]] for row in np.flatnonzero(kept)], int),
-        retrieval_tracks=retrieval,
-        retrieval_labels=retrieval_labels.astype(int),
+        trained_valid_tracks=np.flatnonzero(kept),
+        trained_valid_labels=np.array([index[labels[row]] for row in np.flatnonzero(kept)], int),
+        retrieval_valid_tracks=retrieval,
+        retrieval_valid_labels=retrieval_labels.astype(int),
         unseen_artists=unseen,
         short=int(((cache.lengths > 0) & ~usable).sum()),
     )
@@ -231,7 +231,7 @@ def _labels(
     return np.where(np.isin(names.astype(str), chosen), names, "")
 
 
-def _classifier_tracks(
+def _trained_valid_tracks(
     tracks: Sequence[Track],
     splits: np.ndarray,
     labels: np.ndarray,

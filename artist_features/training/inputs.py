@@ -9,8 +9,8 @@ import numpy as np
 from artist_features.config import FrontEnd, ModelCard, Network
 from artist_features.errors import ManifestError
 from artist_features.training.data import SplitTracks, read_splits
+from artist_features.training.distillation_set import DistillationSet
 from artist_features.training.options import TrainingOptions
-from artist_features.training.targets import CropSet
 from artist_features.zoo.registry import read_model
 
 # the mel stage must be the same for a teacher to hear the student's mel spectrogram
@@ -41,7 +41,7 @@ class TrainingInputs:
         front_end: `FrontEnd` of the model.
         listed: `SplitTracks` of the manifests.
         teacher, init: `ReadModel` to match and to start from, or None.
-        crops, check_crops: `CropSet` to train on and to choose the best step by, or None.
+        crops, check_crops: `DistillationSet` to train on and to choose the best step by, or None.
         settings: plain data for run.json: all that decides the result but the audio.
     """
 
@@ -49,8 +49,8 @@ class TrainingInputs:
     listed: SplitTracks
     teacher: ReadModel | None
     init: ReadModel | None
-    crops: CropSet | None
-    check_crops: CropSet | None
+    crops: DistillationSet | None
+    check_crops: DistillationSet | None
     settings: dict[str, Any]
 
 
@@ -66,7 +66,7 @@ def read_inputs(options: TrainingOptions) -> TrainingInputs:
     teacher, init = _read(options.teacher), _read(options.init)
     if teacher:
         _check_teacher(teacher.card, front_end)
-    elif not recipe.label_weight[options.kind] and not options.crops:
+    elif not recipe.label_weight and not options.crops:
         raise ValueError("nothing to learn from: no teacher, no crops, and label_weight is 0.")
     if init and (init.card.front_end, init.card.network) != (front_end, Network()):
         raise ValueError(
@@ -77,7 +77,7 @@ def read_inputs(options: TrainingOptions) -> TrainingInputs:
     check_crops = _open(options.check_crops, recipe.level_db)
     listed = read_splits(options.manifests, options.split_seed, options.root)
     if not crops:  # else the artists are those of the crops
-        listed.require_artists(2 if recipe.label_weight[options.kind] else 0)
+        listed.require_artists(2 if recipe.label_weight else 0)
     hashes = {
         "data_sha256": listed.sha256,
         "teacher_sha256": teacher.sha256 if teacher else "",
@@ -102,10 +102,10 @@ def _check_teacher(card: ModelCard, front_end: FrontEnd) -> None:
             )
 
 
-def _open(path: str | Path | None, level_db: float | None) -> CropSet | None:
+def _open(path: str | Path | None, level_db: float | None) -> DistillationSet | None:
     if not path:
         return None
-    crops = CropSet(path)
+    crops = DistillationSet(path)
     if (found := crops.facts["level_db"]) != level_db:
         text = (
             f"its crops have a level of {found} dB, the recipe says {level_db}; add --set "

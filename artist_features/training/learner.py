@@ -24,8 +24,7 @@ _REPLICA_SUM = tf.distribute.ReduceOp.SUM
 
 _Batch: TypeAlias = tuple[tf.Tensor, ...]
 _Tensors: TypeAlias = dict[str, tf.Tensor]
-# (embeddings, target) to (weighted loss, mean cosine to the target)
-_MatchLoss: TypeAlias = Callable[[tf.Tensor, Any], tuple[tf.Tensor, tf.Tensor]]
+_Inputs: TypeAlias = tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]  # mel, labels, target
 
 
 class Learner:
@@ -40,9 +39,9 @@ class Learner:
         n_artists: classes of the "basic" head.
         weights: list of arrays of the backbone to start from, or None.
         teacher: model to match, or None.
-        vectors: {name: float `(n, dim)`} of teachers that have heard the stored crops which
-            are trained on, to be matched side by side, standardised, through a layer that
-            serves training only; or None.
+        teacher_embeddings: {name: float `(n, dim)`} of teachers that have heard the stored
+            crops which are trained on, to be matched side by side, standardised, through a
+            layer that serves training only; or None.
         front_end: of the model; None means the authors'.
         dtype: "float32", "bfloat16" or "float16" (convolutions only).
 
@@ -60,7 +59,7 @@ class Learner:
         n_artists: int,
         weights: list[np.ndarray] | None = None,
         teacher: keras.Model | None = None,
-        vectors: Mapping[str, np.ndarray] | None = None,
+        teacher_embeddings: Mapping[str, np.ndarray] | None = None,
         front_end: FrontEnd | None = None,
         strategy: tf.distribute.Strategy,
         dtype: str = "float32",
@@ -76,15 +75,18 @@ class Learner:
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = self._n_replicas > 1
             self._mel_model = keras.Model(self.model.input, self.model.get_layer(_MEL).output)
-            self.student = _submodel_from(self.model, _LOG_MEL if vectors else _MEL)
+            self.student = _submodel_from(self.model, _LOG_MEL if teacher_embeddings else _MEL)
             self._teacher: Any = _submodel_from(teacher, _MEL) if teacher else None
-            self._scales = _standardisation(vectors or {})
+            self._scales = _standardisation(teacher_embeddings or {})
             self._heads = self._build_heads(n_artists, teacher)
             self.optimizer = _optimizer(recipe, dtype)
             self.optimizer.build(self._trainable)
         self._centres_hz = _mel_centres(self.model)
-        step = self._crops_step if vectors else self._audio_step
-        self._run = tf.function(lambda batch: self._distributed_step(step, batch))
+        if teacher_embeddings:
+            self._inputs, self._match = self._distillation_inputs, self._stored_teacher_loss
+        else:
+            self._inputs, self._match = self._audio_inputs, self._teacher_loss
+        self._run = tf.function(self._distributed_step)
         self.embed = _forward(self.model)
         self.embed_stored = _forward(self.student)
 
@@ -93,12 +95,13 @@ class Learner:
     ) -> dict[str, keras.layers.Dense]:
         sizes: dict[str, int] = {}
         dim = self.model.output_shape[-1]
-        if self._kind == "basic" and self._recipe.label_weight["basic"]:
+        if self._kind == "basic" and self._recipe.label_weight:
             sizes["artist"] = n_artists
         if teacher and teacher.output_shape[-1] != dim:
             # another size of embedding is matched through a layer that serves training only
             sizes["teacher"] = teacher.output_shape[-1]
         if self._scales:
+            # this name and "teacher" stand in checkpoints
             sizes["vectors"] = sum(int(np.count_nonzero(scale)) for _, scale in self._scales)
         heads = {n: keras.layers.Dense(size, dtype="float32", name=n) for n, size in sizes.items()}
         for head in heads.values():
@@ -124,27 +127,44 @@ class Learner:
             learning_rate: of this step.
 
         Returns:
-            {name: scalar}: `loss`, `label` (per anchor), `cosine` (to the teacher, mean
-            over the batch; of stored crops to all teachers side by side).
+            {name: scalar}: `loss` (weighted terms, without the L2 penalty on the weights, which
+            is minimised, too), `label` (per anchor), `cosine` (to the teacher, mean over the
+            batch; of stored crops to all teachers side by side).
         """
         self.optimizer.learning_rate.assign(learning_rate)
         return self._run(batch)
 
-    def _distributed_step(self, step: Callable[[_Batch], _Tensors], batch: Any) -> _Tensors:
-        sums = self._strategy.run(step, args=(batch,))
+    def _distributed_step(self, batch: Any) -> _Tensors:
+        sums = self._strategy.run(self._replica_step, args=(batch,))
         return {n: self._strategy.reduce(_REPLICA_SUM, v, axis=None) for n, v in sums.items()}
 
-    def _crops_step(self, batch: _Batch) -> _Tensors:
-        log_mel, labels, *vectors = batch
+    def _replica_step(self, batch: _Batch) -> _Tensors:
+        """Embed a batch, apply the gradients of its weighted loss; return the step's metrics."""
+        mel, labels, target = self._inputs(batch)
+        n = labels.shape[0]
+        with tf.GradientTape() as tape:
+            embeddings = self._embed(mel, n)
+            label = self._artist_loss(embeddings, labels)
+            match, cosine = self._match(embeddings, target)
+            loss = self._recipe.label_weight * label + match
+            penalty = tf.add_n(self.student.losses) / self._n_replicas  # L2
+            scaled = (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
+        self._update(tape.gradient(scaled, self._trainable))
+        per_anchor = label / (n * self._n_replicas) if self._loss_is_summed and n else label
+        return {"loss": loss, "label": per_anchor, "cosine": cosine}
+
+    def _distillation_inputs(self, batch: _Batch) -> _Inputs:
+        """Return log-mel and labels of stored crops; target: their teachers' embeddings."""
+        log_mel, labels, *embeddings = batch
         log_mel = tf.cast(log_mel, tf.float32)
         parts = []
-        for rows, (mean, scale) in zip(vectors, self._scales, strict=True):
+        for rows, (mean, scale) in zip(embeddings, self._scales, strict=True):
             part = (tf.cast(rows, tf.float32) - mean) * scale
             parts.append(tf.boolean_mask(part, scale > 0, axis=1))
-        target = tf.concat(parts, axis=1)
-        return self._learn(log_mel, labels, self._vectors_loss, target)
+        return log_mel, labels, tf.concat(parts, axis=1)
 
-    def _audio_step(self, batch: _Batch) -> _Tensors:
+    def _audio_inputs(self, batch: _Batch) -> _Inputs:
+        """Return augmented mel and labels of waveforms; target: what the teacher makes of them."""
         crops, gain_db, eq_db, low_hz, high_hz, labels = batch
         waveform = tf.cast(crops, tf.float32) / FULL_SCALE * 10 ** (gain_db / 20)[:, None]
         clean = self._mel_model(waveform[..., None], training=False)
@@ -152,23 +172,7 @@ class Learner:
         mel = clean * curve * augment.band_mask(low_hz, high_hz, self._centres_hz)
         heard = clean if self._recipe.teacher_hears == "clean" else mel
         target = self._teacher(heard, training=False) if self._teacher else None
-        return self._learn(mel, labels, self._teacher_loss, target)
-
-    def _learn(
-        self, mel: tf.Tensor, labels: tf.Tensor, match_loss: _MatchLoss, target: tf.Tensor | None
-    ) -> _Tensors:
-        """Embed a batch, apply the gradients of its weighted loss; return the step's metrics."""
-        n = labels.shape[0]
-        with tf.GradientTape() as tape:
-            embeddings = self._embed(mel, n)
-            label = self._label_loss(embeddings, labels)
-            match, cosine = match_loss(embeddings, target)
-            loss = self._recipe.label_weight[self._kind] * label + match
-            penalty = tf.add_n(self.student.losses) / self._n_replicas  # L2
-            scaled = (loss + tf.cast(penalty, tf.float32)) * self._loss_scale()
-        self._update(tape.gradient(scaled, self._trainable))
-        per_anchor = label / (n * self._n_replicas) if self._loss_is_summed and n else label
-        return {"loss": loss, "label": per_anchor, "cosine": cosine}
+        return mel, labels, target
 
     @property
     def _loss_is_summed(self) -> bool:
@@ -185,9 +189,9 @@ class Learner:
         parts = [part for part in parts if part.shape[0]]
         return tf.concat([self.student(part, training=True) for part in parts], 0)
 
-    def _label_loss(self, embeddings: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def _artist_loss(self, embeddings: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         n = labels.shape[0]
-        if not n or not self._recipe.label_weight[self._kind]:
+        if not n or not self._recipe.label_weight:
             return tf.constant(0.0)
         n_global = n * self._n_replicas
         if self._kind == "basic":
@@ -217,7 +221,7 @@ class Learner:
         match = tf.reduce_sum(distillation(embeddings, target)) / n_global
         return self._recipe.teacher_weight * match, cosine
 
-    def _vectors_loss(
+    def _stored_teacher_loss(
         self, embeddings: tf.Tensor, target: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         recipe, n_global = self._recipe, tf.shape(target)[0] * self._n_replicas
@@ -263,7 +267,7 @@ class Learner:
         gradients = [gradient / self._n_replicas for gradient in gradients]
         self.optimizer.apply(gradients, self._trainable)
 
-    def teach(self, waveforms: np.ndarray) -> np.ndarray:
+    def embed_by_teacher(self, waveforms: np.ndarray) -> np.ndarray:
         """Return the teacher's embeddings of the student's mel spectrogram, `(n, dim)`."""
         return np.asarray(self._teacher(self._mel_model(tf.constant(waveforms)), training=False))
 
@@ -284,13 +288,15 @@ def _forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     return lambda inputs: np.asarray(function(tf.constant(inputs)))
 
 
-def _standardisation(vectors: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _standardisation(
+    embeddings: Mapping[str, np.ndarray],
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per-dimension z-score (mean, inverse std) of each teacher's embeddings, equally weighted.
 
     Teachers weigh as in `metrics.agreement`, and a number has a variance of about 1.
     """
     found = []
-    for rows in vectors.values():
+    for rows in embeddings.values():
         rows = np.asarray(rows[:_N_MOMENTS], np.float32)
         deviation = rows.std(axis=0)
         varies = deviation > _CONSTANT

@@ -19,6 +19,7 @@ _EQUAL = 0.9999  # cosine of two targets from which they are one
 class SiameseHinge(keras.losses.Loss):  # type: ignore[misc]
     """Max-margin (hinge) loss on cosine similarities, summed over negatives and batch.
 
+    Loss of the recipe `paper` for Siamese models; that of the default is `batch_hinge`.
     `y_pred` is the output of `networks.siamese()`: float32 `(batch, 1 + n_negatives)`,
     the similarity to the positive first. `y_true` is not used. The authors' sum over
     the batch is kept (`reduction="sum"`): their learning rate of 0.1 belongs to it.

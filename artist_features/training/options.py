@@ -34,7 +34,7 @@ class TrainingOptions:
         n_artists: how many artists carry labels, from 2; None means all.
         dtype: of the convolutions, see `strategy.precision`.
         teacher, init: model name, folder or Hub id, or None.
-        crops, check_crops: folders of distillation sets (`targets.CropSet`) to train on and to
+        crops, check_crops: folders of distillation sets (`DistillationSet`) to train on and to
             choose the best step by, both or neither.
         cache: folder of prepared audio; None means `cache` in the run folder.
         root: folder of the manifests' relative files; None means that of each manifest.
@@ -96,14 +96,14 @@ class TrainingOptions:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe with its changes."""
-        return RECIPES[self.recipe_name].changed(self.kind, self.changes)
+        """The recipe of the kind with its changes."""
+        return RECIPES[self.recipe_name][self.kind].changed(self.changes)
 
     def settings(self) -> dict[str, Any]:
         """Return the options that decide the result, plain data for run.json."""
         ignored = {f.name for f in dataclasses.fields(self) if f.metadata.get("ignored")}
         kept = {n: v for n, v in dataclasses.asdict(self).items() if n not in ignored}
-        return kept | {"recipe": self.recipe.record(self.kind)}
+        return kept | {"recipe": dataclasses.asdict(self.recipe)}
 
 
 def model_name(name: str, folder: str | Path) -> str:

@@ -15,8 +15,8 @@ class Augmentation:
     """Probabilities of waveform and mel augmentations, each as a share of crops.
 
     Attributes:
-        gain_db: lowest and highest gain, drawn for every crop; where the model brings each
-            segment to one level, it matters for crops near silence only.
+        gain_db: lowest and highest gain, drawn for every crop; a model with a level (`level_db`)
+            undoes it again but for crops near silence.
         mixing: another track is added, 3 to 18 dB softer.
         noise: white noise, 35 to 80 dB under full scale.
         speed: played 6 % slower to 6 % faster (one semitone).
@@ -45,13 +45,13 @@ class Augmentation:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Hyperparameters of a training run.
+    """Hyperparameters of a training run of one kind of model.
 
     Attributes:
         n_steps: updates of the weights, unless early stopping ends the run.
-        n_anchors: labelled crops a step, by kind; each Siamese anchor has a positive.
+        n_anchors: labelled crops a step; each Siamese anchor has a positive.
         negatives: "drawn": tracks of other artists for each anchor, each encoded for
             itself; "in_batch": the positives of the other anchors serve, encoded once.
         n_negatives: per anchor; in a batch the nearest ones.
@@ -64,7 +64,7 @@ class Recipe:
             to zero.
         decay: the rate is divided by 1 + decay x step.
         clip_norm: of all gradients together; 0 means none.
-        label_weight: of the artist loss, by kind.
+        label_weight: of the artist loss; 0 means that no artist is learned.
         teacher_weight: of the teacher's term.
         vectors_weight: of the term for the teachers' vectors of stored crops, matched
             through a layer.
@@ -80,7 +80,7 @@ class Recipe:
     """
 
     n_steps: int
-    n_anchors: dict[str, int]
+    n_anchors: int
     negatives: str
     n_negatives: int
     n_unlabelled: int
@@ -93,7 +93,7 @@ class Recipe:
     plateau_factor: float = 0.2
     plateau_patience: int = 5
     clip_norm: float = 0.0
-    label_weight: dict[str, float] = field(default_factory=lambda: {"basic": 1.0, "siamese": 1.0})
+    label_weight: float
     teacher_weight: float = 1.0
     vectors_weight: float = 1.0
     relation_weight: float = 4.0
@@ -113,39 +113,30 @@ class Recipe:
             checked_int(f"recipe: {name}", getattr(self, name), 1)
         for name in ("n_unlabelled", "n_warmup", "stop_patience"):
             checked_int(f"recipe: {name}", getattr(self, name), 0)
-        for n_anchors in self.n_anchors.values():
-            checked_int("recipe: n_anchors", n_anchors, 2)
+        checked_int("recipe: n_anchors", self.n_anchors, 2)
         for name, high in _HIGHEST.items():
             _check_number(self, name, 0, high)
-        for value in self.label_weight.values():
-            if not _is_number(value) or not 0 <= value < math.inf:
-                raise ValueError(f"recipe: label_weight = {value!r}; allowed are numbers from 0.")
+        weight = self.label_weight
+        if not _is_number(weight) or not 0 <= weight < math.inf:
+            raise ValueError(f"recipe: label_weight = {weight!r}; allowed are numbers from 0.")
 
     @property
     def needs_check(self) -> bool:
         """True if the recipe needs a validation loss."""
         return self.schedule == "plateau" or bool(self.stop_patience) or self.keep == "best"
 
-    def record(self, kind: str) -> dict[str, Any]:
-        """Return the recipe of a kind as plain data for JSON."""
-        record = dataclasses.asdict(self)
-        return record | {name: record[name][kind] for name in _BY_KIND}
-
-    def changed(self, kind: str, changes: Mapping[str, Any]) -> "Recipe":
+    def changed(self, changes: Mapping[str, Any]) -> "Recipe":
         """Override hyperparameters (`--set`): return a copy of the recipe with new values.
 
         Args:
-            kind: "basic" or "siamese", whose `n_anchors` and `label_weight` are meant.
             changes: {name: value} of `CHANGEABLE`.
         """
         mine = {n: v for n, v in changes.items() if n not in _AUGMENTATIONS}
-        mine |= {n: getattr(self, n) | {kind: mine[n]} for n in _BY_KIND if n in mine}
         sounds = {n: v for n, v in changes.items() if n in _AUGMENTATIONS}
         augmentation = dataclasses.replace(self.augmentation, **sounds)
         return dataclasses.replace(self, augmentation=augmentation, **mine)
 
 
-_BY_KIND = ("n_anchors", "label_weight")
 _AUGMENTATIONS = {f.name for f in dataclasses.fields(Augmentation)}
 # names of what `Recipe.changed` changes
 CHANGEABLE = ({f.name for f in dataclasses.fields(Recipe)} - {"augmentation"}) | _AUGMENTATIONS
@@ -186,7 +177,7 @@ def _check_number(recipe: Recipe | Augmentation, name: str, low: float, high: fl
 # ended at 0.1 x 0.2^8). C checks once an epoch; here every 500 steps.
 PAPER = Recipe(
     n_steps=200_000,
-    n_anchors={"basic": 15, "siamese": 15},
+    n_anchors=15,
     negatives="drawn",
     n_negatives=4,
     n_unlabelled=0,
@@ -197,6 +188,7 @@ PAPER = Recipe(
     decay=1e-6,
     plateau_factor=0.2,
     plateau_patience=5,
+    label_weight=1.0,
     check_every=500,
     stop_patience=12,
     keep="best",
@@ -206,7 +198,7 @@ PAPER = Recipe(
 # cosine to the teacher in trials), the artist loss light beside the teacher's term.
 DEFAULT = Recipe(
     n_steps=6000,
-    n_anchors={"basic": 128, "siamese": 64},
+    n_anchors=64,
     negatives="in_batch",
     n_negatives=4,
     n_unlabelled=128,
@@ -215,7 +207,7 @@ DEFAULT = Recipe(
     schedule="cosine",
     n_warmup=200,
     clip_norm=1.0,
-    label_weight={"basic": 0.5, "siamese": 0.5},
+    label_weight=0.5,
     level_db=LEVEL_DB,
     augmentation=Augmentation(
         gain_db=(-12.0, 6.0),
@@ -228,7 +220,11 @@ DEFAULT = Recipe(
     ),
 )
 
-RECIPES = {"paper": PAPER, "default": DEFAULT}
+# {name: {kind: Recipe}}; a Siamese anchor has a positive, so that 64 are 128 crops as well
+RECIPES = {
+    "paper": {"basic": PAPER, "siamese": PAPER},
+    "default": {"basic": dataclasses.replace(DEFAULT, n_anchors=128), "siamese": DEFAULT},
+}
 
 
 class Schedule:

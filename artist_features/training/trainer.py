@@ -14,14 +14,14 @@ import tensorflow as tf
 from artist_features import devices
 from artist_features.errors import ManifestError
 from artist_features.progress import progress_bar
-from artist_features.training import data, run, strategy
+from artist_features.training import data, run_folder, strategy
+from artist_features.training.distillation_set import CropBatches
 from artist_features.training.inputs import TrainingInputs, read_inputs
 from artist_features.training.learner import Learner
 from artist_features.training.options import TrainingOptions
 from artist_features.training.recipes import Schedule
-from artist_features.training.run import LOG_FILE, Log, Row, RunFolder
+from artist_features.training.run_folder import LOG_FILE, Log, LogRow, RunFolder
 from artist_features.training.sampling import AudioBatches, Batches, Sampler
-from artist_features.training.targets import CropBatches
 from artist_features.training.validation import Validation
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo import networks
@@ -29,7 +29,7 @@ from artist_features.zoo import networks
 logger = logging.getLogger(__name__)
 
 
-def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambda: None) -> Row:
+def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambda: None) -> LogRow:
     """Train a model, or go on with the run that a folder holds.
 
     Killed at any moment, the same call goes on from the last checkpoint and ends with
@@ -50,7 +50,7 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
     distributed = strategy.make_strategy(options.strategy)  # before any tensor is made
     chief = strategy.is_chief(distributed)
     inputs = read_inputs(options)
-    run.card_texts(options, inputs.teacher)  # refused now, not after training
+    run_folder.card_texts(options, inputs.teacher)  # refused now, not after training
     folder = RunFolder(options.out)
     folder.check(inputs.settings)
     with folder.writing(chief):
@@ -66,7 +66,7 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
             best = _restore(parts.learner, folder.best) if options.recipe.keep == "best" else None
             row = best["row"] if best else row
             n_devices = distributed.num_replicas_in_sync
-            fields = run.card_fields(
+            fields = run_folder.card_fields(
                 options, inputs, found, row, artists=parts.artists, n_devices=n_devices
             )
             _write_model(folder, parts.learner, fields)
@@ -87,9 +87,9 @@ def _report(inputs: TrainingInputs, found: data.TrainingSet) -> None:
     logger.info(
         f"{len(found.training)} tracks ({found.hours:.2f} h) to train on, "
         f"{sum(map(len, found.by_artist))} of them with the labels of {len(found.artists)} "
-        f"artists; MAP is checked on {len(found.retrieval_tracks)} tracks of "
-        f"{len(set(found.retrieval_labels))} {checked} artists; "
-        f"{len(found.classifier_tracks)} more tracks of trained artists are kept; "
+        f"artists; MAP is checked on {len(found.retrieval_valid_tracks)} tracks of "
+        f"{len(set(found.retrieval_valid_labels))} {checked} artists; "
+        f"{len(found.trained_valid_tracks)} more tracks of trained artists are kept; "
         f"{found.short} shorter than a segment; {len(found.cache.failures)} unreadable"
     )
 
@@ -128,7 +128,7 @@ def _build(
         n_artists=len(artists),
         weights=start,
         teacher=teacher,
-        vectors=inputs.crops.teachers if inputs.crops else None,
+        teacher_embeddings=inputs.crops.teachers if inputs.crops else None,
         front_end=inputs.front_end,
         strategy=distributed,
         dtype=options.dtype,
@@ -138,7 +138,7 @@ def _build(
         options.kind,
         options.recipe,
         inputs.front_end.segment_samples,
-        teacher=learner.teach if teacher else None,
+        teacher=learner.embed_by_teacher if teacher else None,
         crops=inputs.check_crops,
     )
     if not validation.has_loss:
@@ -152,10 +152,10 @@ def _batches(
     """Return the batches, and the artists' names in the order of their index."""
     recipe, siamese = options.recipe, options.kind == "siamese"
     taught = inputs.teacher is not None or inputs.crops is not None
-    n_anchors = recipe.n_anchors[options.kind] if recipe.label_weight[options.kind] else 0
+    n_anchors = recipe.n_anchors if recipe.label_weight else 0
     n_unlabelled = recipe.n_unlabelled if taught else 0
     if taught and not n_anchors:  # as many crops as with labels
-        n_unlabelled += recipe.n_anchors[options.kind] * (1 + siamese)
+        n_unlabelled += recipe.n_anchors * (1 + siamese)
     for count, what in ((n_anchors, "labelled"), (n_unlabelled, "unlabelled")):
         if count % n_replicas:
             raise ValueError(
@@ -214,10 +214,10 @@ class _Loop:
         self.recipe = self.options.recipe
         self.schedule = Schedule(self.recipe)
 
-    def go(self, between_steps: Callable[[], None]) -> Row:
+    def go(self, between_steps: Callable[[], None]) -> LogRow:
         """Train to the end; return the last row of the log."""
         learner, validation = self.parts.learner, self.parts.validation
-        row: Row = {}
+        row: LogRow = {}
         if saved := _restore(learner, self.folder.last):
             row, self.schedule.state = saved["row"], saved["schedule"]
             logger.info("going on from step %d", row["step"])
@@ -274,19 +274,19 @@ class _Loop:
         values = self.distributed.run(lambda: tf.constant(loss, tf.float64))
         return float(self.distributed.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
 
-    def _save(self, row: Row, better: bool) -> None:
+    def _save(self, row: LogRow, better: bool) -> None:
         """Write the checkpoints and log how the run is doing."""
         arrays = {name: np.asarray(v) for name, v in self.parts.learner.variables().items()}
         state = {"row": row, "schedule": self.schedule.state}
         if better:
-            run.save_checkpoint(self.folder.best, arrays, state)
-        run.save_checkpoint(self.folder.last, arrays, state)
+            run_folder.save_checkpoint(self.folder.best, arrays, state)
+        run_folder.save_checkpoint(self.folder.last, arrays, state)
         shown = {n: v for n, v in row.items() if n.startswith(("train_", "valid_"))}
         values = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         logger.info("step %d: %s", row["step"], values)
 
 
-def _write_events(writer: tf.summary.SummaryWriter, row: Row) -> None:
+def _write_events(writer: tf.summary.SummaryWriter, row: LogRow) -> None:
     """Write a row of the log for TensorBoard."""
     with writer.as_default(step=row["step"]):
         for name, value in row.items():
@@ -297,11 +297,11 @@ def _write_events(writer: tf.summary.SummaryWriter, row: Row) -> None:
 
 def _restore(learner: Learner, path: Path) -> dict[str, Any] | None:
     """Set the model to a checkpoint and return its state; None where there is no file."""
-    saved = run.load_checkpoint(path)
+    saved = run_folder.load_checkpoint(path)
     if saved is None:
         return None
     arrays, state = saved
-    run.restore(learner.variables(), arrays, path)
+    run_folder.restore(learner.variables(), arrays, path)
     return state
 
 

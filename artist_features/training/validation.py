@@ -10,10 +10,10 @@ import numpy as np
 
 from artist_features import metrics
 from artist_features.training.data import TrainingSet
+from artist_features.training.distillation_set import DistillationSet
 from artist_features.training.losses import hinge
 from artist_features.training.recipes import Recipe
 from artist_features.training.sampling import Sampler
-from artist_features.training.targets import CropSet
 
 _BATCH = 128
 _MAX_CROPS = 8  # of a track
@@ -36,7 +36,7 @@ class Validation:
         kind: "basic" or "siamese".
         n_samples: of a crop.
         teacher: function of waveforms like `embed` of `check`, or None.
-        crops: `CropSet` of other tracks than the training's; agreement with its teachers is
+        crops: `DistillationSet` of other tracks than the training's; agreement with its teachers is
             then what the schedule watches, and the classifier, whose artists are those of the
             stored crops, is not checked.
     """
@@ -48,18 +48,18 @@ class Validation:
         recipe: Recipe,
         n_samples: int,
         teacher: Embed | None = None,
-        crops: CropSet | None = None,
+        crops: DistillationSet | None = None,
     ) -> None:
         self._cache, self._kind, self._recipe = data.cache, kind, recipe
         self._n_samples = n_samples
         self._crops = crops
-        rows = _some(data.retrieval_labels)
-        self._retrieval_tracks = data.retrieval_tracks[rows]
-        self._retrieval_labels = data.retrieval_labels[rows]
-        n_kept = len(data.classifier_tracks) if crops is None else 0
+        rows = _some(data.retrieval_valid_labels)
+        self._retrieval_tracks = data.retrieval_valid_tracks[rows]
+        self._retrieval_labels = data.retrieval_valid_labels[rows]
+        n_kept = len(data.trained_valid_tracks) if crops is None else 0
         rows = _some(np.arange(n_kept))
-        self._classifier_tracks = data.classifier_tracks[rows]
-        self._classifier_labels = data.classifier_labels[rows]
+        self._trained_tracks = data.trained_valid_tracks[rows]
+        self._trained_labels = data.trained_valid_labels[rows]
         self._targets = self._embed_all(teacher) if teacher else None
         by_artist = [
             np.flatnonzero(self._retrieval_labels == n) for n in set(self._retrieval_labels)
@@ -84,11 +84,11 @@ class Validation:
         """True if checks give a validation loss for the schedule."""
         if self._crops:
             return True
-        if self._recipe.label_weight[self._kind]:
+        if self._recipe.label_weight:
             if self._kind == "basic":
-                return len(self._classifier_tracks) > 0
+                return len(self._trained_tracks) > 0
             return self._sampler is not None
-        n_tracks = len(self._retrieval_tracks) + len(self._classifier_tracks)
+        n_tracks = len(self._retrieval_tracks) + len(self._trained_tracks)
         return self._targets is not None and n_tracks > 0
 
     def check(
@@ -117,8 +117,8 @@ class Validation:
         if self._targets:
             pairs = zip(by_track, self._targets, strict=True)
             found["cosine"] = float(np.mean([metrics.mean_cosine(a, b) for a, b in pairs]))
-        if self._recipe.label_weight[self._kind]:
-            if self._kind == "basic" and len(self._classifier_tracks) and logits:
+        if self._recipe.label_weight:
+            if self._kind == "basic" and len(self._trained_tracks) and logits:
                 found |= self._entropy(by_track[n_retrieval:], logits)
             if self._kind == "siamese" and self._sampler:
                 found["label"] = self._hinge(by_track[:n_retrieval], self._sampler)
@@ -135,15 +135,15 @@ class Validation:
 
     def _embed_all(self, embed: Embed) -> list[np.ndarray]:
         """Return one array `(n_crops, dim)` for each track, those for retrieval first."""
-        places: list[tuple[int, float]] = []
+        positions: list[tuple[int, float]] = []
         counts = []
-        for track in [*self._retrieval_tracks, *self._classifier_tracks]:
-            own = self._cache.places(track, self._n_samples, _MAX_CROPS)
-            places += own
+        for track in [*self._retrieval_tracks, *self._trained_tracks]:
+            own = self._cache.crop_positions(track, self._n_samples, _MAX_CROPS)
+            positions += own
             counts.append(len(own))
         out = []
-        for start in range(0, len(places), _BATCH):
-            waveforms = self._cache.waveforms(places[start : start + _BATCH], self._n_samples)
+        for start in range(0, len(positions), _BATCH):
+            waveforms = self._cache.waveforms(positions[start : start + _BATCH], self._n_samples)
             out.append(np.asarray(embed(waveforms)))
         return np.split(np.concatenate(out), np.cumsum(counts)[:-1]) if out else []
 
@@ -166,7 +166,7 @@ class Validation:
     def _entropy(self, by_track: list[np.ndarray], logits: Embed) -> dict[str, float]:
         """Return cross-entropy and accuracy of the classifier."""
         losses, right = [], []
-        for rows, label in zip(by_track, self._classifier_labels, strict=True):
+        for rows, label in zip(by_track, self._trained_labels, strict=True):
             scores = logits(rows)
             scores = scores - scores.max(-1, keepdims=True)
             log_p = scores - np.log(np.exp(scores).sum(-1, keepdims=True))

@@ -21,7 +21,7 @@ from artist_features.files import writable
 from artist_features.progress import progress_bar
 from artist_features.training import data
 from artist_features.training.options import model_name
-from artist_features.training.run import versions
+from artist_features.training.run_folder import versions
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo.registry import read_model
 
@@ -175,17 +175,17 @@ def _moments(
     signature = [tf.TensorSpec((None, n_samples, 1), tf.float32)]
     forward = tf.function(lambda waveforms: hidden(waveforms, training=False), signature)
     tracks, cache = found.training, found.cache
-    places = [place for t in tracks for place in cache.places(t, n_samples, _MAX_CROPS)]
+    positions = [at for t in tracks for at in cache.crop_positions(t, n_samples, _MAX_CROPS)]
     count, total, products = 0, np.zeros(dim), np.zeros((dim, dim))
-    for start in progress_bar(range(0, len(places), _BATCH), "whiten", unit="batch"):
-        waveforms = cache.waveforms(places[start : start + _BATCH], n_samples)
+    for start in progress_bar(range(0, len(positions), _BATCH), "whiten", unit="batch"):
+        waveforms = cache.waveforms(positions[start : start + _BATCH], n_samples)
         rows = forward(tf.constant(waveforms)).numpy().reshape(-1, dim).astype(np.float64)
         count += len(rows)
         total += rows.sum(axis=0)
         products += rows.T @ rows
         between_batches()
     mean = total / count
-    return mean, products / count - np.outer(mean, mean), len(places)
+    return mean, products / count - np.outer(mean, mean), len(positions)
 
 
 def _replace(

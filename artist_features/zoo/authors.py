@@ -14,7 +14,7 @@ import h5py
 from artist_features.config import ModelCard, Network
 from artist_features.errors import WeightsError
 from artist_features.zoo import folder as model_folder
-from artist_features.zoo import tensors
+from artist_features.zoo import untrusted_hdf5
 
 _MAX_BYTES = 1 << 30
 _RELEASED = {  # sha256 of a released file -> number of artists it was trained on, by its name
@@ -68,9 +68,9 @@ def import_authors(
 
 def _read_layers(data: bytes, path: Path) -> tuple[model_folder.Weights, int | None]:
     """Return ({our layer name: arrays}, number of artists or None)."""
-    with tensors.open_hdf5(data, path) as file:
-        root = tensors.get_member(file, "model_weights", path)
-        root = file if root is None else tensors.check_group(root, path)
+    with untrusted_hdf5.open_hdf5(data, path) as file:
+        root = untrusted_hdf5.get_member(file, "model_weights", path)
+        root = file if root is None else untrusted_hdf5.check_group(root, path)
         layers = _layers_by_kind(root)
         for kind in _ARRAYS:
             if len(layers.get(kind, [])) != 5:
@@ -84,7 +84,7 @@ def _read_layers(data: bytes, path: Path) -> tuple[model_folder.Weights, int | N
             kind = "batch_normalization" if name.endswith("norm") else "conv1d"
             layer = layers[kind][int(name[len("block") :][0]) - 1]
             datasets = [_dataset(root, layer, array, path) for array in _ARRAYS[kind]]
-            weights[name] = tensors.read_layer(layer, datasets, shapes, path)
+            weights[name] = untrusted_hdf5.read_layer(layer, datasets, shapes, path)
         if not (dense := layers.get("dense")):
             return weights, None
         shape = _dataset(root, dense[-1], "kernel:0", path).shape
@@ -106,9 +106,9 @@ def _layers_by_kind(root: h5py.Group) -> dict[str, list[str]]:
 
 def _dataset(root: h5py.Group, layer: str, name: str, path: Path) -> h5py.Dataset:
     """Return the array that Keras 2 keeps at `layer/layer/name`."""
-    item: tensors.Item | None = root
+    item: untrusted_hdf5.Item | None = root
     for part in (layer, layer, name):
-        item = tensors.get_member(item, part, path)
+        item = untrusted_hdf5.get_member(item, part, path)
         if item is None:
             raise WeightsError("incompatible", f"array {layer}/{name} is missing.", path)
     if not isinstance(item, h5py.Dataset):

@@ -28,7 +28,7 @@ from artist_features.zoo.card import model_card
 if TYPE_CHECKING:  # imported when a model is built, or its weights are read
     import keras
 
-    from artist_features.zoo.tensors import Layout
+    from artist_features.zoo.untrusted_hdf5 import Layout
 
 Folder: TypeAlias = str | os.PathLike[str]
 Weights: TypeAlias = dict[str, list[npt.NDArray[np.float32]]]  # by layer, in Keras' order
@@ -189,9 +189,9 @@ def _parse_weights(data: bytes, card: ModelCard, path: Path) -> Weights:
             "The file is incomplete or changed; delete it and fetch it again.",
             path,
         )
-    from artist_features.zoo import tensors  # imports h5py, 0.1 s
+    from artist_features.zoo import untrusted_hdf5  # imports h5py, 0.1 s
 
-    return tensors.read_layers(data, expected, path)
+    return untrusted_hdf5.read_layers(data, expected, path)
 
 
 def expected_weights(network: Network, n_mels: int) -> "Layout":

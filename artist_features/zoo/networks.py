@@ -1,7 +1,9 @@
 """Keras models: CNN backbone (what `train` builds), artist classifier and Siamese model.
 
 `train` builds the backbone only and puts heads of its own on it (`training/learner.py`);
-`basic` and `siamese` are the paper's models for a training loop of yours.
+`basic` and `siamese` are the paper's models for a training loop of yours. The bundled weights of
+these names are not trained as in the paper: the backbone was distilled from two teachers, then
+trained on artist labels with one head or the other (docs/training.md).
 
 Sources: P = Park et al., ISMIR 2018, section 3; C = the authors' `model.py`.
 """

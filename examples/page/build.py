@@ -40,7 +40,7 @@ from artist_features.files import write_atomically
 from artist_features.maps import layout, page
 from artist_features.optional import require
 from artist_features.search import IndexedTrack, ranking
-from artist_features.search.sources import join_manifest, read_embeddings
+from artist_features.search.embedding_tables import join_manifest, read_embeddings
 from artist_features.zoo import registry
 
 HERE = Path(__file__).resolve().parent

@@ -61,7 +61,7 @@ _PACKAGES = ("tensorflow", "keras", "kapre", "numpy")
 _STATE = "state"
 _SENTENCES = {"basic": "Artist classifier", "siamese": "Siamese network"}
 
-Row: TypeAlias = dict[str, Any]  # of the log: {column: number}
+LogRow: TypeAlias = dict[str, Any]  # of the log: {column: number}
 Checkpoint: TypeAlias = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays, state
 
 
@@ -161,7 +161,7 @@ class Log:
     def __init__(self, path: Path, step: int, teachers: Iterable[str]) -> None:
         own = [f"valid_{start}{name}" for name in teachers for start in ("", "r2_")]
         self._columns = [*_COLUMNS, *(["valid_both", *own] if own else [])]
-        rows: list[Row] = []
+        rows: list[LogRow] = []
         if path.exists():
             with open(path, encoding="utf-8", newline="") as file:
                 whole = [row for row in csv.DictReader(file) if None not in row.values()]
@@ -173,7 +173,7 @@ class Log:
         write_atomically(path, text.getvalue().encode())
         self._path = path
 
-    def write(self, values: Row) -> None:
+    def write(self, values: LogRow) -> None:
         """Append a row; columns without a value stay empty, others are TensorBoard's alone."""
         row = {n: f"{v:.6g}" if isinstance(v, float) else v for n, v in values.items()}
         with open(self._path, "a", encoding="utf-8", newline="") as file:
@@ -244,7 +244,7 @@ def card_fields(
     options: TrainingOptions,
     inputs: TrainingInputs,
     found: TrainingSet,
-    row: Row,
+    row: LogRow,
     *,
     artists: list[str],
     n_devices: int,
@@ -259,8 +259,8 @@ def card_fields(
     checks = {name: round(value, 4) for name, value in row.items() if name.startswith("valid_")}
     crops = inputs.crops
     teachers = ", ".join(crops.teachers) if crops else ""
-    recipes = (RECIPES[options.recipe_name], options.recipe)
-    named, used = (recipe.record(options.kind) for recipe in recipes)
+    recipes = (RECIPES[options.recipe_name][options.kind], options.recipe)
+    named, used = map(dataclasses.asdict, recipes)
     training = {
         "data": options.data or ", ".join(Path(manifest).name for manifest in options.manifests),
         "data_sha256": inputs.listed.sha256,

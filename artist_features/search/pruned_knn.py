@@ -11,7 +11,7 @@ _GROUP_ROWS = 128  # as exact as choosing among all rows, ten times as fast
 _SLACK = np.float32(1e-5)  # above the rounding of float32 products of unit vectors, and of top_k
 
 
-class Sketch:
+class PrunedSearch:
     """Low-rank projection of an index's vectors, for faster exact k-NN queries.
 
     A cosine is the product on these axes and that of what they leave of both vectors, which is

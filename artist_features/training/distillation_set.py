@@ -2,7 +2,8 @@
 
 `StressCrops` makes the crops: strongly transformed excerpts, which student and teachers hear at
 the sample rates that each of them needs; a crop depends on the seed and its number alone.
-`CropSet` stores their log-mel and the teachers' vectors; `CropBatches` feeds them to training.
+`DistillationSet` stores their log-mel and the teachers' embeddings; `CropBatches` feeds them to
+training.
 
 The folder of a set has `crops.json` (what it is and how it was made), `log_mel.npy` float16 `(n,
 frames, bands)`, `TEACHER.npy` float16 `(n, dim)` of each teacher, `track.npy` int32 `(n,)`,
@@ -208,7 +209,7 @@ def _at_rate(spectrum: np.ndarray, rate: int) -> np.ndarray:
     return scipy.fft.irfft(part, n).astype(np.float32)
 
 
-class CropSet:
+class DistillationSet:
     """Distillation set on disk, memory-mapped to read or to write.
 
     Attributes:
@@ -252,7 +253,7 @@ class CropSet:
         facts: Mapping[str, Any],
         mel_shape: tuple[int, int],
         teachers: Mapping[str, int],
-    ) -> "CropSet":
+    ) -> "DistillationSet":
         """Make an empty set, or open the one that is there if it is made of the same.
 
         Args:
@@ -323,7 +324,13 @@ class CropBatches(Batches):
     """
 
     def __init__(
-        self, crops: CropSet, *, n_anchors: int, n_unlabelled: int, positives: bool, seed: int
+        self,
+        crops: DistillationSet,
+        *,
+        n_anchors: int,
+        n_unlabelled: int,
+        positives: bool,
+        seed: int,
     ) -> None:
         self._crops, self._seed = crops, seed
         labelled = np.flatnonzero(np.asarray(crops.mix_db) < _MAX_MIX_DB)

@@ -17,7 +17,7 @@ LENGTHS_APART_S = 11.5  # most: a copy may begin or end elsewhere
 _MOST_HELD = 4000  # rows, 4 MB: more would make long lists slow
 
 
-class LeftOut:
+class ResultFilter:
     """Search filter (`skip` of `Index.query`): missing files and near-duplicates.
 
     A copy has a cosine of 0.97 or more and its length within 11.5 s, or a cosine of 0.99 where one
