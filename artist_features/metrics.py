@@ -168,16 +168,22 @@ def unit_vectors(embeddings: npt.ArrayLike) -> npt.NDArray[np.float64]:
     vectors = np.asarray(embeddings, np.float64)
     if vectors.ndim != 2:
         raise ValueError(f"embeddings of shape {vectors.shape}; allowed is (n_tracks, dim).")
-    largest = np.max(np.abs(vectors), axis=1, initial=0.0)  # NaN stays NaN
-    bad = np.flatnonzero(~(np.isfinite(largest) & (largest > 0)))
-    if len(bad):
-        kind = "all zeros" if largest[bad[0]] == 0 else "not finite"
+    if bad := rows_without_direction(vectors):
+        row, kind = next(iter(bad.items()))
         raise ValueError(
-            f"embeddings row {bad[0]} is {kind} ({len(bad)} of {len(vectors)} rows are unusable); "
+            f"embeddings row {row} is {kind} ({len(bad)} of {len(vectors)} rows are unusable); "
             "a cosine needs a direction. Leave these tracks out."
         )
-    vectors = vectors / largest[:, None]  # squares neither overflow nor vanish
+    # squares neither overflow nor vanish
+    vectors = vectors / np.max(np.abs(vectors), axis=1, initial=0.0, keepdims=True)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def rows_without_direction(vectors: Vectors) -> dict[int, str]:
+    """Return {row: "all zeros" or "not finite"} of vectors `(n, dim)` that no cosine is of."""
+    largest = np.max(np.abs(vectors), axis=1, initial=0.0)  # NaN stays NaN
+    bad = np.flatnonzero(~(np.isfinite(largest) & (largest > 0)))
+    return {int(row): "not finite" if largest[row] != 0 else "all zeros" for row in bad}
 
 
 def unit_or_zero(vectors: Vectors) -> Vectors:

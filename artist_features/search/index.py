@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from artist_features.errors import SearchIndexError, checked_int
 from artist_features.extraction.remote import identity
-from artist_features.metrics import unit_vectors
+from artist_features.metrics import rows_without_direction, unit_vectors
 from artist_features.search import ranking, storage
 from artist_features.search.ranking import Floats
 from artist_features.search.storage import IndexedTrack
@@ -412,13 +412,10 @@ def _checked_units(vectors: npt.NDArray[np.floating], tracks: Sequence[IndexedTr
     units = np.empty(vectors.shape, np.float32)
     for start in range(0, len(vectors), ranking.BLOCK_ROWS):
         block = vectors[start : start + ranking.BLOCK_ROWS].astype(np.float64)
-        largest = np.abs(block).max(axis=1)
-        if len(bad := np.flatnonzero(~(np.isfinite(largest) & (largest > 0)))):
-            row = start + int(bad[0])
-            kind = "all zeros" if largest[bad[0]] == 0 else "not finite"
+        for row, kind in rows_without_direction(block).items():
             raise ValueError(
-                f"vector of row {row} ({tracks[row].path!r}) is {kind}; a cosine needs a "
-                "direction. Leave the track out."
+                f"vector of row {start + row} ({tracks[start + row].path!r}) is {kind}; a cosine "
+                "needs a direction. Leave the track out."
             )
         units[start : start + len(block)] = unit_vectors(block)
     return units
