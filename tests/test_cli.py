@@ -19,8 +19,10 @@ from artist_features.cli.train import command_line
 def test_a_model_card_does_not_say_where_files_are(tmp_path, monkeypatch):
     words = [f"--output={tmp_path / 'run'}", f"{tmp_path}/new/", "/no/such/m.csv", "--set", "a=1"]
     words += ["--teacher", "hf://owner/name", "--init=hf://owner/name", "m.csv"]
+    words += ["-o/home/ann/run", "private/2026/run", "-o"]
     monkeypatch.setattr(sys, "argv", ["artist-features", "train", *words])
     kept = "--output=run new m.csv --set a=1 --teacher hf://owner/name --init=hf://owner/name m.csv"
+    kept += " -orun run -o"
     assert command_line() == f"artist-features train {kept}"
 
 

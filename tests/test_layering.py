@@ -1,4 +1,4 @@
-"""The floors of the house, what an import costs, and what the package never does."""
+"""The layers of the package, what an import costs, and what the package never does."""
 
 import ast
 import functools

@@ -3,7 +3,9 @@
 import ntpath
 import os
 
+import numpy as np
 import pytest
+import soundfile
 
 from artist_features.audio import stream
 from artist_features.extraction.remote import identity, is_uri
@@ -45,6 +47,19 @@ def test_playlists_name_tracks_relative_to_their_folder(windows):
     lines = text.splitlines()
     assert lines[2::2] == [r"Ann\a.mp3", r"C:\Musical\b.mp3", r"D:\c.mp3"]
     assert lines[1] == "#EXTINF:3,a"
+
+
+def test_files_are_read_at_places_without_pread(tmp_path, monkeypatch):
+    samples = np.random.default_rng(0).uniform(-0.1, 0.1, 22050 * 4)
+    soundfile.write(tmp_path / "a.wav", samples, 22050)
+    soundfile.write(tmp_path / "a.flac", samples, 22050)
+    soundfile.write(tmp_path / "a.mp3", samples, 22050)
+    expected = [stream.open_file(path, target_rate=22050).read() for path in tmp_path.iterdir()]
+    monkeypatch.delattr(os, "pread")
+    for path, right in zip(tmp_path.iterdir(), expected, strict=True):
+        with stream.open_file(path, target_rate=22050) as opened:
+            np.testing.assert_array_equal(opened.read(), right)
+            assert not opened.flaws
 
 
 def test_files_are_opened_as_bytes(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from artist_features.audio import flac, mp3
+from artist_features.audio.corrected_file import read_at
 from artist_features.audio.formats import MAGIC
 from artist_features.config import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from artist_features.errors import AnyPath, AudioError
@@ -90,7 +91,7 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
             header alone proves it.
     """
     start = _after_tags(fd, size, path)
-    head = os.pread(fd, 64, start)
+    head = read_at(fd, 64, start)
     # decoders do not see the tag
     whole: _ByteRange = (start, size) if start else (0, None)
     for offset, magic, kind in MAGIC:
@@ -107,7 +108,7 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
             return Container(kind, *whole, n_unread=n_unread)
     if head[4:8] in _BOXES and _is_box(head, size - start):
         return Container("mp4", *whole, n_unread=_mp4_unread(fd, size, start))
-    if os.pread(fd, 2 * _TS_BYTES + 1, start)[::_TS_BYTES] == b"GGG":
+    if read_at(fd, 2 * _TS_BYTES + 1, start)[::_TS_BYTES] == b"GGG":
         return Container("mpegts", *whole)
     if dolby := _dolby(fd, start):
         return Container(dolby, *whole)
@@ -132,7 +133,7 @@ def identify(fd: int, size: int, path: AnyPath) -> Container:
 
 def describe_head(fd: int, start: int = 0) -> str:
     """Return the first bytes of a file as text for an error message."""
-    head = os.pread(fd, 16, start)
+    head = read_at(fd, 16, start)
     return "only zero bytes" if not head.strip(b"\0") else repr(head)[1:]
 
 
@@ -177,9 +178,9 @@ def _chunks(
     """Yield (id, position of the body, declared size) of each chunk, or of those from one on."""
     first, layout, counted, alignment, _ = _LAYOUTS[kind]
     position = start + first if position is None else position
-    head = struct.Struct(">4sI" if os.pread(fd, 4, start) == b"RIFX" else layout)
+    head = struct.Struct(">4sI" if read_at(fd, 4, start) == b"RIFX" else layout)
     for _ in range(256):
-        data = os.pread(fd, head.size, position)
+        data = read_at(fd, head.size, position)
         if len(data) < head.size:
             return
         name, size = head.unpack(data)
@@ -215,7 +216,7 @@ def _chunked(kind: str, fd: int, size: int, whole: _ByteRange) -> Container:
     if kind == "aiff" or after > end or another:
         return Container(kind, *whole, n_unread=size - after)
     mended, beyond = b"\xff" * 4, max(0, size - first - 0xFFFFFFFF)
-    if os.pread(fd, 4, start) == b"RF64":
+    if read_at(fd, 4, start) == b"RF64":
         mended, beyond = (size - first).to_bytes(8, "little"), 0
     elif kind == "caf":  # -1: up to the end of the file
         mended, beyond = b"\xff" * 8, 0
@@ -225,18 +226,18 @@ def _chunked(kind: str, fd: int, size: int, whole: _ByteRange) -> Container:
 def _stated_samples(kind: str, fd: int, start: int) -> Iterator[tuple[int, int, int]]:
     """Yield (byte of the stated size, first byte, stated size) of each chunk of samples."""
     if kind == "au":
-        head = os.pread(fd, 8, start + 4)
+        head = read_at(fd, 8, start + 4)
         if len(head) == 8:
             first, length = struct.unpack(">II", head)
             yield start + 8, start + first, length
         return
-    is_rf64 = kind == "wav" and os.pread(fd, 4, start) == b"RF64"
+    is_rf64 = kind == "wav" and read_at(fd, 4, start) == b"RF64"
     for name, first, length in _chunks(fd, kind, start):
         if name != _LAYOUTS[kind][-1]:
             continue
         if is_rf64:  # its chunk `ds64` states the size (EBU Tech 3306)
             place = start + _DS64_DATA
-            yield place, first, int.from_bytes(os.pread(fd, 8, place), "little")
+            yield place, first, int.from_bytes(read_at(fd, 8, place), "little")
         else:
             yield first - (8 if kind == "caf" else 4), first, length
 
@@ -264,7 +265,7 @@ def _begins_another(fd: int, kind: str, start: int, end: int) -> bool:
     if kind in _LAYOUTS:
         marks.append((0, _LAYOUTS[kind][-1]))
     for at in (end, _padded(kind, start, end)):
-        head = os.pread(fd, 64, at)
+        head = read_at(fd, 64, at)
         if any(head.startswith(magic, offset) for offset, magic in marks):
             return True
         if mp3.find_frames(fd, at) == at:
@@ -285,11 +286,11 @@ def _few_or_tags(fd: int, size: int, position: int) -> bool:
     position = mp3.after_tags(fd, position, size)
     if size - position < HEADER_BYTES:
         return True
-    return all(not os.pread(fd, 1 << 20, at).strip(b"\0") for at in range(position, size, 1 << 20))
+    return all(not read_at(fd, 1 << 20, at).strip(b"\0") for at in range(position, size, 1 << 20))
 
 
 def _check_wav(fd: int, size: int, start: int, path: AnyPath) -> None:
-    order = ">" if os.pread(fd, 4, start) == b"RIFX" else "<"
+    order = ">" if read_at(fd, 4, start) == b"RIFX" else "<"
     has_format = False
     for name, position, length in _chunks(fd, "wav", start):
         if name == b"data" and has_format:
@@ -303,7 +304,7 @@ def _check_wav(fd: int, size: int, start: int, path: AnyPath) -> None:
             return
         if name != b"fmt ":
             continue
-        body = os.pread(fd, 16, position)
+        body = read_at(fd, 16, position)
         if len(body) < 16:
             break
         has_format = True
@@ -369,12 +370,12 @@ def _after_tags(fd: int, size: int, path: AnyPath) -> int:
     """Return where the audio begins: after ID3 tags, and the zeros that pad them."""
     start = 0
     for _ in range(_MOST_TAGS):
-        head = os.pread(fd, 10, start)
+        head = read_at(fd, 10, start)
         if not head.startswith(b"ID3") or len(head) < 10:
             break
         start = end = _id3_end(head, start, size, path)
         while start < min(size, end + _MOST_PADDING):
-            block = os.pread(fd, 1 << 20, start)
+            block = read_at(fd, 1 << 20, start)
             n_zeros = len(block) - len(block.lstrip(b"\0"))
             start += n_zeros
             if n_zeros < len(block):
@@ -387,7 +388,7 @@ def _after_tags(fd: int, size: int, path: AnyPath) -> int:
 
 def _dolby(fd: int, start: int) -> str | None:
     """Return "ac3" or "eac3" if two frames of Dolby Digital (ATSC A/52) begin here, else None."""
-    data = os.pread(fd, _LARGEST_AC3 + 2, start)
+    data = read_at(fd, _LARGEST_AC3 + 2, start)
     if data[:2] != _AC3_SYNC or _AC3_SYNC not in data[6:]:
         return None
     version = data[5] >> 3  # bsid
@@ -397,7 +398,7 @@ def _dolby(fd: int, start: int) -> str | None:
 def _first_box(fd: int, end: int, start: int) -> int:
     """Find the first MP4 box after zero padding, else return `start`."""
     for first in range(max(end, start - 3), start):
-        if os.pread(fd, 4, first + 4) in (b"ftyp", *_BOXES):
+        if read_at(fd, 4, first + 4) in (b"ftyp", *_BOXES):
             return first
     return start
 
@@ -435,7 +436,7 @@ def _mp4_unread(fd: int, size: int, start: int) -> int:
     position = start
     seen: set[bytes] = set()
     while position < size:
-        head = os.pread(fd, 16, position)
+        head = read_at(fd, 16, position)
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
         if length == 1:
             length = int.from_bytes(head[8:], "big")
@@ -458,14 +459,14 @@ def _tta_unread(fd: int, size: int, start: int) -> int:
     Source: tausoft.org, TTA1 format: 22 bytes of header; frames of 256 / 245 s; a table of their
     lengths with a checksum.
     """
-    head = os.pread(fd, 22, start)
+    head = read_at(fd, 22, start)
     if len(head) < 22:
         return 0
     rate, n_samples = struct.unpack_from("<II", head, 10)
     n_frames = -(-n_samples // max(1, 256 * rate // 245))
     if 64 * n_frames > size:  # no frame is so short
         return 0
-    table = os.pread(fd, 4 * n_frames + 4, start + 22)
+    table = read_at(fd, 4 * n_frames + 4, start + 22)
     *lengths, crc = struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4])
     if len(lengths) < n_frames or crc != zlib.crc32(table[:-4]):
         return 0
@@ -477,7 +478,7 @@ def _adts_unread(fd: int, size: int, position: int) -> int:
     """Return how many bytes lie in no AAC frame and in no tag; 0 where they are few."""
     n_unread = 0
     while position < size:
-        data, at = os.pread(fd, 1 << 20, position), 0
+        data, at = read_at(fd, 1 << 20, position), 0
         while (n_bytes := _adts_bytes(data[at : at + 7])) >= 7 and at + n_bytes <= len(data):
             at += n_bytes
         position += at
@@ -508,7 +509,7 @@ def _adts_bytes(head: bytes) -> int:
 
 def _find_adts(fd: int, position: int) -> int | None:
     """Return where three ADTS frames follow each other, as in a recording of a stream; or None."""
-    data = os.pread(fd, _STREAM_HEAD, position)
+    data = read_at(fd, _STREAM_HEAD, position)
     at = data.find(b"\xff")
     while at >= 0:
         follows = at
@@ -570,7 +571,7 @@ def _after_ogg(fd: int, position: int) -> tuple[str, str] | None:
     """Describe trailing data after the last page of an Ogg stream; None for a tag."""
     size = os.fstat(fd).st_size
     end = mp3.after_tags(fd, position, size)
-    if size - end < _MOST_JUNK and b"OggS" not in os.pread(fd, _MOST_JUNK, end):
+    if size - end < _MOST_JUNK and b"OggS" not in read_at(fd, _MOST_JUNK, end):
         return None
     return "truncated", f"{size - end} of {size} bytes follow the end of the Ogg stream"
 

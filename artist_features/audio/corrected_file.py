@@ -1,8 +1,20 @@
-"""Audio files as decoders should see them: without junk, with a header that is right."""
+"""Bytes of audio files, and the files as decoders should see them: no junk, a right header."""
 
 import io
 import os
 from typing import Any
+
+
+def read_at(fd: int, n_bytes: int, position: int) -> bytes:
+    """Read from a place in a file, whose own position stays: `os.pread`, which Windows lacks."""
+    if hasattr(os, "pread"):
+        return os.pread(fd, n_bytes, position)
+    before = os.lseek(fd, 0, os.SEEK_CUR)
+    try:
+        os.lseek(fd, position, os.SEEK_SET)
+        return os.read(fd, n_bytes)
+    finally:
+        os.lseek(fd, before, os.SEEK_SET)
 
 
 class CorrectedFile(io.RawIOBase):
@@ -56,7 +68,7 @@ class CorrectedFile(io.RawIOBase):
             data = bytearray(len(buffer))
         else:
             n_bytes = max(0, min(len(buffer), end - at))
-            data = bytearray(os.pread(self._fd, n_bytes, at))
+            data = bytearray(read_at(self._fd, n_bytes, at))
             position, new = self._patch
             for offset, byte in enumerate(new, start=position - at):
                 if 0 <= offset < len(data):

@@ -4,9 +4,10 @@ Decoders stop at the total that STREAMINFO states. A writer that was killed, or 
 recordings, leaves a total that is too small. Source: RFC 9639, sections 8.2 and 9.1.
 """
 
-import os
 import re
 from dataclasses import dataclass
+
+from artist_features.audio.corrected_file import read_at
 
 _TAIL = 1 << 18  # more than any frame of a recording with up to 8 channels
 _SEARCH = 1 << 30  # bytes at the end in which the last frame is looked for
@@ -54,7 +55,7 @@ def _ends_of_frame(fd: int, size: int, position: int, most: int) -> tuple[int, .
     if size - position <= most:
         return ()
     before, crc, ends = 1, 0, []
-    for at, byte in enumerate(os.pread(fd, most, position), start=1):
+    for at, byte in enumerate(read_at(fd, most, position), start=1):
         before, crc = crc, (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
         # at the end of a frame the checksum of the whole is 0; by chance once in 65,536 bytes
         if crc == 0 and before and at > 6:
@@ -65,7 +66,7 @@ def _ends_of_frame(fd: int, size: int, position: int, most: int) -> tuple[int, .
 def _next_file(fd: int, size: int, start: int) -> int:
     """Return where a second FLAC file begins, or the file's end."""
     for at in range(start + 4, size, 1 << 20):
-        data = os.pread(fd, (1 << 20) + 8, at)
+        data = read_at(fd, (1 << 20) + 8, at)
         if (found := data.find(b"fLaC\0\0\0\x22")) >= 0:
             return at + found
     return size
@@ -73,7 +74,7 @@ def _next_file(fd: int, size: int, start: int) -> int:
 
 def _patch(fd: int, start: int, n_samples: int) -> tuple[int, bytes] | None:
     """Return `FlacFrames.patch`; None where the stated total is right or unknown (0)."""
-    head = os.pread(fd, 26, start)
+    head = read_at(fd, 26, start)
     stated = (head[_TOTAL] & 0x0F) << 32 | int.from_bytes(head[_TOTAL + 1 : 26], "big")
     if not stated or not stated < n_samples < 1 << 36:
         return None
@@ -83,14 +84,14 @@ def _patch(fd: int, start: int, n_samples: int) -> tuple[int, bytes] | None:
 
 def _last_frame(fd: int, size: int, start: int) -> tuple[int, int, int] | None:
     """Find the last frame: (sample after it, its byte, most bytes that it may have), or None."""
-    head = os.pread(fd, 42, start)
+    head = read_at(fd, 42, start)
     if len(head) < 42 or head[4] & 0x7F:
         return None
     largest = int.from_bytes(head[_INFO + 2 : _INFO + 4], "big")
     most = int.from_bytes(head[_INFO + 7 : _INFO + 10], "big")  # 0: unknown
     for end in range(size, max(start, size - _SEARCH), -_TAIL // 2):  # tags may follow
         first = max(start, end - _TAIL)
-        if found := _samples_after(os.pread(fd, end - first, first), largest):
+        if found := _samples_after(read_at(fd, end - first, first), largest):
             return found[0], first + found[1], most or _TAIL
     return None
 

@@ -6,9 +6,10 @@ the first frame, and stop there too. So the frames are counted, 0.3 ms for 30 s.
 """
 
 import functools
-import os
 import struct
 from dataclasses import dataclass, replace
+
+from artist_features.audio.corrected_file import read_at
 
 _VBRI_COUNT = 50  # byte of a frame at which VBRI states the number of frames
 _SEARCH_BYTES = 1 << 18  # junk allowed before the first frame, and searched at a time
@@ -99,7 +100,7 @@ def parse_frame(head: bytes) -> Frame | None:
 
 def find_frames(fd: int, position: int = 0) -> int | None:
     """Return where, from `position` on, three frames of one format follow; or None."""
-    data = os.pread(fd, _SEARCH_BYTES + 8192, position)
+    data = read_at(fd, _SEARCH_BYTES + 8192, position)
     start = data.find(b"\xff")
     while 0 <= start < _SEARCH_BYTES:
         if frame := parse_frame(data[start : start + 4]):
@@ -124,7 +125,7 @@ def scan_frames(fd: int, size: int, start: int) -> Mp3Frames:
     Returns:
         `Mp3Frames`.
     """
-    head = os.pread(fd, 64, start)
+    head = read_at(fd, 64, start)
     frame = parse_frame(head)
     if frame is None:
         raise ValueError(f"no frame at byte {start}")
@@ -170,7 +171,7 @@ def after_tags(fd: int, position: int, end: int) -> int:
     Lyrics3 are known; each states its length, or has a fixed one.
     """
     for _ in range(_MOST_TAGS):
-        head = os.pread(fd, 32, position)
+        head = read_at(fd, 32, position)
         if head.startswith(b"TAG+"):
             length = 227
         elif head.startswith(b"TAG"):
@@ -184,7 +185,7 @@ def after_tags(fd: int, position: int, end: int) -> int:
         elif head.startswith(b"APETAGEX") and len(head) >= 16:
             length = 32 + int.from_bytes(head[12:16], "little")
         elif head.startswith(b"LYRICSBEGIN"):
-            text = os.pread(fd, _LARGEST_TAG, position)
+            text = read_at(fd, _LARGEST_TAG, position)
             length = max(text.find(mark) for mark in (b"LYRICS200", b"LYRICSEND")) + 9
         else:
             break
@@ -241,7 +242,7 @@ def _count(
     n_frames, end, n_sync = 0, position, 0
     gaps: list[tuple[int, int]] = []
     while n_sync < _MOST_SYNC:
-        data, at = os.pread(fd, _CHUNK_BYTES, position), 0
+        data, at = read_at(fd, _CHUNK_BYTES, position), 0
         while (n_bytes := follows.n_bytes(data, at)) and position + at + n_bytes <= size:
             at += n_bytes
             n_frames += 1
@@ -253,7 +254,7 @@ def _count(
             return n_frames, end, False, gaps
         position = found
         n_sync += searched + 32
-        if not follows.n_bytes(os.pread(fd, 4, position), 0):
+        if not follows.n_bytes(read_at(fd, 4, position), 0):
             return n_frames, end, True, gaps
         if len(gaps) < _MOST_GAPS or position - end > _RESYNC_BYTES:
             gaps.append((end, position))
@@ -266,7 +267,7 @@ def _next_frames(fd: int, size: int, position: int, most: int) -> tuple[int | No
     for start in range(position, size, _SEARCH_BYTES):
         found = find_frames(fd, start)
         searched = _SEARCH_BYTES if found is None else found - start
-        n_sync += os.pread(fd, searched, start).replace(_RUN, b"\xff").count(b"\xff")
+        n_sync += read_at(fd, searched, start).replace(_RUN, b"\xff").count(b"\xff")
         if found is not None or n_sync > most:
             return found, n_sync
     return None, n_sync

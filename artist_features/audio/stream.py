@@ -160,7 +160,7 @@ class AudioStream:
             after it are left out.
         """
         if not isinstance(self._source, SoundFileDecoder):
-            raise TypeError(f"decoder {self.decoder!r} cannot read places")
+            raise TypeError(f"decoder {self.decoder!r} cannot read ranges")
         try:
             yield from self._checked(self._source.read_ranges(frame_ranges))
         except OSError as error:

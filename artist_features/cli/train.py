@@ -5,6 +5,7 @@ import ast
 import contextlib
 import dataclasses
 import os
+import re
 import shlex
 import sys
 from typing import Any
@@ -115,8 +116,6 @@ def command_line() -> str:
 
 
 def _without_folder(word: str) -> str:
-    option, equals, path = word.partition("=") if word.startswith("--") else ("", "", word)
-    name = path.rstrip("/")
-    if os.path.isabs(path) or os.path.isdir(os.path.dirname(name)):
-        path = os.path.basename(name)
-    return option + equals + path
+    option = re.match(r"--[^=]*=|-[a-z](?=.*/)|", word)[0]  # type: ignore[index]
+    path = word.removeprefix(option)
+    return word if "://" in path else option + os.path.basename(path.rstrip("/"))

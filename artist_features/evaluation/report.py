@@ -1,7 +1,8 @@
 """Evaluation tables in Markdown and records in JSON.
 
-A table takes the scores of all models and the record of their run, of `run_record` with the named
-fields; it is a GitHub Markdown table and a line on the data, without control characters.
+A table function takes the scores of all models and the record of their run, which `run_record`
+made with the fields that are named. It returns a GitHub Markdown table and a line on the data,
+without control characters.
 """
 
 import datetime

@@ -38,7 +38,8 @@ def onnx_bytes(
     """Convert a function of plain operations to ONNX.
 
     Args:
-        function, spec: from `plain_function`, and of its input.
+        function: from `plain_function`.
+        spec: of its input.
         precision: "float32"; "float16": the weights of the convolutions are kept in 16 bits and
             computed with in 32; "int8": the convolutions in 8 bits, scaled at run time, but the
             first and the last, which are kept as for float16.

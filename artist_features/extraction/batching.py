@@ -102,7 +102,7 @@ def _call_padded(compiled: Callable[..., Any], n_rows: int, segments: Any) -> Fl
 
 @functools.lru_cache(maxsize=4)
 def compiled_function(model: "keras.Model", n_rows: int | None) -> Callable[..., Any]:
-    """Return the `tf.function` of `inference_function`, which takes `n_rows` rows only."""
+    """Return the `tf.function` of `inference_function`; it takes `n_rows` rows only, if given."""
     import tensorflow as tf
 
     if n_rows is not None:

@@ -7,7 +7,7 @@ from artist_features.search.index import Index
 from artist_features.search.ranking import BLOCK_ROWS, Rows, top_k
 
 _N_AXES = 48  # of 100,000 rows about 500 are left for k = 50, and 20 MB are read instead of 100
-_GROUP_ROWS = 128  # as exact as choosing among all rows, ten times as fast
+_GROUP_ROWS = 128  # a bound from their maxima is there ten times as fast as one from all rows
 _SLACK = np.float32(1e-5)  # above the rounding of float32 products of unit vectors, and of top_k
 
 
@@ -56,10 +56,11 @@ class PrunedSearch:
         products = self._heads @ self._heads[row]
         bounds = self._rests * self._rests[row] + _SLACK
         products[row] = -np.inf
-        # k rows have no less than the k-th largest of the maxima of groups of rows
-        starts = np.arange(0, len(products), _GROUP_ROWS)
-        maxima = np.maximum.reduceat(products - bounds, starts)
-        n = len(maxima)
-        kth = np.partition(maxima, n - k)[n - k] if k <= n else -2
+        least = products - bounds
+        if 4 * k <= len(least) // _GROUP_ROWS:
+            # k rows have no less than the k-th largest of the maxima of groups of rows
+            least = np.maximum.reduceat(least, np.arange(0, len(least), _GROUP_ROWS))
+        n = len(least)
+        kth = np.partition(least, n - k)[n - k] if k <= n else -2
         # never -inf, where the row is alone in its group: it is no candidate
         return np.flatnonzero(products + bounds >= max(kth, np.float32(-2)))

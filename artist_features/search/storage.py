@@ -78,7 +78,7 @@ class IndexedTrack:
 
     @property
     def label(self) -> str:
-        """Display name: 'artist - title', or the title alone."""
+        """Display name: 'artist - title', the title alone, or the file's name."""
         return f"{self.artist} - {self.name}" if self.artist else self.name
 
 

@@ -108,7 +108,8 @@ def read_crop(cache: AudioCache, track: int, draws: Draws, row: int, n_samples: 
     """Read one crop from the cache as its draws say.
 
     Args:
-        cache, track: the track's index into the cache.
+        cache: `AudioCache`.
+        track: the track's number in it.
         draws, row: the crop's row of the draws.
         n_samples: length of the crop.
 

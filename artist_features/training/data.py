@@ -27,7 +27,7 @@ class SplitTracks:
 
     Attributes:
         manifests: paths of the CSV files.
-        splits: for each of them "train", "valid", "test", or "left out": in one manifest to be
+        splits: for each track "train", "valid", "test", or "left out": in one manifest to be
             trained on, but by an artist that another manifest holds out.
         seed: of the split of manifests without a `split` column.
         sha256: of the manifests' bytes.
