@@ -355,10 +355,8 @@ def test_row65_no_network_and_a_bundled_name(home, tiny_folder, tmp_path):
 def test_row65_silent_network(hub, home):
     hub.faults = [Fault("stall")]
     outcome = load(hub.endpoint, home, patience_s=0.5)
-    assert (outcome.code, outcome.seconds < 8) == (
-        "unavailable",
-        True,
-    )  # the client alone waits for ever
+    assert outcome.code == "unavailable"
+    assert outcome.seconds < 8  # without our time-out the client waits for ever
     assert "ReadTimeout" in outcome.message
 
 

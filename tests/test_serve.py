@@ -246,9 +246,19 @@ def test_a_client_that_leaves_and_a_websocket_leave_no_traceback(index):
         assert client.recv(100).startswith(b"HTTP/1.1 200")
     assert found.ask("/docs")[0] == 200
     said = found.stop()[1]
-    records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    assert sorted(r["status"] for r in records) == [200, 200, 499], said
+    *lines, _, _ = said.splitlines()
+    records = [json.loads(line) for line in lines]
+    assert sorted(r["status"] for r in records if "status" in r) == [200, 200, 499], said
     assert "Traceback" not in said
+
+
+def test_what_is_no_request_is_a_line_of_json_too(index):
+    found = Server(index._data.path)
+    with socket.create_connection(("127.0.0.1", found.port), timeout=240) as client:
+        client.sendall(b"no request at all\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 400")
+    record, *_ = found.stop()[1].splitlines()
+    assert json.loads(record) == {"level": "WARNING", "message": "Invalid HTTP request received."}
 
 
 @pytest.mark.parametrize(("scale", "n_narrow"), [(0.02, 100), (1.0, 2000)])

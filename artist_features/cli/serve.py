@@ -1,6 +1,8 @@
 """`artist-features serve`: answer players and programs from a search index, over HTTP."""
 
 import argparse
+import json
+import logging
 import os
 import socket
 
@@ -58,12 +60,20 @@ def run_serve(args: argparse.Namespace) -> int:
         h11_max_incomplete_event_size=2 * MAX_BYTES,
         timeout_graceful_shutdown=5,
     )
+    logging.getLogger("uvicorn.error").addFilter(_as_json)
     with OrderlyStop(), _listening(args.host, args.port) as listener:
         host, port = listener.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         write_line(f"{len(index)} recordings of {display_path(args.index)}: http://{address}/docs")
         uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _as_json(record: logging.LogRecord) -> bool:
+    """Logging filter: uvicorn's own messages as JSON, as the lines of requests are."""
+    record.msg = json.dumps({"level": record.levelname, "message": record.getMessage()})
+    record.args = ()
+    return True
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -4,7 +4,6 @@ import argparse
 import ast
 import contextlib
 import dataclasses
-import os
 import re
 import shlex
 import sys
@@ -116,6 +115,6 @@ def command_line() -> str:
 
 
 def _without_folder(word: str) -> str:
-    option = re.match(r"--[^=]*=|-[a-z](?=.*/)|", word)[0]  # type: ignore[index]
-    path = word.removeprefix(option)
-    return word if "://" in path else option + os.path.basename(path.rstrip("/"))
+    if "://" in word:
+        return word
+    return re.sub(r"^(--[^=/]*=|-[a-z])?.*/", lambda found: found[1] or "", word.rstrip("/"))

@@ -4,6 +4,7 @@ Step n of a run is drawn from (seed, n) alone: a run that was killed goes on wit
 draws it would have had.
 """
 
+import abc
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
@@ -128,12 +129,12 @@ class Sampler:
         return np.array([orders[place // n][place % n] for place in wanted.tolist()], np.int64)
 
 
-class Batches:
+class Batches(abc.ABC):
     """Arrays of each step of a run, and the input pipeline that reads them."""
 
+    @abc.abstractmethod
     def read(self, step: int, index: int = 0, n_parts: int = 1) -> tuple[np.ndarray, ...]:
         """Read the part of a step for one of `n_parts` replicas; shapes are always the same."""
-        raise NotImplementedError
 
     def dataset(
         self, start: int, stop: int, context: "tf.distribute.InputContext | None" = None
