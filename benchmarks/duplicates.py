@@ -73,7 +73,7 @@ def main():
         print(f"{device()}\n\n{synthetic(args.rows)}")
         return
     tracks = sorted(p for f in args.folders for p in f.rglob("*") if p.suffix in AUDIO_ENDINGS)
-    chosen = random.Random(0).sample(range(len(tracks)), args.copied)
+    chosen = random.Random(args.seed).sample(range(len(tracks)), args.copied)
     with ThreadPoolExecutor(n_cores()) as pool:
         made = pool.map(lambda number: copy(number, tracks[number], args.work), chosen)
         copies = dict(itertools.chain.from_iterable(made))
@@ -99,6 +99,7 @@ def parse_args():
     parser.add_argument("work", type=Path, metavar="WORK", help="folder for copies and vectors")
     parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="of tracks")
     parser.add_argument("--copied", type=int, default=30, help="tracks that are copied")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of those tracks")
     parser.add_argument("--fpcalc", action="store_true", help="fpcalc is on the PATH")
     parser.add_argument("--rows", type=int, default=0)
     return parser.parse_args()
