@@ -15,7 +15,7 @@ from artist_features.audio import fingerprint as fingerprints
 from artist_features.audio.fingerprint import FRAMES_PER_S, SAMPLE_RATE, bit_agreement, fingerprint
 from artist_features.cli.main import main
 from artist_features.library.tables import Row, to_npz
-from artist_features.search import candidates, duplicates
+from artist_features.search import candidates, duplicates, ranking
 from artist_features.search.candidates import candidate_pairs
 
 RATE, LAGS = 44100, np.arange(-400, 401)
@@ -124,9 +124,10 @@ def test_agreement():
 
 
 def whitened(vectors):
-    centred = vectors - vectors.mean(0)
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    centred = units - units.mean(0)
     variances, axes = np.linalg.eigh(np.cov(centred.T, bias=True))
-    ridge = 1e-3 if len(vectors) >= 1000 else 1e-2
+    ridge = max(0.01, 3 / len(vectors))
     white = centred @ (axes / np.sqrt(variances + ridge * variances[-1]))
     return white / np.linalg.norm(white, axis=1, keepdims=True)
 
@@ -158,6 +159,7 @@ def test_candidates_are_the_most_similar_of_like_length(n, monkeypatch):
 def test_candidates_take_little_memory(monkeypatch):
     monkeypatch.setattr(candidates, "_BLOCK_QUERIES", 64)
     monkeypatch.setattr(candidates, "_BLOCK_ROWS", 128)
+    monkeypatch.setattr(ranking, "_BLOCK_WHITENED", 128)
     vectors = np.random.default_rng(0).standard_normal((3000, 128), np.float32)
     tracemalloc.start()
     for _ in candidate_pairs(vectors, np.zeros(len(vectors)), 1.0):

@@ -9,15 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from artist_features.metrics import unit_or_zero
-from artist_features.search.ranking import Floats, Rows
+from artist_features.search.ranking import Floats, Rows, whitened, whitening
 
 # calibrated by benchmarks/duplicates.py
 N_CANDIDATES = 10
-LEAST_COSINE = 0.5
-_LEAST_ROWS = 1000  # of a library whose covariance is known well enough for `LEAST_COSINE`
-# of the largest variance, added to all; fewer rows than that know the covariance less well
-_RIDGE, _RIDGE_OF_FEW = 1e-3, 1e-2
+LEAST_COSINE = 0.6
+_LEAST_ROWS = 1000  # of a library that is large enough to be spared less likely pairs
 _BLOCK_QUERIES, _BLOCK_ROWS = 2048, 8192  # 64 MiB of similarities
 
 
@@ -43,20 +40,16 @@ def candidate_pairs(
     order = np.argsort(lengths_s, kind="stable")
     ordered_s = lengths_s[order]
     ends = np.searchsorted(ordered_s, ordered_s + apart_s, side="right")
-    mean, matrix = _whitening(vectors)
-
-    def whitened(rows: Rows) -> Floats:
-        return unit_or_zero((vectors[rows] - mean) @ matrix)
-
+    transform = whitening(vectors)
     least = LEAST_COSINE if n >= _LEAST_ROWS else -2.0
     for start in range(0, n, _BLOCK_QUERIES):
         numbers = np.arange(start, min(n, start + _BLOCK_QUERIES))[:, None]
-        queries, last = whitened(order[numbers[:, 0]]), ends[numbers]
+        queries, last = whitened(vectors[order[numbers[:, 0]]], *transform), ends[numbers]
         cosines = np.full((len(queries), N_CANDIDATES), least, np.float32)
         found = np.full(cosines.shape, -1)
         for first in range(start, int(last.max()), _BLOCK_ROWS):
             others = np.arange(first, min(first + _BLOCK_ROWS, int(last.max())))
-            block = queries @ whitened(order[others]).T
+            block = queries @ whitened(vectors[order[others]], *transform).T
             block[(others <= numbers) | (others >= last)] = -np.inf
             _keep_best(cosines, found, block, others)
         pairs = [(start + row, found[row, k]) for row, k in np.argwhere(found >= 0)]
@@ -71,18 +64,3 @@ def _keep_best(cosines: Floats, found: Rows, block: Floats, others: Rows) -> Non
     rows = np.concatenate([found[better], np.broadcast_to(others, block[better].shape)], axis=1)
     cosines[better] = np.take_along_axis(merged, best, axis=1)
     found[better] = np.take_along_axis(rows, best, axis=1)
-
-
-def _whitening(vectors: Floats) -> tuple[Floats, Floats]:
-    """Return mean `(dim,)` and matrix `(dim, dim)`: `(x - mean) @ matrix` has no correlations."""
-    n, dim = vectors.shape
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    covariance = np.zeros((dim, dim))
-    for start in range(0, n, _BLOCK_ROWS):
-        block = vectors[start : start + _BLOCK_ROWS] - mean
-        covariance += block.T @ block / n
-    variances, axes = np.linalg.eigh(covariance)
-    largest = max(float(variances[-1]), np.finfo(np.float32).tiny)
-    ridge = _RIDGE if n >= _LEAST_ROWS else _RIDGE_OF_FEW
-    scale = np.sqrt(np.maximum(variances, 0) + ridge * largest)
-    return mean.astype(np.float32), (axes / scale).astype(np.float32)

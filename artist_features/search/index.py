@@ -1,5 +1,6 @@
 """The search index: build, save, load, find the nearest tracks or artists."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,6 +200,21 @@ class Index:
     def vector(self, row: int) -> Floats:
         """Return float32 `(dim,)`, of length 1."""
         return self._data.vectors[self._checked(row)]
+
+    def whitened(self, vectors: npt.ArrayLike) -> Floats:
+        """Whiten vectors by the covariance of this index, to tell copies from neighbours in style.
+
+        Args:
+            vectors: float `(n, dim)`.
+
+        Returns:
+            float32 `(n, dim)`, rows of length 1.
+        """
+        return ranking.whitened(np.asarray(vectors, np.float32), *self._whitening)
+
+    @functools.cached_property
+    def _whitening(self) -> tuple[Floats, Floats]:
+        return ranking.whitening(self.vectors)
 
     def _checked(self, row: int) -> int:
         if not 0 <= row < len(self):

@@ -37,7 +37,7 @@ from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
 from artist_features.search.pruned_knn import PrunedSearch
 from artist_features.search.ranking import top_k_kept
-from artist_features.search.result_filter import COPY_COSINE, ResultFilter
+from artist_features.search.result_filter import LEAST_PLAIN_COSINE, ResultFilter
 from artist_features.version import VERSION
 
 Params: TypeAlias = Mapping[str, str]
@@ -180,7 +180,7 @@ class Answers:
         rows, cosines = self._pruned.query(row, n)
         units = self._index.vectors[[row, *rows]]
         # milliseconds: copies are looked for one by one only where two of them are alike at all
-        if (np.triu(units @ units.T, 1) >= COPY_COSINE).any():
+        if (np.triu(units @ units.T, 1) >= LEAST_PLAIN_COSINE).any():
             rows, cosines = top_k_kept(partial(self._pruned.query, row), n, self._copies_of(row))
         return list(zip(rows.tolist(), cosines.tolist(), strict=True))
 
