@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from artist_features.errors import AudioError, ManifestError, OutputError
+from artist_features.extraction.decode import ReadingOptions
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.library import tables
 from artist_features.library.inputs import stamp_of
@@ -117,6 +118,7 @@ def _check_same(found: Embeddings, made_with: dict[str, Any], path: Path) -> Non
 
 def _vectors(found: Embeddings, rows: Iterable[tables.Row], seen: set[str]) -> Iterator[Floats]:
     """Yield the vectors of usable rows; note their tracks, count the other rows."""
+    whole = ReadingOptions.from_record(found.made_with).whole  # else the length is that of a part
     for row in rows:
         if row.failed:
             found.n_failed += 1
@@ -129,7 +131,7 @@ def _vectors(found: Embeddings, rows: Iterable[tables.Row], seen: set[str]) -> I
             if not np.isfinite(vector).all() or not vector.any():
                 found.no_direction.append(row.path)
                 continue
-            duration_s = known_duration_s(found.made_with, row.duration_s)
+            duration_s = float(row.duration_s) if whole else 0.0
             track = IndexedTrack(row.path, duration_s=duration_s, mtime_ns=row.mtime_ns)
             found.tracks.append(track)
             yield vector
@@ -142,12 +144,6 @@ def is_changed(track: IndexedTrack) -> bool:
     """
     mtime_ns = stamp_of(track.path)[1] if track.mtime_ns >= 0 else -1
     return mtime_ns not in (-1, track.mtime_ns)
-
-
-def known_duration_s(made_with: Mapping[str, Any], read_s: float) -> float:
-    """Return the length of a recording in seconds; 0 where only a part of it was read."""
-    part = made_with.get("offset_s") or made_with.get("duration_s") is not None
-    return 0.0 if part else float(read_s)
 
 
 def join_manifest(
