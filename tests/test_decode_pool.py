@@ -96,7 +96,7 @@ def processes(monkeypatch):
 
 
 def test_reading_options_keep_the_names_that_tables_have():
-    reading = ReadingOptions(np.float32(0.5), np.int64(2), None, "av")
+    reading = ReadingOptions(np.float32(0.5), np.int64(2), decoder="av")
     kept = {"offset_s": 0.5, "duration_s": 2.0, "segments": None, "decoder": "av"}
     assert json.loads(json.dumps(reading.to_record())) == kept
     sampled = ReadingOptions(n_segments=np.int64(3))
@@ -107,7 +107,7 @@ def test_reading_options_keep_the_names_that_tables_have():
 
 
 def test_records_hold_every_field_and_any_file_name():
-    reading = ReadingOptions(1.5, 2.0, None, "av")
+    reading = ReadingOptions(1.5, 2.0, decoder="av")
     source = Source(os.fsdecode(b"\xff.wav"), None, reading, True)
     facts = Facts(2, 6.0, 8000, "av", (("short", "a"), ("silent", "b")), "ogg", 0.1, 0.2, "ff")
     for given in (source, facts):

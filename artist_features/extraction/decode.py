@@ -20,7 +20,7 @@ DecoderName: TypeAlias = Literal["auto", "soundfile", "av", "tfio"]
 DECODERS: tuple[DecoderName, ...] = get_args(DecoderName)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReadingOptions(Span):
     """Reading options of a recording: offset, duration, number of segments, decoder.
 

@@ -322,7 +322,7 @@ class Extractor:
                 f"on_error {shortened(repr(on_error))}; allowed are 'raise', 'skip' and 'nan'."
             )
         _check_pool(pool)
-        reading = ReadingOptions(offset, duration, n_segments, self.decoder)
+        reading = ReadingOptions(offset, duration, n_segments=n_segments, decoder=self.decoder)
         if return_times and (pool is not None or n_segments is not None):
             raise ValueError("return_times needs pool=None, and no n_segments.")
         make_source = functools.partial(to_source, reading=reading)

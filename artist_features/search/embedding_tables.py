@@ -68,7 +68,12 @@ def read_embeddings(
             reader = tables.from_npz if table.suffix.lower() == ".npz" else tables.from_parquet
             rows, record = tables.read_table(table, reader)
             _check_same(found, json.loads(record), table)
-            if vectors := list(_vectors(found, rows, seen)):
+            try:
+                reading = ReadingOptions.from_record(found.made_with)
+            except (TypeError, ValueError) as error:
+                text = f"made with options that this version does not know: {error}"
+                raise OutputError("mismatch", text, table) from None
+            if vectors := list(_vectors(found, rows, seen, reading)):
                 blocks.append(np.stack(vectors))
     if not blocks:
         named = ", ".join(map(str, paths))
@@ -116,9 +121,10 @@ def _check_same(found: Embeddings, made_with: dict[str, Any], path: Path) -> Non
             )
 
 
-def _vectors(found: Embeddings, rows: Iterable[tables.Row], seen: set[str]) -> Iterator[Floats]:
+def _vectors(
+    found: Embeddings, rows: Iterable[tables.Row], seen: set[str], reading: ReadingOptions
+) -> Iterator[Floats]:
     """Yield the vectors of usable rows; note their tracks, count the other rows."""
-    whole = ReadingOptions.from_record(found.made_with).whole  # else the length is that of a part
     for row in rows:
         if row.failed:
             found.n_failed += 1
@@ -131,7 +137,7 @@ def _vectors(found: Embeddings, rows: Iterable[tables.Row], seen: set[str]) -> I
             if not np.isfinite(vector).all() or not vector.any():
                 found.no_direction.append(row.path)
                 continue
-            duration_s = float(row.duration_s) if whole else 0.0
+            duration_s = float(row.duration_s) if reading.whole else 0.0  # of a part
             track = IndexedTrack(row.path, duration_s=duration_s, mtime_ns=row.mtime_ns)
             found.tracks.append(track)
             yield vector
