@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
-from artist_features.errors import checked_int
+from artist_features.extraction.decode import ReadingOptions
 from artist_features.extraction.recordings import Model, recordings_in
 
 if TYPE_CHECKING:  # TensorFlow's part of the package is imported when a model is used
@@ -109,8 +109,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # withou
 
         if self.on_error not in ("raise", "nan"):
             raise ValueError(f"on_error {self.on_error!r}; allowed are 'raise' and 'nan'.")
-        if self.n_segments is not None:
-            checked_int("n_segments", self.n_segments)
+        ReadingOptions(n_segments=self.n_segments)  # checks it
         return Extractor(self.model, batch_size=self.batch_size)
 
     def __sklearn_tags__(self) -> Any:

@@ -14,14 +14,13 @@ import numpy as np
 from measure import device, interleaved, progress
 from recordings import Library
 
-from artist_features.audio.decoders import Span
 from artist_features.export import FORMATS, export_model
 from artist_features.export.check import compare
 from artist_features.export.exporter import run_saved_model
 from artist_features.export.onnx import run_onnx
 from artist_features.export.tflite import run_tflite
 from artist_features.extraction.batching import inference_function
-from artist_features.extraction.decode import Source, decode_segments
+from artist_features.extraction.decode import ReadingOptions, Source, decode_segments
 from artist_features.zoo.registry import load_model, read_model
 
 _BATCHES = (1, 64)
@@ -38,7 +37,7 @@ def real_segments(place, front_end, n_recordings):
     segments = []
     for recording in chosen:
         start = max(0.0, recording.seconds / 2 - _FROM_EACH_S)
-        source = Source(recording.path, span=Span(start, _FROM_EACH_S))
+        source = Source(recording.path, reading=ReadingOptions(start, _FROM_EACH_S))
         segments += decode_segments(source, front_end)
     return np.concatenate(segments), len(chosen)
 

@@ -14,7 +14,7 @@ from measure import seconds
 from throughput import decode_only, decode_pool
 from turns import answer, helper
 
-from artist_features.extraction.decode import Source
+from artist_features.extraction.decode import ReadingOptions, Source
 from artist_features.library import job
 from artist_features.library.inputs import NamedPaths
 from artist_features.library.outputs import open_output
@@ -32,6 +32,7 @@ def run_job(paths, extractor, *, n_segments=None, on_row=None):
     Raises:
         RuntimeError: a file failed.
     """
+    reading = ReadingOptions(n_segments=n_segments)
     folder = Path(tempfile.mkdtemp(prefix="artist_features_bulk_"))
     try:
         with NamedPaths() as named:
@@ -45,7 +46,7 @@ def run_job(paths, extractor, *, n_segments=None, on_row=None):
                     output,
                     extractor,
                     tally,
-                    make_source=lambda path: Source(path, n_segments=n_segments),
+                    make_source=lambda path: Source(path, reading=reading),
                     on_row=on_row,
                 )
             finally:

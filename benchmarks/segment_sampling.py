@@ -11,7 +11,7 @@ from steadiness import linked
 from throughput import decode_pool
 
 from artist_features.evaluation.artists import evaluate_artists, select_tracks
-from artist_features.extraction.decode import Source, decode_segments
+from artist_features.extraction.decode import ReadingOptions, Source, decode_segments
 from artist_features.extraction.extractor import Extractor
 
 N_SEGMENTS = 10
@@ -21,7 +21,8 @@ _FEWER = 3  # of a recording of a minute, about the share that 10 are of 4 minut
 
 def decode_to_segments(path, front_end, n_segments):
     """Decode, mix, resample and cut one file; keep nothing; return the number of segments."""
-    stream = decode_segments(Source(path, n_segments=n_segments), front_end)
+    source = Source(path, reading=ReadingOptions(n_segments=n_segments))
+    stream = decode_segments(source, front_end)
     return sum(len(segments) for segments in stream)
 
 

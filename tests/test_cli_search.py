@@ -292,13 +292,16 @@ def test_file_that_is_not_indexed_is_extracted(library, tiny_folder, tmp_path, c
     assert "short.wav: short: " in err
 
 
-def test_options_of_the_extraction_are_those_of_the_index(library, tiny_folder, tmp_path, capsys):
-    wave = np.concatenate([music(7, seed=1), music(7, seed=2)])
+@pytest.mark.parametrize("options", ["--offset 7 --duration 5", "--segments 2"])
+def test_options_of_the_extraction_are_those_of_the_index(
+    library, tiny_folder, tmp_path, capsys, options
+):
+    wave = np.concatenate([music(7, seed=1), music(7, seed=2), music(7, seed=3)])
     write_audio(tmp_path / "a.wav", wave)
     write_audio(tmp_path / "b.wav", wave)
     model = ["--model", str(tiny_folder)]
-    options = ["--offset", "7", "--duration", "5", "-o", f"{tmp_path}/e.npz"]
-    assert main(["extract", f"{tmp_path}/a.wav", *model, *options]) == 0
+    out = ["-o", f"{tmp_path}/e.npz"]
+    assert main(["extract", f"{tmp_path}/a.wav", *model, *out, *options.split()]) == 0
     assert main(["index", "build", f"{tmp_path}/e.npz", "-o", f"{tmp_path}/i"]) == 0
     capsys.readouterr()
     query = ["similar", f"{tmp_path}/b.wav", "--index", f"{tmp_path}/i", *model, "--json", "--all"]

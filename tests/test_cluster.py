@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from conftest import music, write_audio
 
-from artist_features.audio.decoders import Span
 from artist_features.cli.main import main
 from artist_features.errors import AudioError, ClusterError
-from artist_features.extraction.decode import Facts, Source
+from artist_features.extraction.decode import Facts, ReadingOptions, Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.library import cluster, cluster_worker
 
@@ -91,9 +90,9 @@ def test_tables_of_sources_become_tables_of_results(pool, tiny_folder, library, 
     odd = os.fsdecode(os.fsencode(str(tmp_path)) + b"/caf\xe9 \xf0\x9f\x8e\xb5.flac")
     os.link(library / "0.flac", odd)
     sources = {
-        7: Source(odd, span=Span(1.0, 4.0), hashed=True),
+        7: Source(odd, reading=ReadingOptions(1.0, 4.0), hashed=True),
         9: Source(str(library / "bad.mp3")),
-        3: Source(str(library / "1.flac"), n_segments=2),
+        3: Source(str(library / "1.flac"), reading=ReadingOptions(n_segments=2)),
     }
     options = {"batch_size": 8, "n_workers": 1, "decoder": "auto"}
     version = cluster_worker.VERSION

@@ -15,11 +15,10 @@ import pytest
 from conftest import music, write_audio
 from map_data import wait_for
 
-from artist_features.audio.decoders import Span
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError, DecoderError
 from artist_features.extraction import decode_pool, decode_process
-from artist_features.extraction.decode import Facts, Source
+from artist_features.extraction.decode import Facts, ReadingOptions, Source
 from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.extractor import Extractor
 from artist_features.zoo.registry import load_model
@@ -96,8 +95,20 @@ def processes(monkeypatch):
     return started
 
 
+def test_reading_options_keep_the_names_that_tables_have():
+    reading = ReadingOptions(np.float32(0.5), np.int64(2), decoder="av")
+    kept = {"offset_s": 0.5, "duration_s": 2.0, "segments": None, "decoder": "av"}
+    assert json.loads(json.dumps(reading.to_record())) == kept
+    sampled = ReadingOptions(n_segments=np.int64(3))
+    assert json.loads(json.dumps(sampled.to_record()))["segments"] == 3
+    for given in (reading, sampled):
+        assert ReadingOptions.from_record({**given.to_record(), "model": "tiny"}) == given
+    assert ReadingOptions.from_record({"model": "tiny", "offset_s": None}) == ReadingOptions()
+
+
 def test_records_hold_every_field_and_any_file_name():
-    source = Source(os.fsdecode(b"\xff.wav"), None, Span(1.5, 2.0), "av", True, 3)
+    reading = ReadingOptions(1.5, 2.0, decoder="av")
+    source = Source(os.fsdecode(b"\xff.wav"), None, reading, True)
     facts = Facts(2, 6.0, 8000, "av", (("short", "a"), ("silent", "b")), "ogg", 0.1, 0.2, "ff")
     for given in (source, facts):
         record = given.to_record()

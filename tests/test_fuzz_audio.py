@@ -12,10 +12,9 @@ import pytest
 from conftest import music
 from fault_bytes import encode, encode_av
 
-from artist_features.audio.decoders import Span
 from artist_features.config import FrontEnd
 from artist_features.errors import AUDIO_CODES, AudioError
-from artist_features.extraction.decode import Source
+from artist_features.extraction.decode import ReadingOptions, Source
 from artist_features.extraction.decode_pool import DecodePool
 
 MUTANTS = int(os.environ.get("FUZZ_MUTANTS", "12000"))
@@ -29,7 +28,7 @@ EXTREMES = [
     b"\x80\0\0\0",
     b"\1\0\0\0",
 ]
-SPANS = [Span()] * 6 + [Span(0.5), Span(0.2, 0.3)]
+READINGS = [ReadingOptions()] * 6 + [ReadingOptions(0.5), ReadingOptions(0.2, 0.3)]
 
 
 def seeds():
@@ -86,7 +85,7 @@ def mutants(folder, contents, n):
         name = names[number % len(names)]
         path = folder / f"{number}.{name}"
         path.write_bytes(mutate(contents[name], rng))
-        yield Source(str(path), span=SPANS[rng.integers(len(SPANS))])
+        yield Source(str(path), reading=READINGS[rng.integers(len(READINGS))])
 
 
 def remove(folder, number):

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from test_outputs import opened
 
-from artist_features.audio.decoders import Span
 from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
 from artist_features.extraction.batching import Result
-from artist_features.extraction.decode import Facts, Source
+from artist_features.extraction.decode import Facts, ReadingOptions, Source
 from artist_features.library import job
 from artist_features.library.inputs import stamp_of
 
@@ -169,7 +168,7 @@ def test_rows_of_segments_say_when_they_begin(files, tmp_path):
     out, seen = tmp_path / "out", []
 
     def make_source(path):
-        seen.append(Source(path, span=Span(1.0), hashed=True))
+        seen.append(Source(path, reading=ReadingOptions(1.0), hashed=True))
         return seen[-1]
 
     go(files[:1], out, per_segment=True, make_source=make_source)

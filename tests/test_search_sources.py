@@ -81,6 +81,8 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path):
     other = write(tmp_path / "b.npz", [row("/b", 1)], MADE_WITH | {"weights_sha256": "cd" * 32})
     hashed = write(tmp_path / "c.npz", [row("/c", 1)], MADE_WITH | {"content_hash": True})
     failed = write(tmp_path / "d.npz", [row("/d", 1, "empty")])
+    odd = write(tmp_path / "odd.npz", [row("/o", 1)], MADE_WITH | {"offset_s": "soon"})
+    newer = write(tmp_path / "new.npz", [row("/n", 1)], MADE_WITH | {"decoder": "new"})
     (tmp_path / "e.npz").write_text("no table")
     (tmp_path / "empty").mkdir()
     (tmp_path / "words.txt").write_text("no table")
@@ -88,6 +90,8 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path):
     assert len(read_embeddings([good, hashed]).tracks) == 2
     for paths, code, text in [
         ([good, other], "mismatch", "b.npz: made with weights_sha256 = cdcd.*keep them apart"),
+        ([odd], "mismatch", "odd.npz: made with options that .*: offset is 'soon'"),
+        ([newer], "mismatch", "new.npz: made with options that .*: decoder 'new'; allowed are"),
         ([failed], "mismatch", r"no vectors in it \(1 recordings failed\)"),
         ([tmp_path / "e.npz"], "damaged", "not a table of this program"),
         ([tmp_path / "empty"], "mismatch", "holds no part-"),

@@ -1,5 +1,7 @@
 """Segments spread over a file: the same as the whole file gives, read by seeking."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import music, write_audio
@@ -8,7 +10,7 @@ from artist_features import extract
 from artist_features.cli.main import main
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
-from artist_features.extraction.decode import Source, decode_segments
+from artist_features.extraction.decode import ReadingOptions, Source, decode_segments
 
 FRONT_END = FrontEnd()
 
@@ -19,7 +21,8 @@ def minute(rate=44100):
 
 
 def segments(path, **options):
-    stream = decode_segments(Source(str(path), **options), FRONT_END)
+    source = Source(str(path), reading=ReadingOptions(**options))
+    stream = decode_segments(source, FRONT_END)
     return np.concatenate(list(stream)), stream.facts
 
 
@@ -113,6 +116,11 @@ def test_the_command_line_and_what_does_not_go_together(tmp_path, tiny_folder, c
     assert main([*words, "--segments", "5"]) == 0
     table = np.load(tmp_path / "o.npz", allow_pickle=False)
     assert table["n_segments"].tolist() == [5]
+    made_with = json.loads(str(table["made_with"]))
+    for name in ("model", "version", "weights_sha256", "graph_sha256"):
+        del made_with[name]
+    kept = {"decoder": "auto", "offset_s": 0.0, "duration_s": None, "segments": 5}
+    assert made_with == kept | {"per_segment": False, "content_hash": False}
     expected = extract(str(path), model=str(tiny_folder), n_segments=5)
     np.testing.assert_allclose(table["embedding"][0], expected, atol=1e-6)
     assert main(words) == 2

@@ -30,7 +30,10 @@ _UNKNOWN_FRAMES = 2**62  # libsndfile gives so many or more where a header is si
 
 @dataclass(frozen=True)
 class Span:
-    """Time range of a recording to read: offset and duration in seconds (None: to the end)."""
+    """Time range of a recording to read: offset and duration in seconds (None: to the end).
+
+    Numbers of NumPy become `float`: they go to other processes as JSON.
+    """
 
     offset_s: float = 0.0
     duration_s: float | None = None
@@ -47,10 +50,11 @@ class Span:
                     f"{name} is {shortened(value)} s; allowed is a number of seconds from 0 to "
                     f"{MAX_SECONDS:g}{', not 0' if name == 'duration' else ''}."
                 )
+            object.__setattr__(self, f"{name}_s", float(value))
 
     @property
     def whole(self) -> bool:
-        """True if nothing is left out."""
+        """True if it reaches from the first sample to the last."""
         return self.offset_s == 0 and self.duration_s is None
 
     def frames(self, sample_rate: int) -> tuple[int, int | None]:

@@ -1,6 +1,8 @@
 """`artist-features extract`: files and folders to a table of embeddings."""
 
 import argparse
+import dataclasses
+import functools
 import itertools
 import sys
 from collections.abc import Iterator
@@ -14,8 +16,8 @@ from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.errors import ManifestError, ModelError, OutputError, display_path, shortened
 
 if TYPE_CHECKING:  # NumPy and TensorFlow are imported when a job begins
-    from artist_features.audio.decoders import Span
     from artist_features.config import ModelCard
+    from artist_features.extraction.decode import ReadingOptions
     from artist_features.extraction.extractor import Extractor
     from artist_features.library.cluster import ClusterExtractor
     from artist_features.library.inputs import NamedPaths
@@ -51,12 +53,15 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--model", default="siamese", help="name, folder or hf://owner/name[@revision]"
     )
-    parser.add_argument(
-        "--offset", type=float, default=0.0, metavar="S", help="seconds to skip in each file"
-    )
-    parser.add_argument("--duration", type=float, metavar="S", help="seconds to use of each file")
+    # `dest` of an argument that says how a file is read is its field of `ReadingOptions`
+    seconds: dict[str, Any] = {"type": float, "metavar": "S"}
+    text = "seconds to skip in each file"
+    parser.add_argument("--offset", dest="offset_s", default=0.0, help=text, **seconds)
+    text = "seconds to use of each file"
+    parser.add_argument("--duration", dest="duration_s", help=text, **seconds)
     parser.add_argument(
         "--segments",
+        dest="n_segments",
         type=int,
         metavar="N",
         help="read only N segments of each file, spread over it, by seeking: faster on whole "
@@ -253,10 +258,10 @@ def _make_extractor(args: argparse.Namespace, tally: "Tally") -> "Extractor | Cl
 
 def _check_options(args: argparse.Namespace) -> None:
     """Validate the options before anything is loaded."""
-    if args.segments is not None:
-        if args.segments < 1:
-            raise ValueError(f"--segments is {args.segments}; allowed is 1 or more.")
-        if args.per_segment or args.offset or args.duration:
+    if args.n_segments is not None:
+        if args.n_segments < 1:
+            raise ValueError(f"--segments is {args.n_segments}; allowed is 1 or more.")
+        if args.per_segment or args.offset_s or args.duration_s:
             text = "--segments spreads over whole files and gives their mean; leave out"
             raise ValueError(f"{text} --per-segment, --offset and --duration.")
     if args.force and Path(args.output or "").suffix.lower() not in (".npz", ".parquet"):
@@ -268,26 +273,24 @@ def _check_options(args: argparse.Namespace) -> None:
         check_report_path(args.report, args.output)
 
 
-def _span(args: argparse.Namespace) -> "Span":
-    from artist_features.audio.decoders import Span
+def _reading(args: argparse.Namespace) -> "ReadingOptions":
+    from artist_features.extraction.decode import ReadingOptions
 
-    return Span(args.offset, args.duration)
+    names = {option.name for option in dataclasses.fields(ReadingOptions)}
+    return ReadingOptions(**{name: value for name, value in vars(args).items() if name in names})
 
 
 def _made_with(
     args: argparse.Namespace, extractor: "Extractor | ClusterExtractor"
 ) -> dict[str, Any]:
     """Return the settings that decide the vectors; rows of others are refused."""
-    span, card = _span(args), cast("ModelCard", extractor.card)  # of a model given by name
+    card = cast("ModelCard", extractor.card)  # of a model given by name
     return {
         "model": card.name,
         "version": ".".join(artist_features.__version__.split(".")[:2]),
         "weights_sha256": card.weights_sha256,
         "graph_sha256": card.graph_sha256,
-        "decoder": extractor.decoder,
-        "offset_s": span.offset_s,
-        "duration_s": span.duration_s,
-        "segments": args.segments,
+        **_reading(args).to_record(),
         "per_segment": args.per_segment,
         "content_hash": args.content_hash,
     }
@@ -305,17 +308,7 @@ def _make_rows(
     from artist_features.extraction.decode import Source
     from artist_features.library import job
 
-    span = _span(args)
-
-    def make_source(path: str) -> Source:
-        return Source(
-            path,
-            span=span,
-            decoder=extractor.decoder,
-            hashed=args.content_hash,
-            n_segments=args.segments,
-        )
-
+    make_source = functools.partial(Source, reading=_reading(args), hashed=args.content_hash)
     with Progress(tally, args.quiet) as progress:
         job.run(
             named,

@@ -12,7 +12,7 @@ from artist_features.audio.stream import opened
 from artist_features.datasets.tracks import Track
 from artist_features.errors import AudioError
 from artist_features.evaluation import baselines
-from artist_features.extraction.decode import Source
+from artist_features.extraction.decode import ReadingOptions, Source
 from artist_features.extraction.extractor import Extractor
 from artist_features.progress import progress_bar
 
@@ -102,7 +102,8 @@ def _embed(found: TrackVectors, extractor: Extractor) -> _Vectors:
     """Yield (track, vector or error) under a model; note flaws."""
     tracks = list(found.tracks)
     noted = {path for path, _ in found.flaws}
-    sources = [Source(os.fspath(t.path), decoder=extractor.decoder) for t in tracks]
+    reading = ReadingOptions(decoder=extractor.decoder)
+    sources = [Source(os.fspath(track.path), reading=reading) for track in tracks]
     for result in extractor.results(sources, n_sources=len(sources)) if sources else ():
         track = tracks[result.index]
         if result.error is not None:

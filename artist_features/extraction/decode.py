@@ -2,19 +2,69 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from artist_features.audio.decoders import WHOLE, Samples, Span
+from artist_features.audio.decoders import Samples, Span
 from artist_features.audio.segments import Segmenter, sampled_segments
 from artist_features.audio.stream import AudioStream, OpenDecoder, open_array, open_file
 from artist_features.config import FrontEnd
-from artist_features.errors import AnyPath, AudioError
+from artist_features.errors import AnyPath, AudioError, checked_int, shortened
 from artist_features.files import file_sha256
+
+DecoderName: TypeAlias = Literal["auto", "soundfile", "av", "tfio"]
+DECODERS: tuple[DecoderName, ...] = get_args(DecoderName)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(Span):
+    """Reading options of a recording: offset, duration, number of segments, decoder.
+
+    They go whole from `extract` and the command line to decode processes and into tables, and
+    from an index to the reading of queries. A field added here, or in `Span` if `audio` is to
+    know it, goes along. Its default is None, for what was read before there was the field: a
+    table that says nothing of an option had its default.
+
+    Attributes:
+        n_segments: read only so many segments, spread over a whole file; None reads all.
+        decoder: "auto", "soundfile", "av" or "tfio".
+
+    Raises:
+        TypeError, ValueError: a value that is not allowed, or two that exclude each other.
+    """
+
+    n_segments: int | None = None
+    decoder: DecoderName = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_segments is not None:
+            object.__setattr__(self, "n_segments", checked_int("n_segments", self.n_segments))
+            if not self.whole:
+                raise ValueError("n_segments spreads over whole files; leave offset and duration.")
+        if self.decoder not in DECODERS:
+            given = shortened(repr(self.decoder))
+            raise ValueError(f"decoder {given}; allowed are {', '.join(DECODERS)}.")
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the options as a dict for JSON, named as in the `made_with` of a table."""
+        record = dict(vars(self))
+        record["segments"] = record.pop("n_segments")
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "ReadingOptions":
+        """Build from `to_record` or a whole `made_with`; an option not in it has its default."""
+        given = {**record, "n_segments": record.get("segments")}
+        names = [option.name for option in dataclasses.fields(cls)]
+        return cls(**{name: given[name] for name in names if given.get(name) is not None})
+
+
+DEFAULT_READING = ReadingOptions()
 
 
 @dataclass(frozen=True)
@@ -32,24 +82,20 @@ class EncodedAudio:
 
 @dataclass(frozen=True)
 class Source:
-    """Recording to decode, and how. A field added here reaches decode processes by itself.
+    """Recording to decode, and how.
 
     Attributes:
         audio: path of a file, `EncodedAudio`, array `(n_samples,)` or
             `(n_samples, n_channels)`, or why an item of a list is no recording.
         sample_rate: of an array in Hz; None for a file.
-        span: part to read.
-        decoder: "auto", "soundfile", "av" or "tfio".
+        reading: `ReadingOptions`.
         hashed: whether the sha256 of the file's bytes is wanted.
-        n_segments: read only so many segments, spread over a whole file; None reads all.
     """
 
     audio: AnyPath | EncodedAudio | npt.NDArray[Any] | AudioError
     sample_rate: int | None = None
-    span: Span = WHOLE
-    decoder: str = "auto"
+    reading: ReadingOptions = DEFAULT_READING
     hashed: bool = False
-    n_segments: int | None = None
 
     @property
     def path(self) -> AnyPath | None:
@@ -64,13 +110,13 @@ class Source:
         """Return a source with a path as a dict for JSON; any file name survives."""
         if self.path is None or isinstance(self.audio, EncodedAudio):
             raise TypeError("only a source with a path has a record")
-        span = [self.span.offset_s, self.span.duration_s]
-        return {**vars(self), "audio": os.fsdecode(self.path), "span": span}
+        reading = self.reading.to_record()
+        return {**vars(self), "audio": os.fsdecode(self.path), "reading": reading}
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "Source":
         """Build from `to_record`, after JSON."""
-        return cls(**{**record, "span": Span(*record["span"])})
+        return cls(**{**record, "reading": ReadingOptions.from_record(record["reading"])})
 
 
 @dataclass(frozen=True)
@@ -131,9 +177,9 @@ class SegmentStream:
     def __iter__(self) -> Iterator[Samples]:
         source = self._source
         try:
-            by_seeking = source.decoder in ("auto", "soundfile")
-            if source.n_segments and source.path is not None and by_seeking:
-                yield from self._sampled(source.path, source.n_segments)
+            n_segments, decoder = source.reading.n_segments, source.reading.decoder
+            if n_segments and source.path is not None and decoder in ("auto", "soundfile"):
+                yield from self._sampled(source.path, n_segments)
             if self.facts is None:
                 yield from self._whole()
         except MemoryError:
@@ -148,8 +194,8 @@ class SegmentStream:
         """Read `n` segments by seeking; yield none where the whole file must be decoded."""
         n_read = 0
         try:
-            rate = self._front_end.sample_rate
-            with open_file(path, target_rate=rate, decoder="soundfile") as stream:
+            rate, span = self._front_end.sample_rate, self._source.reading
+            with open_file(path, target_rate=rate, span=span, decoder="soundfile") as stream:
                 if stream.container == "opus":  # see `stream._open_decoder`
                     return
                 for segments in sampled_segments(stream, self._front_end, n):
@@ -227,11 +273,11 @@ def _open(source: Source, target_rate: int) -> AudioStream:
             np.asarray(source.audio),
             sample_rate=source.sample_rate,
             target_rate=target_rate,
-            span=source.span,
+            span=source.reading,
         )
     if isinstance(source.audio, (np.ndarray, EncodedAudio)):
         raise TypeError("an array needs its sample_rate, audio in memory a file (remote.fetched)")
-    decoder: str | OpenDecoder = source.decoder
+    decoder: str | OpenDecoder = source.reading.decoder
     if decoder == "tfio":
         from artist_features.extraction.tfio_decoder import TfioDecoder as decoder
-    return open_file(source.audio, target_rate=target_rate, span=source.span, decoder=decoder)
+    return open_file(source.audio, target_rate=target_rate, span=source.reading, decoder=decoder)

@@ -231,7 +231,7 @@ class _Patience:
         if source is not None:
             self._for_bytes_s = min(_MOST_FOR_BYTES_S, _PATIENCE_PER_BYTE_S * _size(source.path))
             self._allowed_s = _PATIENCE_S + self._for_bytes_s
-            self._allowed_s += _PATIENCE_PER_AUDIO_S * source.span.offset_s
+            self._allowed_s += _PATIENCE_PER_AUDIO_S * source.reading.offset_s
         self._audio_s = self._waited_s = 0.0
         self._since: float | None = None
 

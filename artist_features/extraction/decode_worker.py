@@ -62,7 +62,7 @@ def encode_request(source: Source, front_end: FrontEnd) -> bytes:
 def _serve(request: dict[str, Any], out: BinaryIO, ring: "Ring | None") -> None:
     source, front_end = Source.from_record(request["source"]), FrontEnd(**request["front_end"])
     # sampled ones are far apart, and take long to be found
-    group = 1 if source.n_segments else GROUP
+    group = 1 if source.reading.n_segments else GROUP
     sender = _Sender(out, ring, group)
     stream = decode_segments(source, front_end)
     try:

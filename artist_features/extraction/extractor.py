@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from artist_features.audio.decoders import Span, av_installed
+from artist_features.audio.decoders import av_installed
 from artist_features.config import FrontEnd, ModelCard
 from artist_features.devices import (
     calls_at_once,
@@ -31,13 +31,11 @@ from artist_features.errors import (
     shortened,
 )
 from artist_features.extraction.batching import Result, embed_events, inference_function
-from artist_features.extraction.decode import Source
+from artist_features.extraction.decode import DecoderName, ReadingOptions, Source
 from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.interrupts import signals_deferred
 from artist_features.extraction.onnx_engine import chosen_runtime, onnx_function
 from artist_features.extraction.recordings import (
-    DECODERS,
-    DecoderName,
     Embedding,
     Model,
     OneRecording,
@@ -324,21 +322,15 @@ class Extractor:
                 f"on_error {shortened(repr(on_error))}; allowed are 'raise', 'skip' and 'nan'."
             )
         _check_pool(pool)
-        span = Span(offset, duration)
-        if n_segments is not None:
-            checked_int("n_segments", n_segments)
-            if not span.whole:
-                raise ValueError("n_segments spreads over whole files; leave offset and duration.")
+        reading = ReadingOptions(offset, duration, n_segments=n_segments, decoder=self.decoder)
         if return_times and (pool is not None or n_segments is not None):
             raise ValueError("return_times needs pool=None, and no n_segments.")
-        make_source = functools.partial(
-            to_source, span=span, decoder=self.decoder, n_segments=n_segments
-        )
+        make_source = functools.partial(to_source, reading=reading)
         items = recordings_in(audio)
         rows: Any
         if items is None:
             rows = self._embed_one(make_source(audio, sample_rate), pool)
-            return (rows, self._times(rows, span)) if return_times else rows
+            return (rows, self._times(rows, offset)) if return_times else rows
         items = _searched(items, on_error)
         n_sources = len(items) if isinstance(items, Sized) else None
         sources = _sources_of(items, n_sources, sample_rate, make_source, on_error)
@@ -349,7 +341,7 @@ class Extractor:
             shown = _with_bar(results, n_sources) if progress else results
             rows = self._embed_several(shown, pool, on_error)
         if return_times:
-            return rows, [self._times(row, span) for row in rows]
+            return rows, [self._times(row, offset) for row in rows]
         if pool is None:
             return rows
         return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
@@ -381,9 +373,9 @@ class Extractor:
                 by_index[result.index] = np.full(shape, np.nan, np.float32)
         return [by_index[index] for index in sorted(by_index)]
 
-    def _times(self, rows: Embedding, span: Span) -> npt.NDArray[np.float64]:
+    def _times(self, rows: Embedding, offset: float) -> npt.NDArray[np.float64]:
         """Return where each segment begins in its recording, in seconds, float64 `(n,)`."""
-        return np.array(self.front_end.starts_s(len(rows), span.offset_s), np.float64)
+        return np.array(self.front_end.starts_s(len(rows), offset), np.float64)
 
 
 def check_options(batch_size: int, n_workers: int, decoder: DecoderName) -> tuple[int, int]:
@@ -392,8 +384,7 @@ def check_options(batch_size: int, n_workers: int, decoder: DecoderName) -> tupl
     n_workers = checked_int("n_workers", n_workers)
     if batch_size > _MAX_BATCH:
         raise ValueError(f"batch_size is {batch_size} segments; allowed is 1 to {_MAX_BATCH}.")
-    if decoder not in DECODERS:
-        raise ValueError(f"decoder {shortened(repr(decoder))}; allowed are {', '.join(DECODERS)}.")
+    ReadingOptions(decoder=decoder)  # checks its name
     if decoder == "tfio":
         from artist_features.extraction.tfio_decoder import require_tfio
 

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from artist_features.extraction.decode import DecoderName
 from artist_features.extraction.extractor import ExtractOptions, Extractor
 from artist_features.extraction.recordings import (
-    DecoderName,
     Embedding,
     Model,
     OneRecording,

@@ -11,7 +11,12 @@ import numpy.typing as npt
 from artist_features.audio.folders import search_folder
 from artist_features.audio.stream import check_array, opened
 from artist_features.errors import AudioError, display_path, shortened
-from artist_features.extraction.decode import EncodedAudio, Source
+from artist_features.extraction.decode import (
+    DEFAULT_READING,
+    EncodedAudio,
+    ReadingOptions,
+    Source,
+)
 from artist_features.extraction.remote import is_uri, require_fsspec
 
 if TYPE_CHECKING:  # Keras is imported when a model is built
@@ -43,11 +48,9 @@ Recordings: TypeAlias = Recording | Several
 Model: TypeAlias = "ModelSpec | keras.Model"
 Pool: TypeAlias = Literal["mean"] | None
 OnError: TypeAlias = Literal["raise", "skip", "nan"]
-DecoderName: TypeAlias = Literal["auto", "soundfile", "av", "tfio"]
 RuntimeName: TypeAlias = Literal["auto", "tensorflow", "onnx"]
 Embedding: TypeAlias = npt.NDArray[np.float32]
 
-DECODERS: tuple[DecoderName, ...] = get_args(DecoderName)
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 _LONGEST_NAME = 4096  # bytes
 _BYTES = (bytes, bytearray, memoryview)
@@ -111,13 +114,15 @@ def is_missing(item: Any) -> bool:
     )
 
 
-def to_source(audio: Any, sample_rate: float | None, **options: Any) -> Source:
+def to_source(
+    audio: Any, sample_rate: float | None, reading: ReadingOptions = DEFAULT_READING
+) -> Source:
     """Return the `Source` of one recording.
 
     Args:
         audio: see `extract`.
         sample_rate: of an array, in Hz; None for what states its own.
-        options: other fields of `Source`.
+        reading: `ReadingOptions`.
 
     Raises:
         TypeError, ValueError: no recording, or an array without a valid sample rate.
@@ -137,7 +142,7 @@ def to_source(audio: Any, sample_rate: float | None, **options: Any) -> Source:
     if isinstance(audio, _BYTES) or hasattr(audio, "read"):
         audio = _encoded(audio)
     if isinstance(audio, (str, os.PathLike, EncodedAudio)):
-        source = Source(audio, **options)
+        source = Source(audio, reading=reading)
         if sample_rate is not None:
             name = "audio in memory" if source.path is None else display_path(source.path)
             raise ValueError(
@@ -149,7 +154,7 @@ def to_source(audio: Any, sample_rate: float | None, **options: Any) -> Source:
     if not hasattr(audio, "__array__"):
         raise TypeError(f"audio is {type(audio).__name__} {shortened(audio, 80)}; {_ALLOWED}.")
     samples = check_array(_samples(audio), sample_rate)  # which refuses a rate of None
-    return Source(samples, int(sample_rate or 0), **options)
+    return Source(samples, int(sample_rate or 0), reading)
 
 
 def _of_datasets(audio: Mapping[str, Any], sample_rate: float | None) -> tuple[Any, float | None]:

@@ -24,9 +24,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 from artist_features.config import ModelCard
 from artist_features.errors import AnyPath, AudioError, ClusterError, without_secrets
 from artist_features.extraction.batching import Result
-from artist_features.extraction.decode import Source
+from artist_features.extraction.decode import DecoderName, Source
 from artist_features.extraction.extractor import check_options
-from artist_features.extraction.recordings import DecoderName, Pool
+from artist_features.extraction.recordings import Pool
 from artist_features.library.cluster_worker import EmbeddingActor, pack_sources, unpack_results
 from artist_features.optional import require
 from artist_features.version import VERSION

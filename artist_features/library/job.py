@@ -178,7 +178,7 @@ def run(
     def sources() -> Iterator[Source]:
         for number, item in enumerate(named.missing()):
             source = make_source(item.path)
-            waiting[number] = item, stamp_of(item.path), source.span.offset_s
+            waiting[number] = item, stamp_of(item.path), source.reading.offset_s
             yield source
 
     def keep(result: Result, list_index: int, row: Row) -> None:

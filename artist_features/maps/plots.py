@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from artist_features.audio.decoders import Span
 from artist_features.config import FrontEnd, ModelCard
-from artist_features.extraction.decode import Source
+from artist_features.extraction.decode import ReadingOptions, Source
 from artist_features.extraction.decode_pool import DecodePool
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.recordings import Model
@@ -104,7 +103,7 @@ class Listener:
             AudioError: the recording cannot be read.
             WeightsError, ValueError: as for `Extractor`.
         """
-        source = Source(path, span=Span(offset, duration))
+        source = Source(path, reading=ReadingOptions(offset, duration))
         log_mels: list[Floats] = []
         embeddings: list[Floats] = []
         attempt = 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from artist_features.errors import AudioError, ManifestError, OutputError
+from artist_features.extraction.decode import ReadingOptions
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.library import tables
 from artist_features.library.inputs import stamp_of
@@ -67,7 +68,12 @@ def read_embeddings(
             reader = tables.from_npz if table.suffix.lower() == ".npz" else tables.from_parquet
             rows, record = tables.read_table(table, reader)
             _check_same(found, json.loads(record), table)
-            if vectors := list(_vectors(found, rows, seen)):
+            try:
+                reading = ReadingOptions.from_record(found.made_with)
+            except (TypeError, ValueError) as error:
+                text = f"made with options that this version does not know: {error}"
+                raise OutputError("mismatch", text, table) from None
+            if vectors := list(_vectors(found, rows, seen, reading)):
                 blocks.append(np.stack(vectors))
     if not blocks:
         named = ", ".join(map(str, paths))
@@ -115,7 +121,9 @@ def _check_same(found: Embeddings, made_with: dict[str, Any], path: Path) -> Non
             )
 
 
-def _vectors(found: Embeddings, rows: Iterable[tables.Row], seen: set[str]) -> Iterator[Floats]:
+def _vectors(
+    found: Embeddings, rows: Iterable[tables.Row], seen: set[str], reading: ReadingOptions
+) -> Iterator[Floats]:
     """Yield the vectors of usable rows; note their tracks, count the other rows."""
     for row in rows:
         if row.failed:
@@ -129,7 +137,7 @@ def _vectors(found: Embeddings, rows: Iterable[tables.Row], seen: set[str]) -> I
             if not np.isfinite(vector).all() or not vector.any():
                 found.no_direction.append(row.path)
                 continue
-            duration_s = known_duration_s(found.made_with, row.duration_s)
+            duration_s = float(row.duration_s) if reading.whole else 0.0  # of a part
             track = IndexedTrack(row.path, duration_s=duration_s, mtime_ns=row.mtime_ns)
             found.tracks.append(track)
             yield vector
@@ -142,12 +150,6 @@ def is_changed(track: IndexedTrack) -> bool:
     """
     mtime_ns = stamp_of(track.path)[1] if track.mtime_ns >= 0 else -1
     return mtime_ns not in (-1, track.mtime_ns)
-
-
-def known_duration_s(made_with: Mapping[str, Any], read_s: float) -> float:
-    """Return the length of a recording in seconds; 0 where only a part of it was read."""
-    part = made_with.get("offset_s") or made_with.get("duration_s") is not None
-    return 0.0 if part else float(read_s)
 
 
 def join_manifest(

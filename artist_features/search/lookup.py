@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from artist_features.audio.decoders import Span
 from artist_features.config import ModelCard
 from artist_features.errors import AudioError, SearchIndexError
+from artist_features.extraction.decode import ReadingOptions
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.recordings import require_readable, to_source
 from artist_features.extraction.remote import identity
-from artist_features.search.embedding_tables import is_changed, known_duration_s, read_tags
+from artist_features.search.embedding_tables import is_changed, read_tags
 from artist_features.search.index import Index
 from artist_features.search.ranking import Floats
 from artist_features.search.storage import IndexedTrack
@@ -73,14 +73,8 @@ def find_query(
             text += "`index update`, if it sounds different now."
             query = replace(query, flaws=[("changed", text)])
         return query
-    made_with = index.made_with
-    source = to_source(
-        name,
-        sample_rate=None,
-        span=Span(made_with.get("offset_s") or 0.0, made_with.get("duration_s")),
-        decoder=made_with.get("decoder") or "auto",
-        n_segments=made_with.get("segments"),
-    )
+    reading = ReadingOptions.from_record(index.made_with)
+    source = to_source(name, None, reading)
     require_readable(source)  # before the model is read
     (result,) = _extractor(index, model, on_loaded).results([source], n_sources=1)
     if result.error is not None:
@@ -88,7 +82,7 @@ def find_query(
     if not result.embedding.any():
         text = "its vector is all zeros, which has no direction; choose another recording."
         raise AudioError("out_of_range", text, name)
-    duration_s = known_duration_s(made_with, result.decoded.duration_s)
+    duration_s = result.decoded.duration_s if reading.whole else 0.0
     track = IndexedTrack(identity(name), duration_s=duration_s)
     with contextlib.suppress(ImportError):  # no mutagen: the recording stays without a name
         (track,), _ = read_tags([track])
