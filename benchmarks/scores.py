@@ -68,33 +68,37 @@ def print_artists(known, unknown):
 
 def print_copies(index):
     """Print the pairs of tracks that are as similar as a copy, by the bound and their lengths."""
-    cosines = index.vectors @ index.vectors.T
+    whitened = index.whitened(index.vectors)
+    plain, cosines = index.vectors @ index.vectors.T, whitened @ whitened.T
     durations_s = np.array([index.track(row).duration_s for row in range(len(index))])
     apart_s = np.abs(durations_s[:, None] - durations_s)
     same_length = apart_s <= 1
     like_length = apart_s <= result_filter.LENGTHS_APART_S
-    pair = np.triu(np.ones(cosines.shape, bool), 1)
+    every = np.triu(np.ones(cosines.shape, bool), 1)
+    pair = every & (plain >= result_filter.LEAST_PLAIN_COSINE)
     # excerpts of equal length say nothing of lengths: those that more than five tracks have
     _, number, count = np.unique(durations_s.round(1), return_inverse=True, return_counts=True)
     own = count[number] <= 5
     whole = same_length & own[:, None] & own
     print(
-        f"\n{pair.sum()} pairs; ours: {result_filter.COPY_COSINE}, lengths up to "
+        f"\n{every.sum()} pairs, {pair.sum()} with a cosine of "
+        f"{result_filter.LEAST_PLAIN_COSINE} or more; ours: "
+        f"{result_filter.COPY_COSINE} whitened, lengths up to "
         f"{result_filter.LENGTHS_APART_S} s apart, {result_filter.COPY_COSINE_ALONE} if one is "
         "unknown\n"
     )
     print(
-        "| cosine | pairs | lengths within 11.5 s | of one length | "
+        "| whitened cosine | pairs | lengths within 11.5 s | of one length | "
         "and not the length of more than five |"
     )
     print("|---|---|---|---|---|")
-    for bound in (0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995):
+    for bound in (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9):
         similar = pair & (cosines >= bound)
         counts = [int((similar & part).sum()) for part in (pair, like_length, same_length, whole)]
         print(f"| {bound} | {' | '.join(map(str, counts))} |")
-    print(f"\n{(pair & whole).sum()} pairs are of one length that no more than five tracks have")
-    elsewhere = pair & like_length & ~same_length
-    similar = int((elsewhere & (cosines >= result_filter.COPY_COSINE)).sum())
+    print(f"\n{(every & whole).sum()} pairs are of one length that no more than five tracks have")
+    elsewhere = every & like_length & ~same_length
+    similar = int((elsewhere & pair & (cosines >= result_filter.COPY_COSINE)).sum())
     print(f"{similar} of the {elsewhere.sum()} with lengths more than 1 s apart are similar enough")
 
 

@@ -12,7 +12,7 @@ from artist_features.search.ranking import Floats
 
 # Chosen by benchmarks/duplicates.py, whose figures are in benchmarks/README.md: the least whitened
 # cosine of a copy, that where a length is unknown, and the least cosine of the vectors themselves
-COPY_COSINE, COPY_COSINE_ALONE, LEAST_PLAIN_COSINE = 0.75, 0.9, 0.92
+COPY_COSINE, COPY_COSINE_ALONE, LEAST_PLAIN_COSINE = 0.8, 0.9, 0.92
 LENGTHS_APART_S = 11.5  # most: a copy may begin or end elsewhere
 _MOST_HELD = 4000  # rows, 8 MB: more would make long lists slow
 
@@ -20,7 +20,7 @@ _MOST_HELD = 4000  # rows, 8 MB: more would make long lists slow
 class ResultFilter:
     """Search filter (`skip` of `Index.query`): missing files and near-duplicates.
 
-    A copy has a cosine of 0.92, whitened (`Index.whitened`) 0.75, or more and its length within
+    A copy has a cosine of 0.92, whitened (`Index.whitened`) 0.8, or more and its length within
     11.5 s; where one length is unknown, 0.9 whitened: to a query, or to a row that the filter was
     asked for before. So of copies of each other the first that is asked for stays; rows after the
     first thousands are compared with those alone. A URI is never gone: it is not asked for.
