@@ -182,6 +182,18 @@ def test_a_file_that_was_changed_since_is_reported(library, capsys):
     assert "changed" not in capsys.readouterr().err
 
 
+def test_an_end_of_a_path_that_is_gone_is_reported(library, capsys):
+    os.rename("ann0.wav", "moved.wav")
+    try:
+        assert main(["path", "ann0.wav", "bob0.wav", "-n", "3", "--index", "lib.index"]) == 0
+    finally:
+        os.rename("moved.wav", "ann0.wav")
+    out, said = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    assert "ann0.wav: gone: the file is not there" in said
+    assert "bob0.wav" not in said
+
+
 def test_own_artist_can_be_excluded(library, expected, capsys):
     query = ["similar", "bob1.wav", "--index", "lib.index", "--exclude-artist", "--all", "--json"]
     assert main(query) == 0

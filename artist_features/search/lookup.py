@@ -11,7 +11,7 @@ from artist_features.errors import AudioError, SearchIndexError
 from artist_features.extraction.decode import ReadingOptions
 from artist_features.extraction.extractor import Extractor
 from artist_features.extraction.recordings import require_readable, to_source
-from artist_features.extraction.remote import identity
+from artist_features.extraction.remote import identity, is_gone
 from artist_features.search.embedding_tables import is_changed, read_tags
 from artist_features.search.index import Index
 from artist_features.search.ranking import Floats
@@ -28,7 +28,7 @@ class Query:
         vector: float32 `(dim,)`.
         row: in the index, or None.
         flaws: (code, text) of each flaw of a recording that was extracted, or "changed" of a file
-            that is another than when its vector was made.
+            that is another than when its vector was made, "gone" of one that is not there.
     """
 
     track: IndexedTrack
@@ -72,6 +72,10 @@ def find_query(
             text = "the file was changed after its vector was made; `extract` it again and "
             text += "`index update`, if it sounds different now."
             query = replace(query, flaws=[("changed", text)])
+        elif is_gone(query.track.path):
+            text = "the file is not there; the vector is that of the index, from which `index "
+            text += "update --prune` removes it."
+            query = replace(query, flaws=[("gone", text)])
         return query
     reading = ReadingOptions.from_record(index.made_with)
     source = to_source(name, None, reading)
