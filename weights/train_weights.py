@@ -56,7 +56,6 @@ DESCRIPTIONS = {
 }
 LIMITS = "the music is mostly instrumental game music; little singing and speech"
 LABEL_WEIGHT = 1.0  # of the artist loss
-LOOPED = 0.5  # of the labelled crops: artists are to be known by a second of their music, too
 MOST_LOST = 0.01  # of the agreement with both teachers on the crops `valid`, for the artist labels
 RESTART_RATE = 0.002  # half of the recipe's: the weights of --start are not to be lost
 TRIALS = {
@@ -112,8 +111,7 @@ def train_all(args: argparse.Namespace) -> None:
     rate = {"learning_rate": RESTART_RATE} if args.start else {}
     train(args, "distilled", "siamese", args.steps, args.start, label_weight=0, **rate)
     for kind in KINDS:
-        changes = {"learning_rate": 0.001, "label_weight": LABEL_WEIGHT, "looped": LOOPED}
-        changes["keep"] = "last"
+        changes = {"learning_rate": 0.001, "label_weight": LABEL_WEIGHT, "keep": "last"}
         name = f"{kind}_labels"
         train(args, name, kind, args.label_steps, args.runs / "distilled", **changes)
         average(args, kind)

@@ -36,7 +36,6 @@ _DONE = "done.txt"
 _FACTS = {"track": "<i4", "low_pass_hz": "<f4", "mix_db": "<f4"}
 # a crop with a louder other track in it says less of who made it; source: own choice
 _MAX_MIX_DB = -3.0
-_LOOP_FRAMES = (17, 121)  # of 23 ms: 0.4 to 2.8 s
 
 SAMPLE_RATE = FrontEnd().sample_rate  # Hz, of the audio cache and of our models
 # 70,560 samples at 22,050 Hz are 51,200 at 16,000 Hz: both rates come from one Fourier transform
@@ -319,7 +318,6 @@ class CropBatches(Batches):
         n_anchors: labelled crops a step; 0 for none.
         n_unlabelled: further crops a step.
         positives: whether each anchor gets a crop of another track of its artist.
-        looped: share of the labelled crops of which a stretch of 0.4 to 2.8 s is heard, looped.
 
     Attributes:
         artists: names of the artists with two tracks or more, in the order of their index.
@@ -332,10 +330,9 @@ class CropBatches(Batches):
         n_anchors: int,
         n_unlabelled: int,
         positives: bool,
-        looped: float = 0.0,
         seed: int,
     ) -> None:
-        self._crops, self._looped, self._seed = crops, looped, seed
+        self._crops, self._seed = crops, seed
         labelled = np.flatnonzero(np.asarray(crops.mix_db) < _MAX_MIX_DB)
         order = labelled[np.argsort(crops.track[labelled], kind="stable")]
         tracks, starts = np.unique(crops.track[order], return_index=True)
@@ -367,14 +364,4 @@ class CropBatches(Batches):
         labelled = [rng.choice(self._of_track[t]) for t in (*plan.anchors, *plan.positives)]
         rows = np.concatenate([np.array(labelled, np.int64), plan.unlabelled])
         vectors = [teacher[rows] for teacher in self._crops.teachers.values()]
-        log_mel = self._crops.log_mel[rows]
-        for row in np.flatnonzero(rng.random(len(labelled)) < self._looped):
-            log_mel[row] = _loop(log_mel[row], rng)
-        return log_mel, plan.labels, *vectors
-
-
-def _loop(log_mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Loop a random stretch of a crop, as a recording shorter than a segment is looped."""
-    n = int(np.exp(rng.uniform(*np.log(_LOOP_FRAMES))))
-    start = rng.integers(len(log_mel) - n + 1)
-    return np.resize(log_mel[start : start + n], log_mel.shape)
+        return self._crops.log_mel[rows], plan.labels, *vectors

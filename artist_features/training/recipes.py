@@ -69,8 +69,6 @@ class Recipe:
         vectors_weight: of the term for the teachers' vectors of stored crops, matched
             through a layer.
         relation_weight: of the term for the similarities between those vectors.
-        looped: share of the labelled stored crops of which a short stretch is heard, looped as
-            short recordings are; their targets stay those of the whole crop.
         teacher_hears: "clean": the crop without equaliser and band limit, so that the
             student learns to ignore them; "same": what the student hears.
         level_db: RMS in dB re full scale that the model brings every segment to; None leaves
@@ -99,7 +97,6 @@ class Recipe:
     teacher_weight: float = 1.0
     vectors_weight: float = 1.0
     relation_weight: float = 4.0
-    looped: float = 0.0
     teacher_hears: str = "same"
     level_db: float | None = None
     check_every: int = 200
@@ -161,7 +158,6 @@ _HIGHEST: dict[str, float] = {
     "teacher_weight": 1e6,
     "vectors_weight": 1e6,
     "relation_weight": 1e6,
-    "looped": 1,
 }
 
 

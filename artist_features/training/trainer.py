@@ -168,7 +168,6 @@ def _batches(
             n_anchors=n_anchors,
             n_unlabelled=n_unlabelled,
             positives=siamese,
-            looped=recipe.looped,
             seed=options.seed,
         )
         return stored, stored.artists
