@@ -75,16 +75,16 @@ def print_copies(index):
     same_length = apart_s <= 1
     like_length = apart_s <= result_filter.LENGTHS_APART_S
     every = np.triu(np.ones(cosines.shape, bool), 1)
-    pair = every & (plain >= result_filter.LEAST_PLAIN_COSINE)
+    pair = every & (plain >= result_filter.LEAST_COSINE)
     # excerpts of equal length say nothing of lengths: those that more than five tracks have
     _, number, count = np.unique(durations_s.round(1), return_inverse=True, return_counts=True)
     own = count[number] <= 5
     whole = same_length & own[:, None] & own
     print(
         f"\n{every.sum()} pairs, {pair.sum()} with a cosine of "
-        f"{result_filter.LEAST_PLAIN_COSINE} or more; ours: "
-        f"{result_filter.COPY_COSINE} whitened, lengths up to "
-        f"{result_filter.LENGTHS_APART_S} s apart, {result_filter.COPY_COSINE_ALONE} if one is "
+        f"{result_filter.LEAST_COSINE} or more; ours: "
+        f"{result_filter.COPY_COSINES[1]} whitened, lengths up to "
+        f"{result_filter.LENGTHS_APART_S} s apart, {result_filter.COPY_COSINES_ALONE[1]} if one is "
         "unknown\n"
     )
     print(
@@ -92,13 +92,13 @@ def print_copies(index):
         "and not the length of more than five |"
     )
     print("|---|---|---|---|---|")
-    for bound in (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9):
+    for bound in (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95):
         similar = pair & (cosines >= bound)
         counts = [int((similar & part).sum()) for part in (pair, like_length, same_length, whole)]
         print(f"| {bound} | {' | '.join(map(str, counts))} |")
     print(f"\n{(every & whole).sum()} pairs are of one length that no more than five tracks have")
     elsewhere = every & like_length & ~same_length
-    similar = int((elsewhere & pair & (cosines >= result_filter.COPY_COSINE)).sum())
+    similar = int((elsewhere & pair & (cosines >= result_filter.COPY_COSINES[1])).sum())
     print(f"{similar} of the {elsewhere.sum()} with lengths more than 1 s apart are similar enough")
 
 

@@ -73,11 +73,15 @@ def find_query(
             text += "`index update`, if it sounds different now."
             query = replace(query, flaws=[("changed", text)])
         elif is_gone(query.track.path):
-            text = "the file is not there; the vector is that of the index, from which `index "
-            text += "update --prune` removes it."
+            text = "the file is not there; the vector is that of the index. If it is gone for "
+            text += "good, `index update --prune` removes it."
             query = replace(query, flaws=[("gone", text)])
         return query
-    reading = ReadingOptions.from_record(index.made_with)
+    try:
+        reading = ReadingOptions.from_record(index.made_with)
+    except (TypeError, ValueError) as error:
+        text = f"holds vectors of options that this version does not know: {error}"
+        raise SearchIndexError("incompatible", text) from None
     source = to_source(name, None, reading)
     require_readable(source)  # before the model is read
     (result,) = _extractor(index, model, on_loaded).results([source], n_sources=1)

@@ -25,6 +25,7 @@ N_QUANTILES, _N_PAIRS = 1001, 100_000
 # of the largest variance, added to all, and over the number of rows: few know a covariance less
 # well; calibrated by benchmarks/duplicates.py on libraries of 5 to 1,088 tracks
 _RIDGE, _RIDGE_OF_FEW = 0.01, 3.0
+_LEAST_APART = 1e-5  # from the mean; less is rounding
 _WHITENING_ROWS = 20_000  # are enough for a covariance of 256 numbers
 _MOST_SIMILARITIES = 1 << 25  # held at a time by `neighbours`, 128 MiB, and their partition
 
@@ -162,15 +163,17 @@ def whitening(vectors: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
         products += units.T @ units
     mean = total / n
     variances, axes = np.linalg.eigh(products / n - np.outer(mean, mean))
-    largest = max(float(variances[-1]), np.finfo(np.float32).tiny)
+    largest = max(float(variances[-1]), _LEAST_APART**2)
     ridge = max(_RIDGE, _RIDGE_OF_FEW / n)
     scale = np.sqrt(np.maximum(variances, 0) + ridge * largest)
     return mean.astype(np.float32), (axes / scale).astype(np.float32)
 
 
 def whitened(vectors: npt.NDArray[np.floating], mean: Floats, matrix: Floats) -> Floats:
-    """Apply a `whitening` to vectors `(n, dim)`; return rows of length 1, or of zeros."""
-    return unit_or_zero((unit_or_zero(vectors) - mean) @ matrix)
+    """Apply a `whitening` to vectors `(n, dim)`; return rows of length 1, zeros at the mean."""
+    centred = unit_or_zero(vectors) - mean
+    centred[np.linalg.norm(centred, axis=1) < _LEAST_APART] = 0
+    return unit_or_zero(centred @ matrix)
 
 
 def mean_direction(units: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from artist_features.extraction.remote import is_gone
 from artist_features.metrics import unit_vectors
@@ -10,9 +11,10 @@ from artist_features.search.index import Index
 from artist_features.search.lookup import Query
 from artist_features.search.ranking import Floats
 
-# Chosen by benchmarks/duplicates.py, whose figures are in benchmarks/README.md: the least whitened
-# cosine of a copy, that where a length is unknown, and the least cosine of the vectors themselves
-COPY_COSINE, COPY_COSINE_ALONE, LEAST_PLAIN_COSINE = 0.8, 0.9, 0.92
+# Chosen by benchmarks/duplicates.py and scores.py, whose figures are in benchmarks/README.md: least
+# cosine and least whitened cosine of a copy, either of which is enough, and those where a length is
+# unknown; least cosine that has to be there in any case
+COPY_COSINES, COPY_COSINES_ALONE, LEAST_COSINE = (0.985, 0.8), (0.99, 0.95), 0.92
 LENGTHS_APART_S = 11.5  # most: a copy may begin or end elsewhere
 _MOST_HELD = 4000  # rows, 8 MB: more would make long lists slow
 
@@ -20,10 +22,11 @@ _MOST_HELD = 4000  # rows, 8 MB: more would make long lists slow
 class ResultFilter:
     """Search filter (`skip` of `Index.query`): missing files and near-duplicates.
 
-    A copy has a cosine of 0.92, whitened (`Index.whitened`) 0.8, or more and its length within
-    11.5 s; where one length is unknown, 0.9 whitened: to a query, or to a row that the filter was
-    asked for before. So of copies of each other the first that is asked for stays; rows after the
-    first thousands are compared with those alone. A URI is never gone: it is not asked for.
+    A copy of a query, or of a row that the filter was asked for before, has a length within 11.5 s,
+    and a cosine of 0.985 or more, or of 0.92 and a whitened one (`Index.whitened`) of 0.8. Where
+    one length is unknown, these are 0.99 and 0.95. So of copies of each other the first that is
+    asked for stays; rows after the first thousands are compared with those alone. A URI is never
+    gone: it is not asked for.
 
     Args:
         index: `Index`.
@@ -38,55 +41,67 @@ class ResultFilter:
         self._index, self._files = index, files
         self._own = {row for query in queries for row in query.own_rows}
         self._known: dict[int, bool] = {}
-        self._held = np.empty((max(16, len(queries)), 2, index.dim), np.float32)
-        self._lengths_s = np.empty(len(self._held))
-        self._n = (
-            0  # vectors that are held there, plain and whitened: of queries, and of earlier rows
-        )
+        # vectors of queries and of earlier rows, the first `_n` of each array
+        self._n = 0
+        self._units = np.empty((max(16, len(queries)), index.dim), np.float32)
+        self._whitened = np.empty_like(self._units)
+        self._lengths_s = np.empty(len(self._units))
         for query in queries:
-            self._hold(self._both(unit_vectors([query.vector])), query.track.duration_s)
+            unit = unit_vectors([query.vector])[0].astype(np.float32)
+            self._hold(unit, self._whiten(unit), query.track.duration_s)
         self.gone: set[int] = set()
         self.copies: set[int] = set()
 
     def __call__(self, row: int) -> bool:
         if row not in self._known:
-            units = self._both(self._index.vectors[row : row + 1])
+            unit = self._index.vector(row)
+            white = self._whiten(unit)
             length_s = self._index.duration_s(row)
-            if self._is_copy(row, units, length_s):
+            if self._is_copy(row, unit, white, length_s):
                 self.copies.add(row)
             elif self._files and is_gone(self._index.track(row).path):
                 self.gone.add(row)
             # a copy of unknown length says nothing of other lengths
             known = row not in self.gone and (length_s or row not in self.copies)
             if known and self._n < _MOST_HELD:
-                self._hold(units, length_s)
+                self._hold(unit, white, length_s)
             self._known[row] = row in self.gone or row in self.copies
         return self._known[row]
 
-    def _both(self, units: Floats) -> Floats:
-        """Return one vector plain and whitened, `(2, dim)`."""
-        return np.concatenate([units, self._index.whitened(units)])
+    def _whiten(self, unit: Floats) -> Floats:
+        return self._index.whitened(unit[None])[0]
 
-    def _is_copy(self, row: int, units: Floats, length_s: float) -> bool:
+    def _is_copy(self, row: int, unit: Floats, white: Floats, length_s: float) -> bool:
         """Return whether a row is a copy of a query, or of an earlier row."""
         if row in self._own:
             return False
-        near = np.flatnonzero(self._held[: self._n, 0] @ units[0] >= LEAST_PLAIN_COSINE)
-        return any(
-            _are_copies(float(self._held[place, 1] @ units[1]), length_s, self._lengths_s[place])
-            for place in near.tolist()
-        )
+        lengths_s = self._lengths_s[: self._n]
+        known = (lengths_s > 0) & (length_s > 0)
+        least = np.where(known[:, None], COPY_COSINES, COPY_COSINES_ALONE)
+        apart = known & (np.abs(lengths_s - length_s) > LENGTHS_APART_S)
+        cosines, whites = self._units[: self._n] @ unit, self._whitened[: self._n] @ white
+        return bool((_are_copies(cosines, whites, least) & ~apart).any())
 
-    def _hold(self, units: Floats, length_s: float) -> None:
-        if self._n == len(self._held):
-            self._held = np.concatenate([self._held, np.empty_like(self._held)])
-            self._lengths_s = np.concatenate([self._lengths_s, np.empty_like(self._lengths_s)])
-        self._held[self._n], self._lengths_s[self._n] = units, length_s
+    def _hold(self, unit: Floats, white: Floats, length_s: float) -> None:
+        if self._n == len(self._units):
+            for name in ("_units", "_whitened", "_lengths_s"):
+                array = getattr(self, name)
+                setattr(self, name, np.concatenate([array, np.empty_like(array)]))
+        self._units[self._n], self._whitened[self._n] = unit, white
+        self._lengths_s[self._n] = length_s
         self._n += 1
 
 
-def _are_copies(cosine: float, first_s: float, second_s: float) -> bool:
-    """Decide by a whitened cosine and two lengths in seconds, 0 if unknown."""
-    if not (first_s and second_s):
-        return cosine >= COPY_COSINE_ALONE
-    return cosine >= COPY_COSINE and abs(first_s - second_s) <= LENGTHS_APART_S
+def may_be_copies(index: Index, rows: Sequence[int]) -> bool:
+    """Return whether any two rows are as similar as copies, whatever their lengths."""
+    units, white = index.vectors[rows], index.whitened(index.vectors[rows])
+    alike = _are_copies(units @ units.T, white @ white.T, np.array(COPY_COSINES))
+    return bool(np.triu(alike, 1).any())
+
+
+def _are_copies(
+    cosines: Floats, whitened: Floats, least: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Apply the bounds `least`, those of a cosine and of a whitened one in its last axis."""
+    near = (cosines >= LEAST_COSINE) & (whitened >= least[..., 1])
+    return (cosines >= least[..., 0]) | near

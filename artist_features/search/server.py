@@ -21,7 +21,6 @@ from functools import partial
 from typing import Any, TypeAlias, cast
 from urllib.parse import parse_qsl
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -37,7 +36,7 @@ from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
 from artist_features.search.pruned_knn import PrunedSearch
 from artist_features.search.ranking import top_k_kept
-from artist_features.search.result_filter import LEAST_PLAIN_COSINE, ResultFilter
+from artist_features.search.result_filter import ResultFilter, may_be_copies
 from artist_features.version import VERSION
 
 Params: TypeAlias = Mapping[str, str]
@@ -178,9 +177,8 @@ class Answers:
         """Return (row, cosine) of the tracks nearest to one, without copies."""
         row, n = self._row(params, id_name), _number(params, n_name, 10)
         rows, cosines = self._pruned.query(row, n)
-        units = self._index.vectors[[row, *rows]]
         # milliseconds: copies are looked for one by one only where two of them are alike at all
-        if (np.triu(units @ units.T, 1) >= LEAST_PLAIN_COSINE).any():
+        if may_be_copies(self._index, [row, *rows]):
             rows, cosines = top_k_kept(partial(self._pruned.query, row), n, self._copies_of(row))
         return list(zip(rows.tolist(), cosines.tolist(), strict=True))
 
