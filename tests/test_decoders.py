@@ -1,6 +1,7 @@
 """Decoders: parts of files are slices of the whole, and each decoder agrees."""
 
 import os
+import struct
 import sys
 
 import av
@@ -213,6 +214,17 @@ def test_fallback_where_libsndfile_gives_up(recordings, monkeypatch):
 def test_fallback_refuses_what_is_not_on_its_list(name, recordings):
     with pytest.raises(AudioError, match=r"no FFmpeg format"):
         decode(recordings.path(name), decoder="av")
+
+
+def test_tags_that_are_not_utf8_are_no_damage(tmp_path):
+    """Old taggers wrote Latin-1 where UTF-8 is to be."""
+    title = b"INFOINAM" + struct.pack("<I", 4) + b"\xe9t\xe9\0"
+    soundfile.write(tmp_path / "a.wav", music(4, SAMPLE_RATE, 1), SAMPLE_RATE, "PCM_16")
+    plain = (tmp_path / "a.wav").read_bytes()
+    tagged = plain[8:] + b"LIST" + struct.pack("<I", len(title)) + title
+    (tmp_path / "b.wav").write_bytes(b"RIFF" + struct.pack("<I", len(tagged)) + tagged)
+    expected, _ = decode(tmp_path / "a.wav", decoder="av")
+    np.testing.assert_array_equal(decode(tmp_path / "b.wav", decoder="av")[0], expected)
 
 
 def test_video_without_audio_is_unsupported(tmp_path):

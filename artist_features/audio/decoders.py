@@ -269,6 +269,7 @@ class AvDecoder:
                     stream,
                     format=audio_format.demuxer,
                     options={"codec_whitelist": ",".join(_CODECS)},
+                    metadata_errors="replace",  # tags are not read: Latin-1 in them is no damage
                 )
             except self._failed as error:
                 raise open_error(fd, container, path, _av_cause(error), tried_ffmpeg=True) from None
