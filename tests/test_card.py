@@ -31,7 +31,7 @@ def test_bundled_cards_are_complete_and_of_today(name):
     assert block(text) == hub_metadata(ours).to_dict()
     data = HubCard(text).data
     assert (data.library_name, data.license) == ("artist-features", "mit")
-    assert (data.pipeline_tag, data.datasets) == ("feature-extraction", ["open-corpus"])
+    assert (data.pipeline_tag, data.datasets) == ("feature-extraction", ["open-corpora"])
     assert {"music", "audio", "keras"} <= set(data.tags)
     assert data.model_name == name
     found = {(r.dataset_split, r.metric_type): r.metric_value for r in data.eval_results}

@@ -58,8 +58,13 @@ class ReadingOptions(Span):
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ReadingOptions":
-        """Build from `to_record` or a whole `made_with`; an option not in it has its default."""
+        """Build from `to_record` or a whole `made_with`; an option not in it has its default.
+
+        So has the decoder where it is none of ours: a page's vectors are a browser's.
+        """
         given = {**record, "n_segments": record.get("segments")}
+        if given.get("decoder") not in DECODERS:
+            given["decoder"] = None
         names = [option.name for option in dataclasses.fields(cls)]
         return cls(**{name: given[name] for name in names if given.get(name) is not None})
 
