@@ -194,9 +194,9 @@ def test_percentile_is_that_among_the_pairs():
 @pytest.mark.parametrize(
     ("matches", "identified"),
     [
-        ([("a", 0.9, 3), ("b", 0.83, 1)], True),
+        ([("a", 0.9, 3), ("b", 0.81, 1)], True),
         ([("a", 0.9, 2), ("b", 0.1, 9)], False),
-        ([("a", 0.9, 9), ("b", 0.85, 9)], False),
+        ([("a", 0.9, 9), ("b", 0.83, 9)], False),
         ([("a", 0.9, 9)], False),
         ([], False),
     ],

@@ -27,7 +27,7 @@ _LOW_HZ, _HIGH_HZ = 300.0, 2000.0
 _LAG_FRAMES = 8  # between the two times: 0.19 s
 _FLOOR = 1e-4  # energy of a band of 16-bit noise, 94 dB below that of a full-scale sine
 _LEAST_CHANGE = 0.01  # of the logarithm, for a bit
-_LEAST_S = 5.0  # of sound in common
+_LEAST_S, _LEAST_OF_SHORT_S = 5.0, 0.5  # of sound in common
 FRAMES_PER_S = SAMPLE_RATE / _HOP
 
 
@@ -80,14 +80,14 @@ def bit_agreement(a: Fingerprint, b: Fingerprint, lags: Lags) -> tuple[float, in
 
     Returns:
         (agreement, lag): 1 if all bits are equal, 0 if half of them are, as by chance; 0 where
-        they have less than 5 s of sound in common (three quarters of a shorter one).
+        they have less than 5 s of sound in common (three quarters of a shorter one, and 0.5 s).
     """
     lags = lags[(lags < len(a)) & (lags > -len(b))]
     signs = [_signs(a), _signs(b)]
     counted = [np.abs(sign) for sign in signs]
     common = _correlation(*counted)[lags]
     least = min(_LEAST_S * FRAMES_PER_S * _N_BITS, *(0.75 * count.sum() for count in counted))
-    enough = common >= max(least, 1)
+    enough = common >= max(least, _LEAST_OF_SHORT_S * FRAMES_PER_S * _N_BITS)
     if not enough.any():
         return 0.0, 0
     equal = _correlation(*signs)[lags]
