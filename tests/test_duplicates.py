@@ -124,16 +124,10 @@ def test_agreement():
 
 
 def test_the_end_of_a_fade_out_is_like_no_other():
-    """A few bits, from the last audible moment, agree by chance."""
-    rng = np.random.default_rng(0)
-    ends = []
-    for seed, n_s in ((1, 3.6), (2, 2.6)):
-        wave = music(n_s, SAMPLE_RATE, 1, seed=seed)[:, 0]
-        wave[int(0.1 * SAMPLE_RATE) :] = 0
-        wave[: int(0.1 * SAMPLE_RATE)] *= 0.01
-        ends.append(
-            fingerprint(wave + np.float32(1e-7) * rng.standard_normal(len(wave), np.float32))
-        )
+    """A few bits, from its last audible moment, agree by chance."""
+    ends = [np.zeros((n_frames, 4), np.uint8) for n_frames in (131, 88)]
+    for end in ends:
+        end[:2, 2:] = 255  # 32 bits count
     assert bit_agreement(*ends, LAGS)[0] == 0
 
 
