@@ -11,7 +11,7 @@ mteb's classes: this module is imported without mteb, which brings PyTorch.
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # an extra
 
 _ORGANISATION = "artist-features"  # mteb wants names of the form organisation/model
 _HUB = "hf://"
+_N_SEGMENTS_COVERED = 4  # a clip under that many is a loop; source: our trials, docs/training.md
+_LEAST_STARTS = 3  # of segments in it; five were no better
 _CITATION = """@inproceedings{park2018representation,
     title = {Representation Learning of Music Using Artist Labels},
     author = {Park, Jiyoung and Lee, Jongpil and Park, Jangyeon and Ha, Jung-Woo and Nam, Juhan},
@@ -41,7 +43,7 @@ _CITATION = """@inproceedings{park2018representation,
 
 
 class MtebEncoder:
-    """Encoder of mteb that embeds the audio of a task as `extract` does.
+    """Encoder of mteb: sounds of 12 s or more as `extract`, shorter ones by `embed_clips`.
 
     Sounds are taken at their own sample rate and resampled with soxr, as everywhere in this
     package; mteb's own resampler is not used.
@@ -101,17 +103,17 @@ class MtebEncoder:
         from tqdm.auto import tqdm
 
         where = f"{task_metadata.name}, {hf_subset}, {hf_split}"
-        rows: list[npt.NDArray[np.float32]] = []
+        rows = np.empty((0, self.extractor.embedding_dim), np.float32)
         for batch in tqdm(inputs, disable=not show_progress_bar, desc="Encoding audio"):
             if "audio" not in batch:
                 raise ValueError(
                     f"{where}: inputs are {', '.join(batch)}; allowed is audio. These models take "
                     "no other modality."
                 )
-            rows.extend(self._embed(batch["audio"], where, len(rows)))
-        if not rows:
-            return np.empty((0, self.extractor.embedding_dim), np.float32)
-        return np.stack(rows)
+            clips = [_samples_and_rate(item) for item in batch["audio"]]
+            found = embed_clips(self.extractor, clips, f"{where}, sound", len(rows))
+            rows = np.concatenate([rows, found])
+        return rows
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Return the cosines of all pairs, tensor `(n_1, n_2)`, as mteb computes them."""
@@ -125,18 +127,53 @@ class MtebEncoder:
 
         return pairwise_cos_sim(embeddings1, embeddings2)
 
-    def _embed(
-        self, items: Iterable[Mapping[str, Any]], where: str, n_before: int
-    ) -> list[npt.NDArray[np.float32]]:
-        """Return one vector for each item, in order."""
-        sources = [Source(*_samples_and_rate(item)) for item in items]
-        rows: dict[int, npt.NDArray[np.float32]] = {}
-        for result in self.extractor.results(sources, n_sources=len(sources)):
-            if result.error is not None:
-                place = f"{where}, sound {n_before + result.index}"
-                raise AudioError(result.error.code, result.error.message, place)
-            rows[result.index] = result.embedding
-        return [rows[index] for index in range(len(sources))]
+
+def embed_clips(
+    extractor: Extractor,
+    clips: Sequence[tuple[npt.NDArray[Any], int]],
+    name: str = "clip",
+    n_before: int = 0,
+) -> npt.NDArray[np.float32]:
+    """Embed clips, short ones by segments that cover all of them.
+
+    `extract` loops a clip under one segment (2.995 s) and leaves out the end of a longer one that
+    fills no segment. Here a clip under four segments is a loop, of which a segment is embedded from
+    each of three starts or more, evenly spaced; the mean is the clip's embedding. Lines of 0.4 to
+    12 s find their artist more often so (docs/training.md).
+
+    Args:
+        extractor: embeds the segments, and longer clips as they are.
+        clips: (samples, sample rate in Hz) of each, as `extract` takes them.
+        name: of a clip, before its number in errors.
+        n_before: number of the first one.
+
+    Returns:
+        float32 `(n_clips, dim)`.
+
+    Raises:
+        ValueError: a clip is no audio array.
+        AudioError: a clip gives no trustworthy embedding.
+    """
+    sources: list[Source] = []
+    clip_of: list[int] = []
+    for number, (samples, rate) in enumerate(clips):
+        n_segment = math.ceil(extractor.front_end.segment_hop_s * rate)
+        parts = [samples]
+        if 0 < len(samples) < _N_SEGMENTS_COVERED * n_segment:
+            n_starts = max(_LEAST_STARTS, math.ceil(len(samples) / n_segment))
+            starts = np.arange(n_starts) * len(samples) // n_starts
+            segments = starts[:, None] + np.arange(n_segment)
+            parts = list(np.take(samples, segments, axis=0, mode="wrap"))
+        sources += [Source(part, rate) for part in parts]
+        clip_of += [number] * len(parts)
+    sums = np.zeros((len(clips), extractor.embedding_dim))
+    for result in extractor.results(sources, n_sources=len(sources)):
+        number = clip_of[result.index]
+        if result.error is not None:
+            place = f"{name} {n_before + number}"
+            raise AudioError(result.error.code, result.error.message, place)
+        sums[number] += result.embedding
+    return (sums / np.bincount(clip_of, minlength=len(clips))[:, None]).astype(np.float32)
 
 
 def model_meta(model: ModelSpec = "siamese") -> "ModelMeta":

@@ -43,22 +43,35 @@ def item(samples, sample_rate):
     return {"array": samples, "sampling_rate": sample_rate}
 
 
-def test_sounds_become_what_extract_gives(encoder, tiny_folder):
+def test_long_sounds_become_what_extract_gives(encoder, tiny_folder):
     """Lists and arrays, several rates in a batch, channels first, integers of an ADC."""
-    mono = music(4, 22050, n_channels=1)[:, 0]
-    stereo = music(5, 44100, seed=1)
+    mono = music(13, 22050, n_channels=1)[:, 0]
+    stereo = music(14, 44100, seed=1)
     batches = [
         {"audio": [item(mono, 22050), item(stereo.T, 44100)], "label": [0, 1]},
-        {"audio": [item(mono[:70000].tolist(), 16000)]},
+        {"audio": [item(mono[:200_000].tolist(), 16000)]},
     ]
     expected = [
         af.extract(samples, sample_rate=rate, model=tiny_folder)
-        for samples, rate in ((mono, 22050), (stereo, 44100), (mono[:70000], 16000))
+        for samples, rate in ((mono, 22050), (stereo, 44100), (mono[:200_000], 16000))
     ]
     found = encode(encoder, batches)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.stack(expected), rtol=1e-5, atol=1e-6)
     assert encode(encoder, []).shape == (0, 8)
+
+
+@pytest.mark.parametrize(("seconds", "n_starts"), [(0.5, 3), (4, 3), (11.5, 4)])
+def test_short_sounds_are_covered(encoder, tiny_folder, seconds, n_starts):
+    """The mean of segments that start at each third or quarter of the loop."""
+    rate = 16000
+    samples = music(seconds, rate, n_channels=1)[:, 0]
+    starts = [number * len(samples) // n_starts for number in range(n_starts)]
+    n_segment = int(np.ceil(129 * 512 / 22050 * rate))
+    segments = [np.resize(np.roll(samples, -start), n_segment) for start in starts]
+    rows = [af.extract(segment, sample_rate=rate, model=tiny_folder) for segment in segments]
+    (found,) = encode(encoder, [{"audio": [item(samples, rate)]}])
+    np.testing.assert_allclose(found, np.mean(rows, axis=0), rtol=1e-4, atol=1e-6)
 
 
 def test_what_cannot_be_encoded_is_named(encoder):

@@ -4,8 +4,8 @@
         --musicnn musicnn.whl --runs RUNS
 
 CROPS holds the distillation sets `train`, `valid` and `test` of weights/make_crops.py. The
-manifests are those with the artists that are held out. Every stage is a command of its own in a
-folder of RUNS, so that the whole goes on where it was stopped:
+manifests are of whole files; artists that they hold out are judged. Every stage is a command of
+its own in a folder of RUNS, so that the whole goes on where it was stopped:
 
     distilled   both teachers, from random weights or those of --start
     *_labels    from there on, with the softmax or the hinge over artists
@@ -77,8 +77,9 @@ def main() -> None:
     train_all(args)
     for kind in KINDS:
         judged = args.runs / f"{kind}_judged.json"
-        words = [args.runs / kind, *args.manifests, "--crops", args.crops / "test"]
-        words += ["--authors", args.authors, "--musicnn", args.musicnn, "--json", judged]
+        words = [args.runs / kind, *(args.judged or args.manifests), "--lines", *args.manifests]
+        words += ["--crops", args.crops / "test", "--json", judged]
+        words += ["--authors", args.authors, "--musicnn", args.musicnn]
         run(HERE / "judge.py", *words, "--shipped", args.shipped or kind)
         ship(args, kind, json.loads(judged.read_text(encoding="utf-8")))
     args.table.write_text(report(args), encoding="utf-8")
@@ -88,8 +89,8 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
-    text = "to train on, besides; their held-out artists are not judged"
-    parser.add_argument("--more", type=Path, nargs="+", default=[], metavar="MANIFEST", help=text)
+    text = "whose held-out artists are searched for (default: the MANIFESTs trained on)"
+    parser.add_argument("--judged", type=Path, nargs="+", metavar="MANIFEST", help=text)
     parser.add_argument("--crops", type=Path, required=True, help="folder of the three sets")
     parser.add_argument("--authors", type=Path, required=True, help="model folder")
     parser.add_argument("--musicnn", type=Path, required=True, help="musicnn's wheel")
@@ -137,8 +138,7 @@ def train(
     words += ["--check-crops", args.crops / "valid", "--name", name, "--license", "MIT"]
     words += ["--credit", CREDIT, "--data", args.data]
     out = ["--out", args.runs / name, "--cache", args.cache or args.runs / "cache"]
-    manifests = [*args.manifests, *args.more]
-    run("-m", "artist_features.cli.main", "train", kind, *manifests, *out, *words)
+    run("-m", "artist_features.cli.main", "train", kind, *args.manifests, *out, *words)
 
 
 def average(args: argparse.Namespace, kind: str) -> None:
@@ -263,7 +263,8 @@ def report(args: argparse.Namespace) -> str:
         agreement.table(measured),
         "",
         f"Artist retrieval (MAP, standardised; 95 % bootstrap intervals over artists), level and "
-        f"length on the held-out tracks ({judged['siamese']['n_tracks']} in all):",
+        f"length on the held-out tracks ({judged['siamese']['n_tracks']} in all; "
+        f"lines of {judged['siamese']['n_line_tracks']} whole files):",
         "",
         "| model | MAP | MAP less MFCC | cosine, -20 to +6 dB | excerpt finds its clip | "
         "nDCG@10 of lines |",
