@@ -161,6 +161,11 @@ def checked_int(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun: "1 file", "2 files"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def shortened(value: object, n: int = 200) -> str:
     """Return a text, or the `repr` of another value, with at most `n` characters.
 

@@ -4,7 +4,6 @@ python benchmarks/bulk.py MANIFEST_OR_FOLDER             # a manifest with artis
 python benchmarks/bulk.py ... --quick                    # a small set, to see that it works
 python benchmarks/bulk.py ... --only speed scaling       # some of the parts
 python benchmarks/bulk.py ... --work FOLDER              # keep the files that are cut and encoded
-python benchmarks/bulk.py ... --peer musicnn=PYTHON37    # another package, in its environment
 """
 
 import argparse
@@ -18,15 +17,12 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import against_peers
 import memory
 import recordings
-import segment_sampling
 import speed
 import steadiness
 import throughput
-from measure import progress
-from report import print_figures
+from measure import print_figures, progress
 from run import default_model
 
 
@@ -35,30 +31,24 @@ class Size:
     """How much is measured.
 
     Attributes:
-        n_clips, n_tracks, n_long, n_short: files that are cut; see `recordings.prepare`.
+        n_clips, n_tracks, n_short: files that are cut; see `recordings.prepare`.
         repeats: rounds that count.
-        n_short_names, n_long_names: names of each short file, each 4-minute mp3.
-        n_few: clips for loops that are slow, and for tables of one thing.
-        n_peers: clips for other packages, some of which are very slow.
+        n_short_names: names of each short file.
+        n_few: clips for the loop by hand, which is slow.
         long_s: lengths of the two long files for memory, in seconds.
-        most_artists: for retrieval; None takes all.
     """
 
     n_clips: int
     n_tracks: int
-    n_long: int
     n_short: int
     repeats: int
     n_short_names: int
-    n_long_names: int
     n_few: int
-    n_peers: int
-    long_s: tuple
-    most_artists: int | None
+    long_s: tuple[float, float]
 
 
-FULL = Size(308, 30, 40, 4000, 3, 5, 3, 70, 70, (3600, 10_800), None)
-QUICK = Size(14, 2, 2, 200, 1, 10, 4, 7, 2, (60, 180), 3)
+FULL = Size(308, 30, 4000, 3, 5, 70, (3600, 10_800))
+QUICK = Size(14, 2, 200, 1, 10, 7, (60, 180))
 
 
 def main(argv=None):
@@ -78,43 +68,32 @@ def main(argv=None):
         figures = []
         for part in args.only:
             progress(f"{part} ...")
-            figures += PARTS[part].measure(files, library, size, args)
+            figures += PARTS[part].measure(files, size, args)
     print_figures(figures, f"model {args.model}; files: {args.recordings}")
     print("; ".join(files.notes) + ".")
     return int(any(figure.met is False for figure in figures))
 
 
-def _speed(files, _, size, args):
+def _speed(files, size, args):
     figures = speed.over_decoding(files.mixed, args.model, size.repeats)
     return figures + speed.cold_start(files.mixed, args.model, size.repeats)
 
 
-def _scaling(files, _, size, args):
+def _scaling(files, size, args):
     return speed.scaling(files.mixed, args.model, size.repeats)
 
 
-def _memory(files, _, size, args):
+def _memory(files, size, args):
     return memory.peaks(files.mixed, args.model, size.long_s)
 
 
-def _by_hand(files, _, size, args):
+def _by_hand(files, size, args):
     few = {"mixed": files.clips[: size.n_few]}
     return throughput.against_by_hand(few, args.model, size.repeats)
 
 
-def _peers(files, _, size, args):
-    few, repeats = files.clips[: size.n_peers], min(size.repeats, 3)
-    return against_peers.compare(few, args.model, repeats, dict(args.peer))
-
-
-def _steadiness(files, _, size, args):
+def _steadiness(files, size, args):
     return steadiness.fall(files.short, args.model, min(size.repeats, 3), size.n_short_names)
-
-
-def _sampling(files, library, size, args):
-    figures = segment_sampling.speed(files.long, args.model, size.repeats, size.n_long_names)
-    figures += segment_sampling.likeness([*files.tracks, *files.long], args.model)
-    return figures + segment_sampling.artist_retrieval(library, args.model, size.most_artists)
 
 
 @dataclass(frozen=True)
@@ -122,7 +101,7 @@ class Part:
     """One part of the benchmark.
 
     Attributes:
-        measure: function of the prepared files, the library, the size and the arguments.
+        measure: function of the prepared files, the size and the arguments.
         needs: which files it uses, of `KINDS`.
     """
 
@@ -130,16 +109,14 @@ class Part:
     needs: tuple
 
 
-KINDS = ("n_clips", "n_tracks", "n_long", "n_short")
+KINDS = ("n_clips", "n_tracks", "n_short")
 _MIXED = ("n_clips", "n_tracks")
 PARTS = {
     "speed": Part(_speed, _MIXED),
     "scaling": Part(_scaling, _MIXED),
     "memory": Part(_memory, _MIXED),
     "by_hand": Part(_by_hand, ("n_clips",)),
-    "peers": Part(_peers, ("n_clips",)),
     "steadiness": Part(_steadiness, ("n_short",)),
-    "sampling": Part(_sampling, ("n_tracks", "n_long")),
 }
 
 
@@ -150,25 +127,9 @@ def _parse(argv):
     parser.add_argument("--only", nargs="+", choices=PARTS, default=tuple(PARTS), metavar="PART")
     parser.add_argument("--work", metavar="FOLDER", help="keep the prepared files there")
     parser.add_argument("--model", help="name or folder (default: siamese, or the first bundled)")
-    parser.add_argument(
-        "--peer",
-        action="append",
-        default=[],
-        type=_peer,
-        metavar="NAME=PYTHON",
-        help=f"environment of another package, of {', '.join(against_peers.PEERS)}",
-    )
     args = parser.parse_args(argv)
     args.model = args.model or default_model(parser)
     return args
-
-
-def _peer(text):
-    name, _, python = text.partition("=")
-    if name not in against_peers.PEERS or not python:
-        known = ", ".join(against_peers.PEERS)
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed is NAME=PYTHON, NAME of {known}")
-    return name, python
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ from measure import device, n_cores, progress
 from search import peak_mb
 
 from artist_features.audio.formats import AUDIO_ENDINGS
-from artist_features.search.candidates import candidate_pairs
 from artist_features.search.duplicates import (
     LEAST_AGREEMENT,
     MOST_SHIFT_S,
     Duplicates,
     _agreement,
     _read,
+    candidate_pairs,
     find_duplicates,
 )
 from artist_features.search.embedding_tables import Embeddings, read_embeddings

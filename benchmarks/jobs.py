@@ -1,38 +1,41 @@
 """The job of the command line, run in this process or in one of its own.
 
+A process of its own has other cores or other settings of TensorFlow, and works only when it is its
+turn: one line of JSON in, one out.
+
 python benchmarks/jobs.py --model siamese --cores 1 --workers 1    # requests: see `main`
 """
 
 import argparse
+import contextlib
+import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from measure import seconds
 from throughput import decode_only, decode_pool
-from turns import answer, helper
 
-from artist_features.extraction.decode import ReadingOptions, Source
+from artist_features.extraction.decode import Source
 from artist_features.library import job
 from artist_features.library.inputs import NamedPaths
 from artist_features.library.outputs import open_output
 
 
-def run_job(paths, extractor, *, n_segments=None, on_row=None):
+def run_job(paths, extractor, *, on_row=None):
     """Walk, extract and write a new folder of shards, as `artist-features extract -o` does.
 
     Args:
         paths: list of files, each named once.
         extractor: `Extractor` with `isolated=True`.
-        n_segments: as `--segments`.
         on_row: called with each `Row`.
 
     Raises:
         RuntimeError: a file failed.
     """
-    reading = ReadingOptions(n_segments=n_segments)
     folder = Path(tempfile.mkdtemp(prefix="artist_features_bulk_"))
     try:
         with NamedPaths() as named:
@@ -46,7 +49,7 @@ def run_job(paths, extractor, *, n_segments=None, on_row=None):
                     output,
                     extractor,
                     tally,
-                    make_source=lambda path: Source(path, reading=reading),
+                    make_source=Source,
                     on_row=on_row,
                 )
             finally:
@@ -71,6 +74,64 @@ def job_elsewhere(model, *, n_cores, n_workers, n_threads=None):
     if n_threads:
         command += ["--threads", str(n_threads)]
     return helper(command)
+
+
+@contextlib.contextmanager
+def helper(command):
+    """Start a program that answers one request after another; end it at the end.
+
+    Args:
+        command: list; the program reads requests on standard input and answers on standard
+            output.
+
+    Yields:
+        `Helper`.
+    """
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with (
+        tempfile.TemporaryFile() as messages,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            env=environment,
+            text=True,
+        ) as process,
+    ):
+        yield Helper(process, messages)
+
+
+class Helper:
+    """A running program, and the file that holds what it says on standard error."""
+
+    def __init__(self, process, messages):
+        self._process, self._messages = process, messages
+
+    def ask(self, request):
+        """Send a request; return the answer.
+
+        Raises:
+            RuntimeError: the program ended instead; with the end of what it said.
+        """
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            self._process.wait()
+            self._messages.seek(0)
+            said = self._messages.read().decode(errors="replace")
+            raise RuntimeError(f"{self._process.args} ended: {said[-2000:]}") from None
+
+
+def answer(work):
+    """Serve: call `work(request)` for each line of standard input; print what it returns."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries that print must not spoil the answers
+    for line in sys.stdin:
+        out.write(json.dumps(work(json.loads(line))) + "\n")
+        out.flush()
 
 
 def main():

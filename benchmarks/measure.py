@@ -18,12 +18,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _POLL_S = 0.01
 _CALM = 0.1  # share of the CPU that other programs may take in a round that counts
 _MOST_ROUNDS = 3  # times the number wanted
+_MET = {True: "yes", False: "**no**", None: ""}
 _PACKAGES = ("artist-features", "tensorflow", "keras", "kapre", "numpy", "soundfile", "soxr")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the table that `report.py` prints.
+    """One row of the table that `print_figures` prints.
 
     Attributes:
         name: what was measured.
@@ -271,3 +272,27 @@ def n_cores():
 def progress(text):
     """Tell the person who waits; the table alone goes to standard output."""
     print(text, file=sys.stderr, flush=True)
+
+
+def print_figures(figures, about):
+    """Print the machine, then a row for each figure.
+
+    Args:
+        figures: list of `Figure`.
+        about: model and files, in words, for the first line.
+    """
+    print(f"{device()}; {about}\n")
+    if not figures:
+        return
+    print("| figure | measured | target | met | from |\n|---|---|---|---|---|")
+    for figure in figures:
+        value = f"{_number(figure.value)} {figure.unit}".strip()
+        met = _MET[figure.met]
+        print(f"| {figure.name} | {value} | {figure.target} | {met} | {figure.detail} |")
+    print()
+
+
+def _number(value):
+    if value is None:
+        return ""
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

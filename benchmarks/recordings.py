@@ -29,9 +29,7 @@ MIXTURE = {
     "ogg Vorbis": ENCODINGS["ogg Vorbis"],
     "wav": (".wav", {"format": "WAV", "subtype": "PCM_16"}),
 }
-_MP3 = [name for name in MIXTURE if name.startswith("mp3")]
 _TRACK_S = (120.0, 360.0)  # shortest and longest whole track
-_LONG_S = 240.0
 _SHORT_S = (1.0, 3.0)
 _DELAY_S = 0.011  # of what makes the right channel of a mono recording another one
 _PLAN = "recordings.json"
@@ -58,18 +56,16 @@ class Library:
 
     Attributes:
         recordings: list of `Recording`.
-        tracks: list of `Track` of the manifest, or None for a folder.
         name: manifest or folder, as given.
     """
 
     recordings: list
-    tracks: list | None
     name: str
 
     @classmethod
     def open(cls, place):
         """Read a manifest CSV, or search a folder."""
-        place, tracks = Path(place), None
+        place = Path(place)
         if place.is_dir():
             named = [(path, str(Path(path).parent)) for path in map(str, find_audio([place]))]
         else:
@@ -87,7 +83,7 @@ class Library:
                 found.append(Recording(path, artist, seconds))
         if not found:
             raise SystemExit(f"no recordings that libsndfile reads in {place}")
-        return cls(found, tracks, str(place))
+        return cls(found, str(place))
 
     @property
     def artists(self):
@@ -107,14 +103,12 @@ class Prepared:
     Attributes:
         clips: paths of 30 s, all different, in all encodings.
         tracks: paths of whole tracks of 2 to 6 minutes, in all encodings.
-        long: paths of mp3s of 4 minutes.
         short: paths of 1 to 3 s, in all encodings.
         notes: what a reader must know, in sentences.
     """
 
     clips: list
     tracks: list
-    long: list
     short: list
     notes: list = field(default_factory=list)
 
@@ -144,33 +138,27 @@ class _Wanted:
     pieces: tuple
 
 
-def prepare(library, folder, *, n_clips, n_tracks, n_long, n_short):
+def prepare(library, folder, *, n_clips, n_tracks, n_short):
     """Cut and encode what `folder` does not hold yet.
 
     Args:
         library: `Library`.
         folder: `Path`, made if it is missing.
-        n_clips, n_tracks, n_long, n_short: number of files of each kind.
+        n_clips, n_tracks, n_short: number of files of each kind.
 
     Returns:
         `Prepared`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _check_plan(library, folder)
-    lengths_s = np.linspace(*_TRACK_S, max(n_tracks, 1))
+    lengths_s = np.linspace(*_TRACK_S, n_tracks).tolist()
     wanted = {
         "clips": [_clip(library, folder, number) for number in range(n_clips)],
         "tracks": [
-            _track(library, folder / f"track {number:03d} {lengths_s[number]:.0f}s", number,
-                   lengths_s[number], tuple(MIXTURE))
-            for number in range(n_tracks)
-        ],
-        "long": [
-            _track(library, folder / f"long {number:03d}", number, _LONG_S, _MP3)
-            for number in range(n_long)
+            _track(library, folder, number, length_s) for number, length_s in enumerate(lengths_s)
         ],
         "short": [_short(library, folder, number) for number in range(n_short)],
-    }  # fmt: skip
+    }
     missing = [item for group in wanted.values() for item in group if not item.path.exists()]
     progress(f"  {len(missing)} files to cut and encode")
     # fresh processes: encoders hold the interpreter, and TensorFlow must not be forked
@@ -201,16 +189,16 @@ def _clip(library, folder, number):
         pieces = (_Piece(first.path, random.uniform(0, first.seconds - CLIP_S), CLIP_S),)
     else:
         pieces = _in_a_row(recordings, number, CLIP_S, random.uniform(0, first.seconds / 2))
-    return _wanted(folder / f"clip {number:03d}", tuple(MIXTURE), number, pieces)
+    return _wanted(folder / f"clip {number:03d}", number, pieces)
 
 
-def _track(library, stem, number, seconds, encodings):
+def _track(library, folder, number, seconds):
     """Recordings of one artist in a row."""
     artists = [group for group in library.artists if _total_s(group) >= seconds]
     artists = artists or library.artists[:1]
     group = artists[number % len(artists)]
     pieces = _in_a_row(group, number // len(artists), seconds)
-    return _wanted(stem, encodings, number, pieces)
+    return _wanted(folder / f"track {number:03d} {seconds:.0f}s", number, pieces)
 
 
 def _short(library, folder, number):
@@ -220,11 +208,11 @@ def _short(library, folder, number):
     seconds = min(random.uniform(*_SHORT_S), recording.seconds)
     start_s = random.uniform(0, recording.seconds - seconds)
     pieces = (_Piece(recording.path, start_s, seconds),)
-    return _wanted(folder / f"short {number:04d}", tuple(MIXTURE), number, pieces)
+    return _wanted(folder / f"short {number:04d}", number, pieces)
 
 
-def _wanted(stem, encodings, number, pieces):
-    encoding = encodings[number % len(encodings)]
+def _wanted(stem, number, pieces):
+    encoding = tuple(MIXTURE)[number % len(MIXTURE)]
     ending = MIXTURE[encoding][0]
     return _Wanted(stem.with_name(f"{stem.name} {encoding}{ending}"), encoding, pieces)
 
@@ -282,7 +270,6 @@ def _notes(library, wanted):
         f"({n_joined['clips']} put together from short ones)",
         "tracks": f"whole tracks of 2 to 6 min ({n_joined['tracks']} of them recordings of one "
         "artist in a row)",
-        "long": f"mp3s of 4 min ({n_joined['long']} in a row likewise)",
         "short": "files of 1 to 3 s",
     }
     return [

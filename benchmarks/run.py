@@ -20,8 +20,7 @@ import stages
 import startup
 import throughput
 from clips import synthetic_files
-from measure import progress
-from report import print_figures
+from measure import print_figures, progress
 
 from artist_features.library.inputs import find_audio
 from artist_features.zoo.registry import bundled_names

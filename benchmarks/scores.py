@@ -12,7 +12,7 @@ import numpy as np
 
 from artist_features.search import Index, result_filter
 from artist_features.search.embedding_tables import join_manifest, read_embeddings
-from artist_features.search.identify import MARGIN, MIN_TRACKS
+from artist_features.search.lookup import MARGIN, MIN_TRACKS
 
 MARGINS = (0, 0.02, 0.04, 0.05, 0.06, 0.08, 0.1)
 

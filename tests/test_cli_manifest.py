@@ -14,7 +14,7 @@ from artist_features.cli.main import build_parser, main
 from artist_features.datasets.manifest import read_manifest
 from artist_features.extraction.remote import identity
 from artist_features.search.embedding_tables import join_manifest
-from artist_features.search.storage import IndexedTrack
+from artist_features.search.tracks import IndexedTrack
 from artist_features.training.data import read_splits
 
 

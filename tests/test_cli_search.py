@@ -64,7 +64,7 @@ def test_build_says_what_it_did_and_refuses_to_overwrite(library, tmp_path, caps
     build = ["index", "build", "e.npz", "-o", str(out)]
     assert main([*build, "--manifest", "m.csv"]) == 0
     stderr = capsys.readouterr().err
-    assert "1 recordings that failed are left out" in stderr
+    assert "left out: 1 recording that failed" in stderr
     assert "the manifest lists 6 of 6 recordings" in stderr
     assert "6 recordings of 3 artists (1 without artist); written to" in stderr
     assert main(build) == 2

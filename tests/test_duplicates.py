@@ -15,8 +15,8 @@ from artist_features.audio import fingerprint as fingerprints
 from artist_features.audio.fingerprint import FRAMES_PER_S, SAMPLE_RATE, bit_agreement, fingerprint
 from artist_features.cli.main import main
 from artist_features.library.tables import Row, to_npz
-from artist_features.search import candidates, duplicates, ranking
-from artist_features.search.candidates import candidate_pairs
+from artist_features.search import duplicates, ranking
+from artist_features.search.duplicates import candidate_pairs
 
 RATE, LAGS = 44100, np.arange(-400, 401)
 # name -> (gain, seconds cut at the start, at the end)
@@ -72,7 +72,7 @@ def test_command_in_a_process_of_its_own_without_tensorflow(library):
     )
     assert done.returncode == 1, done.stderr  # one is gone
     assert "gone.flac: no such file" in done.stderr
-    assert "1 recordings that failed are left out" in done.stderr
+    assert "left out: 1 recording that failed" in done.stderr
     record = json.loads(done.stdout)
     assert [os.path.basename(e["path"]) for e in record["unreadable"]] == ["gone.flac"]
     (group,) = record["groups"]
@@ -142,8 +142,8 @@ def whitened(vectors):
 
 @pytest.mark.parametrize("n", [2, 300, 1100])
 def test_candidates_are_the_most_similar_of_like_length(n, monkeypatch):
-    monkeypatch.setattr(candidates, "_BLOCK_QUERIES", 64)
-    monkeypatch.setattr(candidates, "_BLOCK_ROWS", 100)
+    monkeypatch.setattr(duplicates, "_BLOCK_QUERIES", 64)
+    monkeypatch.setattr(duplicates, "_BLOCK_ROWS", 100)
     rng = np.random.default_rng(n)
     vectors = np.maximum(rng.standard_normal((n, 6)) @ rng.standard_normal((6, 6)), 0) + 0.1
     lengths_s = rng.uniform(0, 60, n)
@@ -155,18 +155,18 @@ def test_candidates_are_the_most_similar_of_like_length(n, monkeypatch):
         for a, b in pairs:
             assert a in rows
             found.setdefault(a, []).append(b)
-    least = candidates.LEAST_COSINE if n >= 1000 else -2
+    least = duplicates.LEAST_COSINE if n >= 1000 else -2
     for row in range(n):
         later = (lengths_s > lengths_s[row]) & (lengths_s <= lengths_s[row] + (60 if n == 2 else 5))
         likely = np.sort(cosines[row][later & (cosines[row] > least)])[::-1]
-        expected = likely[: candidates.N_CANDIDATES]
+        expected = likely[: duplicates.N_CANDIDATES]
         mine = np.sort(cosines[row][found.get(row, [])])[::-1]
         np.testing.assert_allclose(mine, expected, atol=1e-4)
 
 
 def test_candidates_take_little_memory(monkeypatch):
-    monkeypatch.setattr(candidates, "_BLOCK_QUERIES", 64)
-    monkeypatch.setattr(candidates, "_BLOCK_ROWS", 128)
+    monkeypatch.setattr(duplicates, "_BLOCK_QUERIES", 64)
+    monkeypatch.setattr(duplicates, "_BLOCK_ROWS", 128)
     monkeypatch.setattr(ranking, "_BLOCK_WHITENED", 128)
     vectors = np.random.default_rng(0).standard_normal((3000, 128), np.float32)
     tracemalloc.start()

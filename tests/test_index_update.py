@@ -81,7 +81,7 @@ def test_rows_are_added_replaced_and_dropped_in_place(tmp_path, monkeypatch, cap
     capsys.readouterr()
     assert main(["index", "update", "lib.index", "2.npz", "--prune", "--no-tags"]) == 0
     said = capsys.readouterr().err
-    assert said == "1 recordings added, 1 replaced, 1 dropped; lib.index has 3\n"
+    assert said == "1 recording added, 1 replaced, 1 dropped; lib.index has 3\n"
     index = Index.load("lib.index")
     assert index.paths == [files["b"], "s3://b/k", files["c"]]
     assert index.track(0).label == "Bob - B"  # its name stays
@@ -115,7 +115,7 @@ def test_update_refuses_and_leaves_the_index_alone(tmp_path, monkeypatch, capsys
         (["lib.index"], "nothing to do; name EMBEDDINGS"),
         (["lib.index", "--prune", "--manifest", "m.csv"], "--manifest names the tracks of EMB"),
         (["lib.index", "2.npz"], "of model 'other', the others of 'tiny'; keep them apart"),
-        (["lib.index", "--prune"], "none of its 1 files is there; is a drive not mounted?"),
+        (["lib.index", "--prune"], "its only file is not there; is a drive not mounted?"),
         (["none/lib.index", "--prune"], "cannot be read (No such file"),
         (["1.npz", "--prune"], "1.npz: is no search index"),
     ]:

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from artist_features.errors import SearchIndexError
 from artist_features.metrics import unit_vectors
 from artist_features.search import ArtistMatch, Index, IndexedTrack, ranking
-from artist_features.search.identify import is_identified
+from artist_features.search.lookup import is_identified
 
 MADE_WITH = {"model": "tiny", "weights_sha256": "ab" * 32, "graph_sha256": "cd" * 32}
 

@@ -11,7 +11,7 @@ from artist_features.errors import ManifestError, OutputError
 from artist_features.library import tables
 from artist_features.search import IndexedTrack
 from artist_features.search.embedding_tables import join_manifest, read_embeddings, read_tags
-from artist_features.search.m3u import to_m3u
+from artist_features.search.playlist import to_m3u
 
 MADE_WITH = {"model": "tiny", "weights_sha256": "ab" * 32, "per_segment": False}
 
@@ -92,7 +92,7 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path):
     for paths, code, text in [
         ([good, other], "mismatch", "b.npz: made with weights_sha256 = cdcd.*keep them apart"),
         ([odd], "mismatch", "odd.npz: made with options that .*: offset is 'soon'"),
-        ([failed], "mismatch", r"no vectors in it \(1 recordings failed\)"),
+        ([failed], "mismatch", r"no vectors in it \(1 recording failed\)"),
         ([tmp_path / "e.npz"], "damaged", "not a table of this program"),
         ([tmp_path / "empty"], "mismatch", "holds no part-"),
         ([tmp_path / "words.txt"], "mismatch", r"ending '\.txt'; allowed are"),
@@ -115,7 +115,7 @@ def test_manifest_is_joined_by_path(tmp_path):
     assert joined[1] == tracks[1]
     manifest.write_text("file,artist,title\nd/a.mp3,,Two\n")  # what is blank stays
     assert join_manifest(joined[:1], manifest)[0][0].label == "Ann - Two"
-    with pytest.raises(ManifestError, match=r"lists none of the 1 recordings; the first is /no/a"):
+    with pytest.raises(ManifestError, match=r"lists none of 1 recording; the first is /no/a"):
         join_manifest([IndexedTrack("/no/a.mp3")], manifest)
 
 

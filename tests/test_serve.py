@@ -20,8 +20,9 @@ from artist_features.cli.serve import _listening
 from artist_features.search import Index, IndexedTrack
 
 pytest.importorskip("starlette", reason="of the extra [serve]")
-from artist_features.search import pruned_knn, server
+from artist_features.search import server
 from artist_features.search.lookup import indexed_query
+from artist_features.search.ranking import PrunedSearch
 from artist_features.search.result_filter import ResultFilter
 
 N, ARTISTS = 40, ("Ann", "Bob", "Cy", "")
@@ -269,7 +270,7 @@ def test_narrowed_search_is_exact(scale, n_narrow):
     vectors[1000:1010] = vectors[7]
     tracks = [IndexedTrack(f"/{row}") for row in range(2000)]
     index = Index.build(vectors, tracks, {"model": "none", "weights_sha256": "0" * 64})
-    narrowed = pruned_knn.PrunedSearch(index)
+    narrowed = PrunedSearch(index.vectors)
     assert len(narrowed._candidates(7, 5)) <= n_narrow
     for row, k in [(7, 5), (7, 12), (1004, 1), (3, 200), (4, 1999), (5, 5000)]:
         rows, similarities = narrowed.query(row, k)
@@ -285,7 +286,7 @@ def test_a_row_is_never_its_own_neighbour(n):
     tracks = [IndexedTrack(f"/{row}") for row in range(n)]
     index = Index.build(vectors, tracks, {"model": "none", "weights_sha256": "0" * 64})
     for k in range(1, 5):
-        found = pruned_knn.PrunedSearch(index).query(n - 1, k)[0].tolist()
+        found = PrunedSearch(index.vectors).query(n - 1, k)[0].tolist()
         right = index.query(index.vector(n - 1), k, exclude_rows=[n - 1])
         assert found == [match.row for match in right]
 

@@ -10,8 +10,8 @@ import soundfile
 from artist_features.audio import stream
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.library.inputs import _below
-from artist_features.search.m3u import to_m3u
-from artist_features.search.storage import IndexedTrack
+from artist_features.search.playlist import to_m3u
+from artist_features.search.tracks import IndexedTrack
 
 
 @pytest.fixture

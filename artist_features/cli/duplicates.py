@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from artist_features.cli import Commands, check_output
 from artist_features.cli.index import report_left_out
 from artist_features.cli.progress import write_line
-from artist_features.errors import display_path, valid_utf8
+from artist_features.errors import counted, display_path, valid_utf8
 from artist_features.files import write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
@@ -72,8 +72,9 @@ def run_duplicates(args: argparse.Namespace) -> int:
     for error in found.unreadable:
         write_line(str(error))
     write_line(
-        f"{n} recordings, {found.n_compared} pairs compared, {len(found.groups)} groups of copies, "
-        f"{len(found.unreadable)} files could not be read"
+        f"{counted(n, 'recording')}, {counted(found.n_compared, 'pair')} compared, "
+        f"{counted(len(found.groups), 'group')} of copies, "
+        f"{counted(len(found.unreadable), 'file')} could not be read"
     )
     records = [
         {"group": number, **dataclasses.asdict(copy), "path": valid_utf8(copy.path)}

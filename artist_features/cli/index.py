@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from artist_features.cli import Commands, add_root_option, check_output
 from artist_features.cli.progress import write_line
-from artist_features.errors import display_path
+from artist_features.errors import counted, display_path
 from artist_features.files import acquire_lock
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
@@ -84,8 +84,8 @@ def run_build(args: argparse.Namespace) -> int:
     index = Index.build(found.vectors, _named(found.tracks, args), found.made_with)
     index.save(args.output)
     write_line(
-        f"{len(index)} recordings of {len(index.artists)} artists ({index.n_unlabelled} without "
-        f"artist); written to {display_path(args.output)}"
+        f"{counted(len(index), 'recording')} of {counted(len(index.artists), 'artist')} "
+        f"({index.n_unlabelled} without artist); written to {display_path(args.output)}"
     )
     return 0
 
@@ -117,7 +117,8 @@ def _update(index: "Index", path: Path, args: argparse.Namespace) -> int:
     row_of = {path: row for row, path in enumerate(index.paths)}
     gone = [row for path, row in row_of.items() if is_gone(path)] if args.prune else []
     if gone and len(gone) == len(index):
-        text = f"none of its {len(index)} files is there; is a drive not mounted? Nothing done."
+        which = f"none of its {len(index)} files is" if len(index) > 1 else "its only file is not"
+        text = f"{which} there; is a drive not mounted? Nothing done."
         raise ValueError(f"{display_path(path)}: {text}")
     there = [
         number
@@ -134,10 +135,10 @@ def _update(index: "Index", path: Path, args: argparse.Namespace) -> int:
     tracks = _named(tracks, args) if tracks else []
     updated = index.updated(found.vectors[there], tracks, gone)
     updated.save(path)
+    n_added = before.count(None)
     write_line(
-        f"{before.count(None)} recordings added, {len(before) - before.count(None)} replaced, "
-        f"{len(gone)} dropped; "
-        f"{display_path(path)} has {len(updated)}"
+        f"{counted(n_added, 'recording')} added, {len(before) - n_added} replaced, {len(gone)} "
+        f"dropped; {display_path(path)} has {len(updated)}"
     )
     return 0
 
@@ -145,9 +146,10 @@ def _update(index: "Index", path: Path, args: argparse.Namespace) -> int:
 def report_left_out(found: "Embeddings") -> None:
     """Report the rows of tables without a usable vector, on standard error."""
     if found.n_failed:
-        write_line(f"{found.n_failed} recordings that failed are left out")
+        write_line(f"left out: {counted(found.n_failed, 'recording')} that failed")
     if found.n_repeated:
-        write_line(f"{found.n_repeated} further rows of a path are left out: the first one stays")
+        text = f"left out: {counted(found.n_repeated, 'further row')} of a path"
+        write_line(f"{text}; the first one stays")
     for path in found.no_direction:
         write_line(f"{display_path(path)}: left out, its vector is all zeros or not finite")
     for folder in found.unfinished:
@@ -163,7 +165,7 @@ def _named(tracks: list["IndexedTrack"], args: argparse.Namespace) -> list["Inde
         return tracks
     if args.manifest:
         tracks, n_listed = join_manifest(tracks, args.manifest, args.root)
-        write_line(f"the manifest lists {n_listed} of {len(tracks)} recordings")
+        write_line(f"the manifest lists {n_listed} of {counted(len(tracks), 'recording')}")
         return tracks
     try:
         tracks, problems = read_tags(tracks, progress=True)
@@ -171,7 +173,8 @@ def _named(tracks: list["IndexedTrack"], args: argparse.Namespace) -> list["Inde
         write_line(f"no artists and titles: {error}")
         return tracks
     if problems:
-        write_line(f"tags of {len(problems)} files cannot be read; the first: {problems[0]}")
+        files = counted(len(problems), "file")
+        write_line(f"tags of {files} cannot be read; the first: {problems[0]}")
     return tracks
 
 

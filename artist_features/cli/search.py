@@ -132,7 +132,7 @@ def _run_by_artist(args: argparse.Namespace, index: "Index", query: "Query") -> 
 
 def run_who(args: argparse.Namespace) -> int:
     """Search, print, and return the exit code."""
-    from artist_features.search.identify import is_identified
+    from artist_features.search.lookup import is_identified
     from artist_features.search.result_filter import ResultFilter
 
     index, query = _open_query(args)
@@ -157,12 +157,12 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def check_m3u(args: argparse.Namespace) -> None:
     """Refuse a playlist of another ending, or that cannot be written, before anything is read."""
-    from artist_features.search.m3u import ENDINGS
+    from artist_features.search.playlist import M3U_ENDINGS
 
-    if args.m3u and Path(args.m3u).suffix.lower() not in ENDINGS:
-        text = f"allowed endings are {' and '.join(ENDINGS)}."
-        raise ValueError(f"--m3u {display_path(args.m3u)}; {text}")
     if args.m3u:
+        if Path(args.m3u).suffix.lower() not in M3U_ENDINGS:
+            text = f"allowed endings are {' and '.join(M3U_ENDINGS)}."
+            raise ValueError(f"--m3u {display_path(args.m3u)}; {text}")
         check_output(args.m3u, args.force)
 
 
@@ -276,7 +276,7 @@ def track_record(track: "IndexedTrack") -> dict[str, Any]:
 
 def write_m3u(path: str, tracks: list["IndexedTrack"]) -> None:
     """Write a playlist; a track whose path it cannot name is left out and reported."""
-    from artist_features.search.m3u import to_m3u
+    from artist_features.search.playlist import to_m3u
 
     text, left_out = to_m3u(tracks, os.path.dirname(os.path.abspath(path)))
     for track in left_out:

@@ -9,7 +9,7 @@ import socket
 from artist_features.cli import Commands
 from artist_features.cli.progress import write_line
 from artist_features.cli.stopping import OrderlyStop
-from artist_features.errors import display_path
+from artist_features.errors import counted, display_path
 from artist_features.optional import require
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -64,7 +64,8 @@ def run_serve(args: argparse.Namespace) -> int:
     with OrderlyStop(), _listening(args.host, args.port) as listener:
         host, port = listener.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        write_line(f"{len(index)} recordings of {display_path(args.index)}: http://{address}/docs")
+        recordings = f"{counted(len(index), 'recording')} of {display_path(args.index)}"
+        write_line(f"{recordings}: http://{address}/docs")
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from artist_features.errors import AudioError, ManifestError, OutputError
+from artist_features.errors import AudioError, ManifestError, OutputError, counted
 from artist_features.extraction.decode import ReadingOptions
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.library import tables
@@ -17,7 +17,7 @@ from artist_features.library.shards import JOURNAL_FILE
 from artist_features.optional import require
 from artist_features.progress import progress_bar
 from artist_features.search.ranking import Floats
-from artist_features.search.storage import IndexedTrack
+from artist_features.search.tracks import IndexedTrack
 
 _NOT_OF_THE_VECTORS = ("content_hash",)  # options that change other columns only
 
@@ -77,7 +77,9 @@ def read_embeddings(
                 blocks.append(np.stack(vectors))
     if not blocks:
         named = ", ".join(map(str, paths))
-        text = f"no vectors in it ({found.n_failed} recordings failed); extract some first."
+        text = (
+            f"no vectors in it ({counted(found.n_failed, 'recording')} failed); extract some first."
+        )
         raise OutputError("mismatch", text, named)
     found.vectors = np.concatenate(blocks)
     return found
@@ -183,8 +185,8 @@ def join_manifest(
         joined.append(track)
     if not n_listed:
         raise ManifestError(
-            f"lists none of the {len(tracks)} recordings; the first is {tracks[0].path}. Relative "
-            "files are taken from the manifest's own folder, or from --root.",
+            f"lists none of {counted(len(tracks), 'recording')}; the first is {tracks[0].path}. "
+            "Relative files are taken from the manifest's own folder, or from --root.",
             manifest,
         )
     return joined, n_listed

@@ -15,7 +15,7 @@ from artist_features.extraction.remote import identity
 from artist_features.metrics import rows_without_direction, unit_vectors
 from artist_features.search import ranking, storage
 from artist_features.search.ranking import Floats
-from artist_features.search.storage import IndexedTrack
+from artist_features.search.tracks import IndexData, IndexedTrack
 
 if TYPE_CHECKING:  # Keras is imported when a model is used
     from artist_features.extraction.extractor import Extractor
@@ -78,7 +78,7 @@ class Index:
         'b'
     """
 
-    def __init__(self, data: storage.IndexData) -> None:
+    def __init__(self, data: IndexData) -> None:
         self._data = data
         self.made_with: dict[str, Any] = data.made_with
         self.package_version, self.created = data.package_version, data.created
@@ -115,7 +115,7 @@ class Index:
         units = _checked_units(array, rows)
         if missing := [key for key in ("model", "weights_sha256") if not made_with.get(key)]:
             raise ValueError(f"made_with lacks {missing[0]!r}: which model made the vectors?")
-        return cls(storage.IndexData.of(units, rows, made_with))
+        return cls(IndexData.of(units, rows, made_with))
 
     def updated(
         self,
@@ -205,12 +205,20 @@ class Index:
         """Whiten vectors by the covariance of this index, to tell copies from neighbours in style.
 
         Args:
-            vectors: float `(n, dim)`.
+            vectors: float `(n, dim)`, finite.
 
         Returns:
-            float32 `(n, dim)`, rows of length 1.
+            float32 `(n, dim)`, rows of length 1; zeros for a vector that equals the mean.
+
+        Raises:
+            ValueError: another shape, or a number that is not finite.
         """
-        return ranking.whitened(np.asarray(vectors, np.float32), *self._whitening)
+        rows = np.asarray(vectors, np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.dim:
+            raise ValueError(f"vectors of shape {rows.shape}; allowed is (n, {self.dim}).")
+        if not np.isfinite(rows).all():
+            raise ValueError("vectors hold a number that is not finite; leave these rows out.")
+        return ranking.whitened(rows, *self._whitening)
 
     @functools.cached_property
     def _whitening(self) -> tuple[Floats, Floats]:

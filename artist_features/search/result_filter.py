@@ -41,9 +41,10 @@ class ResultFilter:
         self._index, self._files = index, files
         self._own = {row for query in queries for row in query.own_rows}
         self._known: dict[int, bool] = {}
-        # vectors of queries and of earlier rows, the first `_n` of each array
+        # vectors of queries and of earlier rows, the first `_n` of each array; untouched rows of
+        # an empty array take no memory
         self._n = 0
-        self._units = np.empty((max(16, len(queries)), index.dim), np.float32)
+        self._units = np.empty((max(_MOST_HELD, len(queries)), index.dim), np.float32)
         self._whitened = np.empty_like(self._units)
         self._lengths_s = np.empty(len(self._units))
         for query in queries:
@@ -83,10 +84,6 @@ class ResultFilter:
         return bool((_are_copies(cosines, whites, least) & ~apart).any())
 
     def _hold(self, unit: Floats, white: Floats, length_s: float) -> None:
-        if self._n == len(self._units):
-            for name in ("_units", "_whitened", "_lengths_s"):
-                array = getattr(self, name)
-                setattr(self, name, np.concatenate([array, np.empty_like(array)]))
         self._units[self._n], self._whitened[self._n] = unit, white
         self._lengths_s[self._n] = length_s
         self._n += 1
