@@ -12,7 +12,12 @@ from artist_features.search import Index, IndexedTrack, playlist
 from artist_features.search.lookup import indexed_query
 from artist_features.search.playlist import find_path
 from artist_features.search.ranking import top_k_kept
-from artist_features.search.result_filter import COPY_COSINES, LEAST_COSINE, ResultFilter
+from artist_features.search.result_filter import (
+    COPY_COSINES,
+    LEAST_COSINE,
+    ResultFilter,
+    may_be_copies,
+)
 
 
 def largest_step(index, rows):
