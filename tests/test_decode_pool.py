@@ -104,6 +104,8 @@ def test_reading_options_keep_the_names_that_tables_have():
     for given in (reading, sampled):
         assert ReadingOptions.from_record({**given.to_record(), "model": "tiny"}) == given
     assert ReadingOptions.from_record({"model": "tiny", "offset_s": None}) == ReadingOptions()
+    with pytest.raises(ValueError, match=r"decoder array\(\['av', 'av'\].*; allowed are auto"):
+        ReadingOptions(decoder=np.array(["av", "av"]))
 
 
 def test_records_hold_every_field_and_any_file_name():

@@ -263,6 +263,7 @@ def test_span_of_an_array_is_a_slice(offset, duration):
         ((1e300, None), ValueError, r"offset is 1e[+]300 s; allowed is a number of seconds"),
         ((None, None), TypeError, r"offset is None; allowed is a number"),
         (("1", None), TypeError, r"offset is '1'; allowed is a number"),
+        ((0, np.complex64(1)), TypeError, r"duration is .*1\+0j.*; allowed is a number"),
         ((0, 0), ValueError, r"duration is 0 s; .*not 0"),
         ((0, -1), ValueError, r"duration is -1 s"),
         ((0, float("nan")), ValueError, r"duration is nan s"),

@@ -5,6 +5,7 @@ extra `[av]`) also reads what `formats` says. `Decoder` is the interface of both
 """
 
 import contextlib
+import numbers
 import os
 import reprlib
 from collections.abc import Iterable, Iterator
@@ -42,7 +43,7 @@ class Span:
         for name, value in (("offset", self.offset_s), ("duration", self.duration_s)):
             if name == "duration" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
                 given = shortened(reprlib.repr(value))
                 raise TypeError(f"{name} is {given}; allowed is a number of seconds.")
             if not (0 <= value <= MAX_SECONDS) or (name == "duration" and value == 0):

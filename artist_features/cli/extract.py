@@ -276,8 +276,8 @@ def _check_options(args: argparse.Namespace) -> None:
 def _reading(args: argparse.Namespace) -> "ReadingOptions":
     from artist_features.extraction.decode import ReadingOptions
 
-    names = {option.name for option in dataclasses.fields(ReadingOptions)}
-    return ReadingOptions(**{name: value for name, value in vars(args).items() if name in names})
+    names = [option.name for option in dataclasses.fields(ReadingOptions)]
+    return ReadingOptions(**{name: getattr(args, name) for name in names})
 
 
 def _made_with(

@@ -46,7 +46,7 @@ class ReadingOptions(Span):
             object.__setattr__(self, "n_segments", checked_int("n_segments", self.n_segments))
             if not self.whole:
                 raise ValueError("n_segments spreads over whole files; leave offset and duration.")
-        if self.decoder not in DECODERS:
+        if not isinstance(self.decoder, str) or self.decoder not in DECODERS:
             given = shortened(repr(self.decoder))
             raise ValueError(f"decoder {given}; allowed are {', '.join(DECODERS)}.")
 
