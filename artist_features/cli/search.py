@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from artist_features.cli import Commands, check_output
 from artist_features.cli.progress import write_line
-from artist_features.errors import display_path, valid_utf8
+from artist_features.errors import counted, display_path, valid_utf8
 from artist_features.files import write_atomically
 
 if TYPE_CHECKING:  # NumPy is imported when a command runs
@@ -201,7 +201,7 @@ def _print_artists(
         {"similarity": m.similarity, "artist": m.artist, "n_tracks": m.n_tracks} for m in matches
     ]
     lines: list[tuple[str, ...]] = [
-        (f"{m.similarity:.4f}", m.artist, f"{m.n_tracks} tracks") for m in matches
+        (f"{m.similarity:.4f}", m.artist, counted(m.n_tracks, "track")) for m in matches
     ]
     if matches and identified is not None:
         records[0]["identified"] = identified
