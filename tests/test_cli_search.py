@@ -234,7 +234,7 @@ def test_who_does_not_count_the_track_itself(library, expected, capsys):
     assert main(["who", "ann0.wav", "--index", "lib.index", "-k", "1"]) == 0
     assert (
         capsys.readouterr().out
-        == f"1\t{first['similarity']:.4f}\tAnn\t1 tracks\tclosest, not identified\n"
+        == f"1\t{first['similarity']:.4f}\tAnn\t1 track\tclosest, not identified\n"
     )
 
 
