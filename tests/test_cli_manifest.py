@@ -15,7 +15,7 @@ from artist_features.datasets.manifest import read_manifest
 from artist_features.extraction.remote import identity
 from artist_features.search.embedding_tables import join_manifest
 from artist_features.search.storage import IndexedTrack
-from artist_features.training.data import read_splits
+from artist_features.training.inputs import read_splits
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from collections import Counter
 
 import pytest
 
-from artist_features.datasets import gtzan
-from artist_features.datasets.fma import find_fma
-from artist_features.datasets.gtzan import find_gtzan, read_gtzan_split
+from artist_features.datasets import genres
+from artist_features.datasets.genres import find_fma, find_gtzan, read_gtzan_split
 from artist_features.datasets.manifest import read_labelled
 from artist_features.errors import ManifestError
 
@@ -35,7 +34,7 @@ def touch(path):
     return path
 
 
-@pytest.mark.parametrize("place", gtzan._GTZAN_FOLDERS)
+@pytest.mark.parametrize("place", genres._GTZAN_FOLDERS)
 @pytest.mark.parametrize("ending", [".wav", ".au"])
 def test_gtzan_is_found_in_the_layouts_it_comes_in(tmp_path, place, ending):
     root = tmp_path / place

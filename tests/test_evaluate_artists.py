@@ -15,7 +15,6 @@ from artist_features.datasets.tracks import Track
 from artist_features.errors import AudioError
 from artist_features.evaluation import artists, baselines
 from artist_features.evaluation.artists import evaluate_artists, select_tracks
-from artist_features.evaluation.report import artists_table
 from artist_features.metrics import mean, retrieval
 
 
@@ -371,7 +370,7 @@ def test_table_shows_signs_and_no_control_characters():
     vectors, labels = toy(noise=2)
     scores = evaluate_artists({"a\x1b[2J": vectors, "b": toy(noise=0.1)[0]}, labels)
     record = dict.fromkeys(["n_tracks", "n_artists", "n_left_out", "n_without_positives"], 1)
-    text = artists_table(scores, record | {"split": "test", "date": "2026-01-02T03:04:05"})
+    text = artists.table(scores, record | {"split": "test", "date": "2026-01-02T03:04:05"})
     assert "\x1b" not in text
     assert "| +0." in text
     assert text.endswith(

@@ -16,6 +16,7 @@ from artist_features.config import Network
 from artist_features.errors import ManifestError, WeightsError
 from artist_features.training import data
 from artist_features.training import whiten as whitening
+from artist_features.training.inputs import read_splits
 from artist_features.training.whiten import SHRINKAGE, whiten, whitening_matrix
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo import networks
@@ -68,7 +69,7 @@ def layer_of(model, name, waveforms):
 def test_the_new_block_is_its_formula_over_the_tracks_to_train_on(before, after, manifest):
     old, new = load_model(before), load_model(after)
     front_end = read_model(after)[0].front_end
-    found = data.load(data.read_splits([manifest]), after / "cache", front_end)
+    found = data.load(read_splits([manifest]), after / "cache", front_end)
     assert {found.tracks[row].extra["split"] for row in found.training} == {"train"}
     # 5 s hold one segment of 3.02 s: `places` puts it in the middle
     crops = np.stack([found.cache.read(row, 0.5, 66560) for row in found.training])

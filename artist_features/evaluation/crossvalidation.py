@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.errors import display_path
-from artist_features.evaluation.comparison import compare
+from artist_features.evaluation import report
 from artist_features.metrics import Interval, correct
 
 CLASSIFIERS = ("logistic regression", "SVM")
@@ -99,7 +99,7 @@ def cross_validate(
         for classifier in CLASSIFIERS:
             predicted, chosen_c = _predict(classifier, vectors, classes, folds, inner)
             right = correct(predicted, classes)
-            interval, difference = compare(right, first.get(classifier), groups)
+            interval, difference = report.compare(right, first.get(classifier), groups)
             first.setdefault(classifier, right)
             scores.append(
                 ClassifierScores(
@@ -114,6 +114,25 @@ def cross_validate(
             )
             logger.info("%s: %s done", display_path(name), classifier)
     return scores
+
+
+def table(scores: list[ClassifierScores], record: Mapping[str, Any]) -> str:
+    """Format cross-validated classifiers.
+
+    The record has `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds` and `bootstrap`.
+    """
+    n_unknown = record["n_unknown_artists"]
+    artists = f"{record['n_artists'] - n_unknown} artists"
+    if n_unknown:
+        artists += f", {n_unknown} tracks of unknown artist each by itself"
+    text = (
+        f"{record['n_tracks']} tracks of {record['n_classes']} classes and {artists}, "
+        f"{record['n_folds']} folds that keep artists whole, C chosen inside; "
+        f"{record['n_left_out']} left out; 95 % bootstrap intervals over "
+        f"{record['bootstrap']['over']}; {record['date'][:10]}."
+    )
+    rows = [(row.classifier, report.shown_interval(row.accuracy)) for row in scores]
+    return report.table(("classifier", "accuracy"), "accuracy", scores, rows, text)
 
 
 def group_numbers(artists: Sequence[str | int]) -> np.ndarray:

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from artist_features.errors import display_path
-from artist_features.evaluation import baselines
-from artist_features.evaluation.comparison import compare
+from artist_features.evaluation import baselines, report
 from artist_features.metrics import Interval, correct
 
 LEARNING_RATE = 0.01
@@ -114,12 +113,27 @@ def evaluate_softmax(
             n_epochs.append(epochs)
             logger.info("%s: trial %d of %d", display_path(name), trial + 1, n_trials)
         by_track, trials = np.mean(right, axis=0), tuple(np.mean(right, axis=1).tolist())
-        interval, difference = compare(by_track, first, drawn)
+        interval, difference = report.compare(by_track, first, drawn)
         first = by_track if first is None else first
         scores.append(
             SoftmaxScores(name, np.shape(vectors)[1], interval, trials, tuple(n_epochs), difference)
         )
     return scores
+
+
+def table(scores: list[SoftmaxScores], record: Mapping[str, Any]) -> str:
+    """Format the softmax protocol; the record has `data`, `n_by_split` and `bootstrap`."""
+    rows = [
+        (report.shown_interval(row.accuracy), f"{min(row.trials):.3f} to {max(row.trials):.3f}")
+        for row in scores
+    ]
+    parts = "/".join(str(n) for n in record["n_by_split"].values())
+    text = (
+        f"{record['data']}: softmax layer, mean of {len(scores[0].trials)} trials; "
+        f"{record['n_tracks']} tracks ({parts} train/valid/test), {record['n_left_out']} left "
+        f"out; 95 % bootstrap intervals over {record['bootstrap']['over']}; {record['date'][:10]}."
+    )
+    return report.table(("accuracy", "over trials"), "accuracy", scores, rows, text)
 
 
 def _classes(labels: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

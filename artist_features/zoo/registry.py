@@ -58,7 +58,8 @@ def read_model(spec: ModelSpec) -> tuple[ModelCard, model_folder.Weights]:
     devices.prepare_keras()
     if isinstance(spec, str) and spec.startswith("hf://"):
         return hub.load_verified(spec)
-    return model_folder.read_folder(_find_folder(spec))
+    folder = _find_folder(spec)
+    return model_folder.read_folder(folder)
 
 
 def load_model(spec: ModelSpec = "siamese") -> "keras.Model":
@@ -76,7 +77,8 @@ def load_model(spec: ModelSpec = "siamese") -> "keras.Model":
         ValueError: unknown name.
         WeightsError: the weights cannot be fetched, verified or read.
     """
-    return model_folder.build(*read_model(spec))
+    card, weights = read_model(spec)
+    return model_folder.build(card, weights)
 
 
 def _find_folder(spec: ModelSpec) -> Path:
