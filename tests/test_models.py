@@ -229,13 +229,3 @@ def test_save_and_reload_in_safe_mode(kind, tmp_path):
 def test_a_segment_shorter_than_the_pooling_is_refused():
     with pytest.raises(ValueError, match=r"segment_frames is 127; .* leave none of them"):
         networks.backbone(front_end=FrontEnd(segment_frames=127))
-
-
-def test_a_compiled_siamese_goes_on_training_after_reload(tmp_path):
-    model = networks.siamese(2, tower=small())
-    inputs, targets = siamese_inputs(4, 2), np.zeros((4, 1), np.float32)
-    fit(model, inputs, targets, SiameseHinge(0.3), jit_compile=False)
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    assert again.loss.margin == 0.3
-    assert np.isfinite(again.fit(inputs, targets, shuffle=False, verbose=0).history["loss"]).all()
