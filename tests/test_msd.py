@@ -169,12 +169,6 @@ def test_a_bad_entry_is_named_by_its_position(path, entry):
         read_msd_split(path)
 
 
-@pytest.mark.parametrize("song", [0, 21])
-def test_a_song_of_no_split(song):
-    with pytest.raises(ValueError, match=f"song index is {song}; allowed are 1 to 20"):
-        _ = MsdEntry("1001", 7, song).split
-
-
 def test_tracks_where_the_audio_is(tmp_path):
     entries = [MsdEntry("1001", 7, 16), MsdEntry("2002", 8, 1)]
     (tmp_path / "1").mkdir()

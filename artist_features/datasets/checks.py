@@ -15,7 +15,7 @@ from artist_features.datasets.names import (
 )
 from artist_features.datasets.splits import column_of_splits
 from artist_features.datasets.tracks import Track
-from artist_features.errors import ManifestError, display_path
+from artist_features.errors import display_path
 from artist_features.files import file_sha256
 
 
@@ -57,9 +57,7 @@ class Report:
         return bool(self.missing or self.leaks)
 
 
-def check_manifest(
-    tracks: Sequence[Track], path: str | Path = "manifest", *, strict: bool = True
-) -> Report:
+def check_manifest(tracks: Sequence[Track], path: str | Path = "manifest") -> Report:
     """Check a manifest's files, names and splits.
 
     Files are compared by size first and by sha256 where sizes agree, so that few are read.
@@ -67,13 +65,12 @@ def check_manifest(
     Args:
         tracks: list of `Track`, as `read_manifest` returns them.
         path: of the manifest, for messages.
-        strict: If False, leaks between splits are reported and not raised.
 
     Returns:
         `Report`.
 
     Raises:
-        ManifestError: a `split` that is none; with `strict`, music in two splits.
+        ManifestError: a `split` that is none.
     """
     splits = column_of_splits(tracks, path) or [""] * len(tracks)
     n_tracks_of = Counter(track.artist for track in tracks if track.artist)
@@ -92,16 +89,6 @@ def check_manifest(
     report.duplicates = [[tracks[i] for i in group] for group in same]
     leaking = [group for group in same if len({splits[i] for i in group}) > 1]
     report.leaks = [[tracks[i] for i in group] for group in leaking]
-    if strict and leaking:
-        first = leaking[0][0]
-        other = next(i for i in leaking[0] if splits[i] != splits[first])
-        raise ManifestError(
-            f"file {file_name(tracks[other], path)} ({splits[other]}) holds the same bytes as "
-            f"{_place(tracks[first], path)} ({splits[first]}); splits must not share music "
-            f"({len(leaking)} such groups). Keep each recording in one split.",
-            path,
-            tracks[other].line,
-        )
     return report
 
 

@@ -45,9 +45,6 @@ class MsdEntry:
 
         Source: the training code published with Park et al., ISMIR 2018.
         """
-        if not 1 <= self.song_index <= len(_SPLIT_OF_SONG):
-            text = f"song index is {self.song_index}; allowed are 1 to {len(_SPLIT_OF_SONG)}."
-            raise ValueError(text)
         return _SPLIT_OF_SONG[self.song_index - 1]
 
 
