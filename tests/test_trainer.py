@@ -14,7 +14,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from training_data import SPLITS, write_data_set
+from training_data import SPLITS, Deaf, write_data_set
 
 from artist_features.cli.main import main
 from artist_features.errors import OutputError
@@ -144,13 +144,6 @@ def test_termination_keeps_the_last_checkpoint(manifest, cache, tmp_path):
     assert "Traceback" not in said
     with np.load(out / "checkpoints" / "last.npz") as saved:
         assert json.loads(saved["state"].tobytes())["row"]["step"] >= 2
-
-
-class Deaf:
-    """Gets a signal where Python loses the exception that it raises."""
-
-    def __del__(self):
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_signal_that_got_lost_ends_the_run_after_the_step(manifest, cache, tmp_path, capsys):

@@ -1,15 +1,12 @@
 """Whitening: the matrix, the new last block against its formula, what it may hear."""
 
-import os
-import signal
-
 import keras
 import numpy as np
 import pytest
 from conftest import write_audio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_data import SPLITS, artist_track, write_data_set
+from training_data import SPLITS, Deaf, artist_track, write_data_set
 
 from artist_features.cli.main import main
 from artist_features.config import Network
@@ -202,13 +199,6 @@ def test_the_command_writes_a_model_that_extracts(before, manifest, tmp_path, ca
     assert not (out / "cache").exists()
     assert main(["whiten", "no-such", str(manifest), "--out", str(out)]) == 2
     assert "no-such" in capsys.readouterr().err
-
-
-class Deaf:
-    """Gets a signal where Python loses the exception that it raises."""
-
-    def __del__(self):
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_signal_that_got_lost_ends_it_after_the_batch(before, manifest, tmp_path, monkeypatch):

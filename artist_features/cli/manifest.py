@@ -124,10 +124,9 @@ def _checked_output(args: argparse.Namespace) -> Path:
 
 
 def _check(path: str | Path, root: str | None) -> int:
-    from artist_features.datasets.checks import check_manifest, report_lines
+    from artist_features.datasets.checks import check_manifest
     from artist_features.datasets.manifest import read_manifest
 
-    report = check_manifest(read_manifest(path, root), path)
-    for line in report_lines(report, path):
-        print(line)
-    return int(report.faulty)
+    lines, faulty = check_manifest(read_manifest(path, root), path)
+    print("\n".join(lines))
+    return int(faulty)
