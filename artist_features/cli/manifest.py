@@ -105,9 +105,9 @@ def _found(args: argparse.Namespace) -> "tuple[list[Track], list[str]]":
         return found, [str(problem) for problem in problems]
     if args.split:
         raise ValueError("--msd brings the paper's own split; leave --split out.")
-    from artist_features.datasets.msd import msd_tracks, read_msd_split
+    from artist_features.datasets.msd import msd_tracks
 
-    tracks, missing = msd_tracks(read_msd_split(args.msd), args.path, args.pattern)
+    tracks, missing = msd_tracks(args.msd, args.path, args.pattern)
     return tracks, [f"{display_path(path)}: no such file" for path in missing]
 
 
