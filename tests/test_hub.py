@@ -411,12 +411,6 @@ def test_row66_wrong_bytes_are_fetched_once_more(hub, home, digest):
     assert load(hub.endpoint, home).digest == digest  # what was cached is not believed
 
 
-def test_row66_wrong_bytes_once(hub, home, digest):
-    hub.faults = [Fault("wrong", "/blob/", times=1)]
-    assert load(hub.endpoint, home).digest == digest
-    assert hub.count("GET", "/blob/") == 2
-
-
 @pytest.mark.parametrize(
     "handle",
     ["hf://owner/other", "hf://owner/name@v9", f"hf://owner/name@{'0' * 40}"],

@@ -179,15 +179,6 @@ def test_fit_on_waveforms_reaches_the_first_convolution(policy, head, jit_compil
     assert tower(waveforms(1)).dtype == model(inputs).dtype == tf.float32
 
 
-def test_front_end_stays_float32_inside_another_model(policy):
-    probe = keras.Model(*(lambda m: (m.input, m.get_layer("standardised").output))(small()))
-    whole = keras.Input((N_SAMPLES, 1))
-    nested = keras.Model(whole, probe(whole))
-    x = waveforms(2)
-    np.testing.assert_array_equal(nested(x), probe(x))
-    assert nested(x).dtype == tf.float32
-
-
 def test_hinge_by_hand():
     similarity = np.array([[0.9, 0.7, 0.1], [0.2, 0.5, -0.4]], np.float32)
     # row 1: 0.4 - 0.9 + 0.7, below 0; row 2: 0.4 - 0.2 + 0.5, below 0

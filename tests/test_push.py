@@ -421,13 +421,6 @@ def test_fault_is_named_and_the_repository_is_as_it_was(hub, push, name):
     assert push().code == 0  # the advice
 
 
-def test_a_broken_upload_is_tried_again(hub, push):
-    hub.faults = [Fault("cut", "/upload/", times=2), Fault("status", "preupload", 503, times=1)]
-    outcome = push()
-    assert outcome.code == 0
-    assert "X-Signature" not in outcome.err
-
-
 def test_an_answer_that_is_lost(hub, push):
     hub.create()
     hub.faults = [Fault("late", "/commit/", times=1)]
@@ -530,13 +523,6 @@ def test_a_token_that_may_not_write(hub, push, token, exists):
     else:
         assert "HF_TOKEN holds a character that no token has" in outcome.err
     assert hub.state() == before
-
-
-def test_a_name_of_somebody_else(hub, push):
-    outcome = push(name="other/name")
-    assert outcome.code == 1
-    assert "answered 403 (You don't have the rights" in outcome.err
-    assert "or choose your own name" in outcome.err
 
 
 def test_no_secret_in_the_log_of_a_debugger(hub, push):

@@ -237,7 +237,7 @@ def card_fields(
     artists: list[str],
     n_devices: int,
 ) -> dict[str, Any]:
-    """Return the keywords of the `ModelCard` of a run, without the hash.
+    """Return front end, training record and scores of a run, for its `ModelCard`.
 
     Args:
         row: of the log, of the step whose weights are the result.
@@ -271,7 +271,6 @@ def card_fields(
         "command": options.command,
     }
     return {
-        **options.card_texts(inputs.teacher.card.name if inputs.teacher else None),
         "front_end": inputs.front_end,
         "training": training,
         "scores": {"check_during_training": checks} if checks else {},

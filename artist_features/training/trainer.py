@@ -49,28 +49,29 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
     distributed = make_strategy(options.strategy)  # before any tensor is made
     chief = is_chief(distributed)
     inputs = read_inputs(options)
-    # refused now, not after training
-    options.card_texts(inputs.teacher.card.name if inputs.teacher else None)
+    # a name that a card cannot have is refused now, not after training
+    texts = options.card_texts(inputs.teacher.card.name if inputs.teacher else None)
     folder = RunFolder(options.out)
     folder.check(inputs.settings)
     with folder.writing(chief):
         cache = options.cache or folder.path / "cache"
         found = data.load(inputs.listed, cache, inputs.front_end, n_artists=options.n_artists)
         _report(inputs, found)
-        parts = _build(options, inputs, found, distributed)
+        loop = _build(options, inputs, found, folder, distributed)
         if chief:
             settings = inputs.settings | {"audio_sha256": found.audio_sha256}
             folder.claim(settings, options.command)
-        row = _Loop(options, folder, parts, distributed, chief).go(between_steps)
+        row = loop.go(between_steps)
         if chief:
             if options.recipe.keep == "best":
-                best = run_folder.load_checkpoint(folder.best, parts.learner.variables())
+                variables = loop.learner.variables()
+                best = run_folder.load_checkpoint(folder.best, variables)
                 row = best["row"] if best else row
             n_devices = distributed.num_replicas_in_sync
-            fields = run_folder.card_fields(
-                options, inputs, found, row, artists=parts.artists, n_devices=n_devices
+            fields = texts | run_folder.card_fields(
+                options, inputs, found, row, artists=loop.artists, n_devices=n_devices
             )
-            _write_model(folder, parts.learner, fields)
+            _write_model(folder, loop.learner, fields)
             logger.info(
                 "step %d of %d; model in %s", row["step"], options.recipe.n_steps, folder.path
             )
@@ -144,22 +145,13 @@ def _report(inputs: TrainingInputs, found: data.TrainingSet) -> None:
     )
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """Built parts of a run; `artists` are the names of the classes."""
-
-    learner: Learner
-    batches: Batches
-    artists: list[str]
-    validation: Validation
-
-
 def _build(
     options: TrainingOptions,
     inputs: TrainingInputs,
     found: data.TrainingSet,
+    folder: RunFolder,
     distributed: tf.distribute.Strategy,
-) -> _Parts:
+) -> "_Loop":
     """Build models, pipeline and validation; the order decides the random weights."""
     teacher = None
     if inputs.teacher:
@@ -193,7 +185,7 @@ def _build(
     )
     if not validation.has_loss:
         _report_no_validation(options)
-    return _Parts(learner, batches, artists, validation)
+    return _Loop(options, folder, distributed, learner, batches, artists, validation)
 
 
 def _batches(
@@ -252,21 +244,27 @@ def _report_no_validation(options: TrainingOptions) -> None:
 
 @dataclass
 class _Loop:
-    """Steps, checks and checkpoints, from the last checkpoint to the end."""
+    """Steps, checks and checkpoints, from the last checkpoint to the end.
+
+    `artists` are the names of the classes.
+    """
 
     options: TrainingOptions
     folder: RunFolder
-    parts: _Parts
     distributed: tf.distribute.Strategy
-    chief: bool
+    learner: Learner
+    batches: Batches
+    artists: list[str]
+    validation: Validation
 
     def __post_init__(self) -> None:
+        self.chief = is_chief(self.distributed)
         self.recipe = self.options.recipe
         self.schedule = Schedule(self.recipe)
 
     def go(self, between_steps: Callable[[], None]) -> LogRow:
         """Train to the end; return the last row of the log."""
-        learner, validation = self.parts.learner, self.parts.validation
+        learner, validation = self.learner, self.validation
         row: LogRow = {}
         if saved := run_folder.load_checkpoint(self.folder.last, learner.variables()):
             row, self.schedule.state = saved["row"], saved["schedule"]
@@ -295,7 +293,7 @@ class _Loop:
     def _steps(self, start: int, stop: int, between_steps: Callable[[], None]) -> dict[str, float]:
         """Train from one step to another; return the mean metrics."""
         dataset = self.distributed.distribute_datasets_from_function(
-            lambda context: self.parts.batches.dataset(start, stop, context)
+            lambda context: self.batches.dataset(start, stop, context)
         )
         sums: dict[str, tf.Tensor] = {}
         n_steps = self.recipe.n_steps
@@ -304,7 +302,7 @@ class _Loop:
         )
         with bar:
             for step, batch in zip(range(start, stop), dataset, strict=True):
-                values = self.parts.learner.step(batch, self.schedule.rate(step))
+                values = self.learner.step(batch, self.schedule.rate(step))
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 bar.update()
@@ -326,7 +324,7 @@ class _Loop:
 
     def _save(self, row: LogRow, better: bool) -> None:
         """Write the checkpoints and log how the run is doing."""
-        arrays = {name: np.asarray(v) for name, v in self.parts.learner.variables().items()}
+        arrays = {name: np.asarray(v) for name, v in self.learner.variables().items()}
         state = {"row": row, "schedule": self.schedule.state}
         if better:
             run_folder.save_checkpoint(self.folder.best, arrays, state)

@@ -56,10 +56,10 @@ def read_model(spec: ModelSpec) -> tuple[ModelCard, model_folder.Weights]:
         WeightsError: the model cannot be fetched, verified or read.
     """
     devices.prepare_keras()
-    if isinstance(spec, str) and spec.startswith("hf://"):
-        return hub.load_verified(spec)
-    folder = _find_folder(spec)
-    return model_folder.read_folder(folder)
+    if not (isinstance(spec, str) and spec.startswith("hf://")):
+        folder = _find_folder(spec)
+        return model_folder.read_folder(folder)
+    return hub.load_verified(spec)
 
 
 def load_model(spec: ModelSpec = "siamese") -> "keras.Model":
