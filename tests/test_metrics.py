@@ -1,4 +1,4 @@
-"""Retrieval measures: cases worked by hand, ties, no positives, scikit-learn, properties."""
+"""Measures: cases worked by hand, ties, no positives, scikit-learn, properties; agreement."""
 
 import subprocess
 import sys
@@ -16,6 +16,7 @@ from sklearn.metrics import (
 
 from artist_features import metrics
 from artist_features.metrics import (
+    agreement,
     average_precision,
     bootstrap_interval,
     correct,
@@ -24,6 +25,8 @@ from artist_features.metrics import (
     precision_at_k,
     r_precision,
     retrieval,
+    side_by_side,
+    standardised,
     unit_vectors,
 )
 
@@ -292,6 +295,51 @@ def test_correct_by_hand():
 def test_what_cannot_be_compared_is_refused(predicted, actual, message):
     with pytest.raises(ValueError, match=message):
         correct(predicted, actual)
+
+
+# agreement with teachers
+
+
+@pytest.fixture
+def vectors() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(200, 6))
+
+
+def test_scale_shift_and_constants_do_not_matter(vectors: np.ndarray) -> None:
+    teacher = vectors * [1, 2, 3, 4, 5, 6] + 7
+    student = np.hstack([vectors, np.full((200, 2), 3.0)])
+    found = agreement(student, {"t": teacher})
+    assert found["t"] == pytest.approx(1)
+    assert found["both"] == pytest.approx(1)
+    assert found["r2_t"] > 0.99
+
+
+def test_what_is_unrelated_has_none(vectors: np.ndarray) -> None:
+    other = np.random.default_rng(1).normal(size=(200, 6))
+    found = agreement(vectors, {"t": other})
+    assert abs(found["t"]) < 0.05
+    assert found["r2_t"] < 0.05  # cross-validated: nothing to find
+
+
+def test_teachers_weigh_the_same_however_long(vectors: np.ndarray) -> None:
+    rng = np.random.default_rng(2)
+    one, two = rng.normal(size=(200, 4)), rng.normal(size=(200, 40))
+    joined = side_by_side([standardised(one), standardised(two)])
+    assert np.square(joined[:, :4]).sum() == pytest.approx(np.square(joined[:, 4:]).sum())
+
+
+def test_r2_is_the_share_that_a_linear_map_finds(vectors: np.ndarray) -> None:
+    rng = np.random.default_rng(3)
+    known = vectors @ rng.normal(size=(6, 5))
+    noise = rng.normal(size=(200, 5)) * known.std(axis=0)
+    assert agreement(vectors, {"t": known + noise})["r2_t"] == pytest.approx(0.5, abs=0.12)
+
+
+def test_wrong_shapes_are_refused(vectors: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="4 crops; agreement needs 10"):
+        agreement(vectors[:4], {"t": vectors[:4]})
+    with pytest.raises(ValueError, match="teacher 't': 3 rows, student 200"):
+        agreement(vectors, {"t": vectors[:3]})
 
 
 def test_numpy_is_enough():
