@@ -128,7 +128,6 @@ def test_standardise_by_hand():
 def test_chance_is_seeded_and_scores_like_chance():
     first = baselines.chance_vectors(400)
     np.testing.assert_array_equal(first, baselines.chance_vectors(400))
-    assert (first != baselines.chance_vectors(400, seed=1)).any()
     labels = np.arange(400) % 4
     assert retrieval(first, labels).mean_average_precision == pytest.approx(0.25, abs=0.02)
 

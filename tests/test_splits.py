@@ -97,18 +97,6 @@ def test_by_artist_fractions_are_of_artists_with_two_tracks():
     assert counts(split_by_artist(catalogue(3, 2))) == (4, 0, 2)
 
 
-def test_by_artist_one_musicbrainz_id_is_one_artist():
-    tracks = [
-        Track(Path(f"{i}.ogg"), name, "T", {"musicbrainz_artistid": f"id-{i // 4}"})
-        for i, name in enumerate(("Prince", "Prince", "Camille", "Camille") * 10)
-    ]
-    tracks = [Track(t.path, f"{t.artist} {i // 4}", "T", t.extra) for i, t in enumerate(tracks)]
-    splits = split_by_artist(tracks, seed=3)
-    assert set(splits) == set(SPLITS)
-    for start in range(0, 40, 4):
-        assert len(set(splits[start : start + 4])) == 1
-
-
 def test_a_draw_stays_what_it_was():
     """Golden: models are published with a seed, which must give the same split for good."""
     letters = {"train": "t", "valid": "v", "test": "e"}

@@ -29,26 +29,21 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ArtistScores:
+class ArtistScores(report.Scores):
     """Artist retrieval scores of one model.
 
+    The main one is the MAP.
+
     Attributes:
-        name: of the model or baseline.
-        dim: length of its vectors.
         mean_average_precision, precision_at_1: `Interval` over artists.
-        difference: `Interval` of the MAP minus that of the first model; None for that.
         retrieval: `Retrieval`, the scores of every query.
     """
 
-    name: str
-    dim: int
     mean_average_precision: Interval
     precision_at_1: Interval
-    difference: Interval | None
     retrieval: Retrieval
 
     def to_record(self) -> dict[str, Any]:
-        """Return the measures as plain data for JSON."""
         found = self.retrieval
         return {
             "mean_average_precision": vars(self.mean_average_precision),
@@ -181,7 +176,7 @@ def evaluate_artists(
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         dim = np.shape(vectors)[1]
-        scores.append(ArtistScores(name, dim, precision, at_1, difference, found))
+        scores.append(ArtistScores(name, dim, difference, precision, at_1, found))
     return scores
 
 

@@ -30,29 +30,22 @@ _Fold: TypeAlias = tuple[np.ndarray, np.ndarray]  # int64 rows to train on, and 
 
 
 @dataclass(frozen=True)
-class ClassifierScores:
+class ClassifierScores(report.Scores):
     """Scores of one classifier on one model's vectors.
 
     Attributes:
-        name: of the model or baseline.
-        dim: length of its vectors.
         classifier: of `CLASSIFIERS`.
         accuracy: `Interval` over artists.
-        difference: `Interval` of the accuracy minus that of the first model; None for that.
         chosen_c: C of each outer fold.
         predicted: `(n_tracks,)`, the class of each track, predicted while it was held out.
     """
 
-    name: str
-    dim: int
     classifier: str
     accuracy: Interval
-    difference: Interval | None
     chosen_c: tuple[float, ...]
     predicted: np.ndarray
 
     def to_record(self) -> dict[str, Any]:
-        """Return the measures as plain data for JSON."""
         return {
             "classifier": self.classifier,
             "accuracy": vars(self.accuracy),

@@ -3,8 +3,9 @@
 import datetime
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -21,7 +22,8 @@ BOOTSTRAP: dict[str, Any] = {"n_resamples": 2000, "level": 0.95, "seed": 0}
 _PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
 
 
-class Scores(Protocol):
+@dataclass(frozen=True)
+class Scores:
     """Scores of one model under one protocol.
 
     Attributes:
@@ -30,13 +32,13 @@ class Scores(Protocol):
         difference: `Interval` of its main score minus that of the first model; None for that.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def dim(self) -> int: ...
-    @property
-    def difference(self) -> Interval | None: ...
-    def to_record(self) -> dict[str, Any]: ...
+    name: str
+    dim: int
+    difference: Interval | None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the measures as plain data for JSON."""
+        raise NotImplementedError
 
 
 def compare(

@@ -35,27 +35,20 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SoftmaxScores:
+class SoftmaxScores(report.Scores):
     """Scores of the softmax layers on one model's vectors.
 
     Attributes:
-        name: of the model or baseline.
-        dim: length of its vectors.
         accuracy: `Interval` of the mean over trials, over clusters of test tracks.
         trials: accuracy of each trial, in [0, 1].
         n_epochs: of each trial, until it stopped.
-        difference: `Interval` of the accuracy minus that of the first model; None for that.
     """
 
-    name: str
-    dim: int
     accuracy: Interval
     trials: tuple[float, ...]
     n_epochs: tuple[int, ...]
-    difference: Interval | None
 
     def to_record(self) -> dict[str, Any]:
-        """Return the measures as plain data for JSON."""
         return {
             "accuracy": vars(self.accuracy),
             "accuracy_of_trials": list(self.trials),
@@ -112,7 +105,7 @@ def evaluate_softmax(
         interval, difference = report.compare(by_track, first, drawn)
         first = by_track if first is None else first
         scores.append(
-            SoftmaxScores(name, np.shape(vectors)[1], interval, trials, tuple(n_epochs), difference)
+            SoftmaxScores(name, np.shape(vectors)[1], difference, interval, trials, tuple(n_epochs))
         )
     return scores
 
