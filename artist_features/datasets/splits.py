@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +23,11 @@ _ARTIST_COUNTS = (7, 1, 2)  # of ten artists
 
 
 def splits_of(
-    tracks: Sequence[Track], path: str | Path = "manifest", *, by: str = "track", seed: int = 0
+    tracks: Sequence[Track],
+    path: str | Path = "manifest",
+    *,
+    by: Literal["track", "artist"] = "track",
+    seed: int = 0,
 ) -> list[str]:
     """Return each track's split: that of the manifest's column, else a drawn one.
 
@@ -37,7 +42,7 @@ def splits_of(
 
     Raises:
         ManifestError: the column is there, and a row says something else.
-        ValueError: `seed` is none of those.
+        ValueError: `seed` is below 0.
     """
     draw = split_by_track if by == "track" else split_by_artist
     return column_of_splits(tracks, path) or draw(tracks, seed=seed)
@@ -81,7 +86,7 @@ def split_by_track(
         list of "train", "valid" or "test", one for each track.
 
     Raises:
-        ValueError: `seed` cannot be used.
+        ValueError: `seed` is below 0.
     """
     positions: dict[str, list[int]] = defaultdict(list)
     for position, track in enumerate(tracks):
@@ -110,7 +115,7 @@ def split_by_artist(tracks: Sequence[Track], seed: int = 0) -> list[str]:
         list of "train", "valid" or "test", one for each track.
 
     Raises:
-        ValueError: `seed` cannot be used.
+        ValueError: `seed` is below 0.
     """
     first_name = artist_groups(tracks)
     n_tracks = Counter(track.artist for track in tracks)

@@ -153,12 +153,12 @@ def _build(
     distributed: tf.distribute.Strategy,
 ) -> "_Loop":
     """Build models, pipeline and validation; the order decides the random weights."""
+    batches, artists = _batches(options, inputs, found, distributed.num_replicas_in_sync)
     teacher = None
     if inputs.teacher:
         with distributed.scope():
             teacher = model_folder.build(inputs.teacher.card, inputs.teacher.weights)
             teacher.trainable = False
-    batches, artists = _batches(options, inputs, found, distributed.num_replicas_in_sync)
     keras.utils.set_random_seed(options.seed)
     start = None
     if inputs.init:
