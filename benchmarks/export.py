@@ -16,9 +16,7 @@ from recordings import Library
 
 from artist_features.export import FORMATS, export_model
 from artist_features.export.check import compare
-from artist_features.export.exporter import run_saved_model
-from artist_features.export.onnx import run_onnx
-from artist_features.export.tflite import run_tflite
+from artist_features.export.formats import run_onnx, run_saved_model, run_tflite
 from artist_features.extraction.batching import inference_function
 from artist_features.extraction.decode import ReadingOptions, Source, decode_segments
 from artist_features.zoo.registry import load_model, read_model

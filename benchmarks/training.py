@@ -24,10 +24,11 @@ from measure import Figure, at_least, at_most, device
 from artist_features.config import FrontEnd
 from artist_features.training import data
 from artist_features.training.distillation_set import CropBatches, DistillationSet
+from artist_features.training.inputs import read_splits
 from artist_features.training.learner import Learner
 from artist_features.training.recipes import RECIPES
 from artist_features.training.sampling import AudioBatches, Sampler
-from artist_features.training.strategy import make_strategy
+from artist_features.training.trainer import make_strategy
 from artist_features.zoo.registry import load_model
 
 N_CROPS = 2560
@@ -37,9 +38,7 @@ def main():
     args = parse_args()
     with tempfile.TemporaryDirectory() as folder:
         manifest = args.manifest or synthetic(Path(folder) / "music")
-        found = data.load(
-            data.read_splits([manifest]), args.cache or Path(folder) / "cache", FrontEnd()
-        )
+        found = data.load(read_splits([manifest]), args.cache or Path(folder) / "cache", FrontEnd())
         figures = [measure(found, args), measure_stored(Path(folder) / "crops", args)]
     print(f"{device()}\n")
     print("| figure | measured | target |\n|---|---|---|")

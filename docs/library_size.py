@@ -16,7 +16,7 @@ import numpy as np
 
 from artist_features import Extractor
 from artist_features.metrics import unit_vectors
-from artist_features.training.data import read_splits
+from artist_features.training.inputs import read_splits
 
 PAGE = Path(__file__).resolve().with_suffix(".md")
 MODELS = ("siamese", "basic")

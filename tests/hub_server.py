@@ -161,16 +161,9 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self):
         hub, path = self.server.hub, unquote(urlsplit(self.path).path)
         fault = hub._fault(self.command, path)
-        if fault and fault.kind == "drop":
-            self._log(path, 0)
-            self.close_connection = True
-        elif fault and fault.kind == "status":
-            self._send(fault.value, b"{}", fault.headers, path)
-        elif fault and fault.kind == "portal":
-            self._send(200, PORTAL, {"Content-Type": "text/html"}, path)
-        elif fault and fault.kind == "json":
-            self._json(fault.value, path)
-        elif match := _BLOB.fullmatch(path):
+        if self._failed(fault, path):
+            return
+        if match := _BLOB.fullmatch(path):
             self._content(hub._blobs[match[1]], {"ETag": f'"{match[1]}"'}, path, fault)
         elif fault and fault.kind == "stall" and not _FILE.fullmatch(path):
             self._log(path, 0)
@@ -181,6 +174,21 @@ class Handler(BaseHTTPRequestHandler):
             self._file(*match.groups(), path, fault)
         else:
             self._other(path)
+
+    def _failed(self, fault: Fault | None, path: str) -> bool:
+        """Go wrong in a way that needs no file; return whether the request is answered."""
+        kind = fault.kind if fault else None
+        if kind == "drop":
+            self._log(path, 0)
+            self.close_connection = True
+        elif kind == "status":
+            error = json.dumps({"error": fault.text}).encode()
+            self._send(fault.value, error, fault.headers, path)
+        elif kind == "portal":
+            self._send(200, PORTAL, {"Content-Type": "text/html"}, path)
+        elif kind == "json":
+            self._json(fault.value, path)
+        return kind in ("drop", "status", "portal", "json")
 
     def _other(self, path):
         self._error(404, None, path)

@@ -104,17 +104,9 @@ class _UploadHandler(Handler):
             self.close_connection = True
             return
         body = self.rfile.read(length)
-        if fault and fault.kind == "drop":
-            self._log(path, 0)
-            self.close_connection = True
-        elif fault and fault.kind == "status":
-            error = json.dumps({"error": fault.text}).encode()
-            self._send(fault.value, error, fault.headers, path)
-        elif fault and fault.kind == "portal":
-            self._send(200, b"<html>Please log in</html>\n", {"Content-Type": "text/html"}, path)
-        elif fault and fault.kind == "json":
-            self._json(fault.value, path)
-        elif match := _UPLOAD.fullmatch(path):
+        if self._failed(fault, path):
+            return
+        if match := _UPLOAD.fullmatch(path):
             self._upload(match[1], body, path)
         elif path == _YAML:
             self._check_yaml(json.loads(body), path)

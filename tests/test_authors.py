@@ -107,27 +107,9 @@ def external(group, name, old, outside):
     group[name] = h5py.ExternalLink(str(outside), "x")
 
 
-def soft(group, name, old, outside):
-    group[name] = h5py.SoftLink("/model_weights/conv1d_2/conv1d_2/kernel:0")
-
-
-def compressed(group, name, old, outside):
-    group.create_dataset(name, data=old, compression="gzip")
-
-
-def linked_root(file, outside):
-    del file["model_weights"]
-    file["model_weights"] = h5py.ExternalLink(str(outside), "/")
-
-
 def array_for_root(file, outside):
     del file["model_weights"]
     file["model_weights"] = np.ones(3)
-
-
-def array_for_layer(file, outside):
-    del file["model_weights/conv1d_1/conv1d_1"]
-    file["model_weights/conv1d_1/conv1d_1"] = np.ones(3)
 
 
 def group_for_array(file, outside):
@@ -151,33 +133,16 @@ def without(name):
     return lambda file, outside: file.__delitem__(name)
 
 
-def to_nan(array):
-    return array * np.nan
-
-
 def nothing(group, name, old, outside):
     """Leave out an array."""
 
 
-FIRST, VARIANCE = ("conv1d_1", "kernel:0"), ("batch_normalization_3", "moving_variance:0")
+FIRST = ("conv1d_1", "kernel:0")
 CASES = [
     (76, change_array(*FIRST, external), "damaged", r"'kernel:0' is a link \(external\)"),
-    (76, change_array(*FIRST, soft), "damaged", r"'kernel:0' is a link \(soft\)"),
-    (76, change_array(*FIRST, compressed), "damaged", "chunked or compressed"),
-    (76, linked_root, "damaged", r"'model_weights' is a link \(external\)"),
     (78, array_for_root, "damaged", "is not a group"),
-    (78, array_for_layer, "damaged", "conv1d_1/conv1d_1' is not a group"),
     (78, group_for_array, "damaged", "conv1d_1/kernel:0 is not an array"),
     (79, change_array(*FIRST, stored(lambda a: a.T)), "incompatible", r"\(128, 128, 4\); needed"),
-    (79, change_array(*FIRST, stored(np.float64)), "incompatible", "is float64"),
-    (79, change_array(*FIRST, stored(np.zeros_like)), "incompatible", "conv1d_1 kernel is all ze"),
-    (79, change_array("conv1d_5", "bias:0", stored(to_nan)), "incompatible", "bias has 256 NaN"),
-    (
-        79,
-        change_array(*VARIANCE, stored(np.negative)),
-        "incompatible",
-        "3 moving variance has a neg",
-    ),
     (79, change_array("conv1d_3", "bias:0", nothing), "incompatible", "conv1d_3/bias:0 is missing"),
     (79, without("model_weights/conv1d_4"), "incompatible", "has 4 conv1d layers; .* has 5"),
     (79, without("model_weights"), "incompatible", "has 0 conv1d layers"),
@@ -214,12 +179,11 @@ def test_fault_is_refused_by_name(authors_file, tmp_path, change, code, match):
         (None, "unavailable", "cannot be read .No such file"),
         (b"", "damaged", r"not an HDF5 file .0 bytes"),
         (b"<!DOCTYPE html>", "damaged", "15 bytes, starts with b'<!DOCTYPE html>'"),
-        (b"PK\x03\x04" + bytes(100), "damaged", "not an HDF5 file"),
         (b"\x89HDF\r\n\x1a\n" + bytes(5000), "damaged", "not a readable HDF5 file"),
         (slice(300_000), "damaged", "not a readable HDF5 file .*truncated"),
         (Path.mkdir, "damaged", "is not a regular file"),
     ],
-    ids=["missing", "empty", "html", "zip", "header-only", "cut", "folder"],
+    ids=["missing", "empty", "html", "header-only", "cut", "folder"],
 )
 def test_row74_not_hdf5(authors_file, tmp_path, data, code, match):
     path = tmp_path / "model.h5"
@@ -294,12 +258,3 @@ def test_golden_clip_through_extract(authors_folder, golden, reference):
 def test_golden_clip_from_lossy_stereo(authors_folder, golden, reference, file_name):
     clip = af.Extractor(authors_folder).extract(str(reference / file_name))
     assert cosine(clip, golden["clip_embedding"]) >= 0.995
-
-
-def test_the_authors_weights_are_whole(authors_folder):
-    model = af.load_model(authors_folder)
-    assert model.count_params() == 265_984
-    assert af.load_model(authors_folder).name == "model_siamese_10000"
-    assert model.trainable
-    n_layers = 5
-    assert len(model.trainable_weights) == 4 * n_layers

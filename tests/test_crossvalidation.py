@@ -100,11 +100,8 @@ def test_groups_by_hand():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_folds": 2}, r"n_folds is 2; allowed is 3 or more"),
         ({"n_folds": 9}, r"class 'jazz' has tracks of 8 artists, 9 folds need 9 \(2 of 2 class"),
         ({"labels": ["jazz"] * 48}, r"1 classes; two or more are needed"),
-        ({"artists": ["a"] * 3}, r"3 artists for 48 labels; give one for each"),
-        ({"vectors_by_name": {"x": np.ones(48)}}, r"x: vectors of shape \(48,\), 48 labels"),
     ],
 )
 def test_what_cannot_be_validated_is_refused(options, message):

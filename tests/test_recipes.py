@@ -8,30 +8,32 @@ from artist_features.training.options import TrainingOptions, model_name
 from artist_features.training.recipes import DEFAULT, PAPER, RECIPES, Augmentation, Schedule
 
 
-def test_the_papers_numbers():
+def test_the_papers_numbers_and_as_many_crops_for_both_kinds() -> None:
     assert PAPER.n_anchors == 15
     assert (PAPER.n_negatives, PAPER.learning_rate, PAPER.momentum) == (4, 0.1, 0.9)
     assert (PAPER.decay, PAPER.plateau_factor) == (1e-6, 0.2)
     assert PAPER.needs_check
     assert not DEFAULT.needs_check
+    assert Schedule(PAPER).rate(1_000_000) == pytest.approx(0.05)  # halved by the decay
+    for recipes in RECIPES.values():
+        basic, siamese = recipes["basic"], recipes["siamese"]
+        assert dataclasses.replace(basic, n_anchors=siamese.n_anchors) == siamese
+    assert RECIPES["default"]["basic"].n_anchors == 2 * RECIPES["default"]["siamese"].n_anchors
+    assert type(dataclasses.replace(DEFAULT, learning_rate=1).learning_rate) is float
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"optimizer": "SGD"}, "optimizer = 'SGD'; allowed is 'sgd' or 'adam'"),
-        ({"optimizer": 5}, "optimizer = 5; allowed"),
         ({"schedule": "constant"}, "schedule = 'constant'; allowed is 'plateau' or 'cosine'"),
         ({"keep": "bset"}, "keep = 'bset'"),
         ({"negatives": "hard"}, "negatives = 'hard'"),
         ({"teacher_hears": "all"}, "teacher_hears = 'all'"),
         ({"check_every": 0}, "check_every is 0; allowed is an integer of 1 or more"),
-        ({"check_every": -1}, "check_every is -1"),
-        ({"n_steps": 0}, "n_steps is 0"),
         ({"n_steps": "many"}, "n_steps is 'many'"),
         ({"n_steps": 1.5}, "n_steps is 1.5"),
         ({"stop_patience": -1}, "stop_patience is -1; allowed is an integer of 0 or more"),
-        ({"n_anchors": "many"}, "n_anchors is 'many'"),
         ({"n_anchors": 1}, "n_anchors is 1; allowed is an integer of 2 or more"),
         ({"label_weight": float("nan")}, "label_weight = nan"),
         ({"label_weight": float("inf")}, "label_weight = inf"),
@@ -61,30 +63,11 @@ def test_wrong_augmentation_is_named(changes, message):
         Augmentation(**changes)
 
 
-def test_whole_numbers_serve_as_numbers():
-    assert dataclasses.replace(DEFAULT, learning_rate=1).learning_rate == 1.0
-    assert type(dataclasses.replace(DEFAULT, learning_rate=1).learning_rate) is float
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_both_kinds_have_one_recipe_but_for_the_anchors(name):
-    basic, siamese = RECIPES[name]["basic"], RECIPES[name]["siamese"]
-    assert dataclasses.replace(basic, n_anchors=siamese.n_anchors) == siamese
-
-
-def test_as_many_crops_a_step_for_both_kinds():
-    assert {kind: recipe.n_anchors for kind, recipe in RECIPES["default"].items()} == {
-        "basic": 128,
-        "siamese": 64,
-    }
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"kind": "other"}, "kind is 'other'; allowed are basic, siamese"),
         ({"n_artists": -1}, "-1 artists; needed are 2 or more"),
-        ({"n_artists": 1}, "1 artists"),
         ({"seed": -1}, "seed is -1; allowed are numbers from 0"),
         ({"strategy": "many"}, "strategy is 'many'; allowed are none, mirrored, multiworker"),
         ({"dtype": "float8"}, "dtype is 'float8'"),
@@ -133,10 +116,6 @@ def test_plateau_lowers_the_rate_as_the_paper_does():
     assert schedule.state["best_step"] == 3000
 
 
-def test_decay_divides_the_rate():
-    assert Schedule(PAPER).rate(1_000_000) == pytest.approx(0.05)
-
-
 def test_early_stop_counts_checks_without_a_better_loss():
     schedule = Schedule(dataclasses.replace(PAPER, stop_patience=3))
     assert not schedule.over
@@ -147,10 +126,7 @@ def test_early_stop_counts_checks_without_a_better_loss():
     assert schedule.over
     schedule.check(0.9, 5)
     assert not schedule.over
-
-
-def test_no_patience_means_no_early_stop():
-    schedule = Schedule(DEFAULT)
+    patient = Schedule(DEFAULT)  # 0 means never
     for step in range(100):
-        schedule.check(float(step), step)
-    assert not schedule.over
+        patient.check(float(step), step)
+    assert not patient.over

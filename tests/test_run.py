@@ -2,8 +2,10 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from artist_features.errors import OutputError
@@ -15,59 +17,56 @@ STATE = {"row": {"step": 20}, "schedule": {"best": None}}
 
 
 class Variable:
-    def __init__(self, value):
+    def __init__(self, value: npt.ArrayLike) -> None:
         self.value = np.array(value)
         self.shape = self.value.shape
 
-    def assign(self, value):
+    def assign(self, value: np.ndarray) -> None:
         self.value = value
 
 
-def test_what_is_saved_is_read(tmp_path):
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Path of a checkpoint."""
     run_folder.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
-    arrays, state = run_folder.load_checkpoint(tmp_path / "last.npz")
-    assert state == STATE
-    np.testing.assert_array_equal(arrays["model/000"], ARRAYS["model/000"])
-    assert arrays["optimizer/000"] == 7
-    assert os.listdir(tmp_path) == ["last.npz"]
+    return tmp_path / "last.npz"
 
 
-def test_no_file_is_no_checkpoint(tmp_path):
-    assert run_folder.load_checkpoint(tmp_path / "last.npz") is None
+def blank() -> dict[str, Variable]:
+    """Return the variables of the model that is saved, all zeros."""
+    return {name: Variable(np.zeros(np.shape(value))) for name, value in ARRAYS.items()}
 
 
-def test_interrupted_save_leaves_the_old_one(tmp_path, monkeypatch):
-    run_folder.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
+def test_a_checkpoint_sets_every_variable(saved: Path) -> None:
+    variables = blank()
+    assert run_folder.load_checkpoint(saved, variables) == STATE
+    np.testing.assert_array_equal(variables["model/000"].value, ARRAYS["model/000"])
+    assert variables["optimizer/000"].value == 7
+    assert os.listdir(saved.parent) == ["last.npz"]
+    assert run_folder.load_checkpoint(saved.with_name("none.npz"), variables) is None
+
+
+def test_interrupted_save_leaves_the_old_one(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        run_folder.save_checkpoint(tmp_path / "last.npz", ARRAYS, {"row": {"step": 40}})
-    assert run_folder.load_checkpoint(tmp_path / "last.npz")[1] == STATE
+        run_folder.save_checkpoint(saved, ARRAYS, {"row": {"step": 40}})
+    assert run_folder.load_checkpoint(saved, blank()) == STATE
 
 
-def test_full_disk_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left"))
-    )
+def test_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(28, "No space left")
+    monkeypatch.setattr(np, "savez", lambda *_, **__: (_ for _ in ()).throw(full))
     with pytest.raises(OutputError, match="no space; free some") as caught:
         run_folder.save_checkpoint(tmp_path / "last.npz", ARRAYS, STATE)
     assert caught.value.code == "no_space"
 
 
-@pytest.mark.parametrize("keep", [0, 1, 10, 300, -1, -30])
-def test_damaged_file_is_named(tmp_path, keep):
-    path = tmp_path / "last.npz"
-    run_folder.save_checkpoint(path, ARRAYS, STATE)
-    path.write_bytes(path.read_bytes()[:keep])
+@pytest.mark.parametrize("keep", [0, 1, 300, -1, -30])
+def test_damaged_file_is_named(saved: Path, keep: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:keep])
     with pytest.raises(OutputError, match="not a checkpoint") as caught:
-        run_folder.load_checkpoint(path)
+        run_folder.load_checkpoint(saved, blank())
     assert caught.value.code == "damaged"
-
-
-def test_restore_sets_every_variable(tmp_path):
-    variables = {"model/000": Variable(np.zeros((2, 3))), "optimizer/000": Variable(0)}
-    run_folder.restore(variables, ARRAYS, tmp_path)
-    np.testing.assert_array_equal(variables["model/000"].value, ARRAYS["model/000"])
-    assert variables["optimizer/000"].value == 7
 
 
 @pytest.mark.parametrize(
@@ -75,14 +74,16 @@ def test_restore_sets_every_variable(tmp_path):
     [
         ({"model/000": Variable(np.zeros((2, 3)))}, "'optimizer/000' is in one of"),
         (
-            {"model/000": Variable(np.zeros((3, 2))), "optimizer/000": Variable(0)},
+            blank() | {"model/000": Variable(np.zeros((3, 2)))},
             r"model/000: shape \(2, 3\), the model has \(3, 2\)",
         ),
     ],
 )
-def test_another_models_checkpoint_is_refused(tmp_path, variables, message):
+def test_another_models_checkpoint_is_refused(
+    saved: Path, variables: dict[str, Variable], message: str
+) -> None:
     with pytest.raises(OutputError, match=message):
-        run_folder.restore(variables, ARRAYS, tmp_path)
+        run_folder.load_checkpoint(saved, variables)
 
 
 HASHES = dict.fromkeys(("data_sha256", "teacher_sha256", "init_sha256", "crops_sha256"), "")

@@ -89,17 +89,6 @@ def test_files_without_tags_stay_unlabelled(tmp_path):
     assert tracks[0].extra == {"album": "", "musicbrainz_artistid": ""}
 
 
-def test_folders_in_order_and_by_ending(tmp_path):
-    for name in ("b/2.WAV", "b/1.wav", "a.wav"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_audio(tmp_path / name, SAMPLES, audio_format="WAV")
-    (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8\xff")
-    tracks, problems = scan_folder(str(tmp_path))
-    found = [track.path.relative_to(tmp_path).as_posix() for track in tracks]
-    assert found == ["a.wav", "b/1.wav", "b/2.WAV"]
-    assert problems == []
-
-
 def test_damage_is_a_problem_of_one_file(tmp_path):
     good = write(tmp_path / "good.flac")
     (tmp_path / "half.flac").write_bytes(good.read_bytes()[:60])

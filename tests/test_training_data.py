@@ -9,6 +9,7 @@ from training_data import SPLITS, write_data_set
 from artist_features.config import FrontEnd
 from artist_features.errors import ManifestError
 from artist_features.training import data
+from artist_features.training.inputs import read_splits
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def manifest(tmp_path_factory):
 
 
 def load(manifests, tmp_path, **options):
-    listed = data.read_splits(manifests, options.pop("split_seed", 0))
+    listed = read_splits(manifests, options.pop("split_seed", 0))
     return data.load(listed, tmp_path / "cache", FrontEnd(), **options)
 
 

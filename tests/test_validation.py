@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from artist_features.training import strategy
 from artist_features.training.cache import AudioCache
 from artist_features.training.recipes import DEFAULT
+from artist_features.training.trainer import is_chief
 from artist_features.training.validation import _MAX_TRACKS, Validation, _some
 
 N = 100
@@ -109,4 +109,4 @@ def test_one_process_writes_files(task_type, task_id, jobs, chief):
     resolver = SimpleNamespace(
         task_type=task_type, task_id=task_id, cluster_spec=lambda: SimpleNamespace(jobs=jobs)
     )
-    assert strategy.is_chief(SimpleNamespace(cluster_resolver=resolver)) is chief
+    assert is_chief(SimpleNamespace(cluster_resolver=resolver)) is chief

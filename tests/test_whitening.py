@@ -1,21 +1,19 @@
 """Whitening: the matrix, the new last block against its formula, what it may hear."""
 
-import os
-import signal
-
 import keras
 import numpy as np
 import pytest
 from conftest import write_audio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_data import SPLITS, artist_track, write_data_set
+from training_data import SPLITS, Deaf, artist_track, write_data_set
 
 from artist_features.cli.main import main
 from artist_features.config import Network
 from artist_features.errors import ManifestError, WeightsError
 from artist_features.training import data
 from artist_features.training import whiten as whitening
+from artist_features.training.inputs import read_splits
 from artist_features.training.whiten import SHRINKAGE, whiten, whitening_matrix
 from artist_features.zoo import folder as model_folder
 from artist_features.zoo import networks
@@ -68,7 +66,7 @@ def layer_of(model, name, waveforms):
 def test_the_new_block_is_its_formula_over_the_tracks_to_train_on(before, after, manifest):
     old, new = load_model(before), load_model(after)
     front_end = read_model(after)[0].front_end
-    found = data.load(data.read_splits([manifest]), after / "cache", front_end)
+    found = data.load(read_splits([manifest]), after / "cache", front_end)
     assert {found.tracks[row].extra["split"] for row in found.training} == {"train"}
     # 5 s hold one segment of 3.02 s: `places` puts it in the middle
     crops = np.stack([found.cache.read(row, 0.5, 66560) for row in found.training])
@@ -201,13 +199,6 @@ def test_the_command_writes_a_model_that_extracts(before, manifest, tmp_path, ca
     assert not (out / "cache").exists()
     assert main(["whiten", "no-such", str(manifest), "--out", str(out)]) == 2
     assert "no-such" in capsys.readouterr().err
-
-
-class Deaf:
-    """Gets a signal where Python loses the exception that it raises."""
-
-    def __del__(self):
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_signal_that_got_lost_ends_it_after_the_batch(before, manifest, tmp_path, monkeypatch):

@@ -1,9 +1,18 @@
 """Small data sets for the tests of training: artists that can be told apart."""
 
 import csv
+import os
+import signal
 
 import numpy as np
 from conftest import write_audio
+
+
+class Deaf:
+    """Gets a signal where Python loses the exception that it raises."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def artist_track(artist, track, seconds=5.0, sample_rate=22050):

@@ -5,7 +5,8 @@
     python weights/make_crops.py MANIFEST [MORE...] --authors authors --musicnn musicnn.whl \
         --split train --n 200000 --out crops/train
 
-What a crop is, and the format, stand in artist_features/training/distillation_set.py. Crops of
+What a crop is stands in stress_crops.py, the format in
+artist_features/training/distillation_set.py. Crops of
 `train` are of the tracks that training may hear; those of `valid` (6 % of the artists) choose
 the best step of a run; those of `test` are the artists that no run hears, and the sources in
 domains.csv, which are held out to measure agreement per domain (weights/agreement.py). Killed at
@@ -22,13 +23,15 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from stress_crops import StressCrop, StressCrops
 from tqdm import tqdm
 
 from artist_features.config import LEVEL_DB, FrontEnd
 from artist_features.datasets.names import artist_groups
-from artist_features.training import data
+from artist_features.datasets.tracks import Track
 from artist_features.training.cache import AudioCache
-from artist_features.training.distillation_set import DistillationSet, StressCrops
+from artist_features.training.distillation_set import DistillationSet
+from artist_features.training.inputs import read_splits
 
 HERE = Path(__file__).resolve().parent
 N_SAMPLE = 128  # patches that decide which of musicnn's filters answer at all
@@ -83,11 +86,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def select(manifests: list[Path], split: str) -> tuple[list, list[str], list[str]]:
+def select(manifests: list[Path], split: str) -> tuple[list[Track], list[str], list[str]]:
     """Return the tracks of a split, their sources, and their domains ("" where unnamed)."""
     with open(HERE / "domains.csv", encoding="utf-8", newline="") as lines:
         domains = {(row["source"], row["artist"]): row["domain"] for row in csv.DictReader(lines)}
-    listed = data.read_splits(manifests)
+    listed = read_splits(manifests)
     tracks = listed.tracks
     sources = [track.extra.get("source", "") for track in tracks]
     named = [
@@ -164,7 +167,7 @@ class Teachers:
         self._rate = musicnn.SAMPLE_RATE
         self.musicnn = musicnn.Musicnn(wheel, n_threads=1)
 
-    def __call__(self, crops: list) -> dict[str, np.ndarray]:
+    def __call__(self, crops: list[StressCrop]) -> dict[str, np.ndarray]:
         """Return {"log_mel", "authors", "musicnn": rows} of `StressCrop`s."""
         n_samples = self._front_end.segment_samples
         waveforms = np.stack([c.samples[self._front_end.sample_rate][:n_samples] for c in crops])

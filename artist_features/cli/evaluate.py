@@ -175,7 +175,7 @@ def _add_softmax_options(parser: argparse.ArgumentParser, protocol: str, data: s
 
 def _run_artists(args: argparse.Namespace) -> int:
     from artist_features.datasets.manifest import parse_manifest, read_bytes
-    from artist_features.evaluation import artists, comparison, report
+    from artist_features.evaluation import artists, report
 
     _check_usage(args)
     data = read_bytes(args.manifest)
@@ -215,14 +215,14 @@ def _run_artists(args: argparse.Namespace) -> int:
         exclude_album=args.exclude_album,
         n_artists=len({track.artist for track in found.tracks}),
         n_without_positives=scores[0].retrieval.n_without_positives,
-        bootstrap={"over": "artists", **comparison.BOOTSTRAP},
+        bootstrap={"over": "artists", **report.BOOTSTRAP},
     )
-    return _finish(args, report.artists_table(scores, record), record)
+    return _finish(args, artists.table(scores, record), record)
 
 
 def _run_genre(args: argparse.Namespace) -> int:
     from artist_features.datasets.manifest import read_labelled
-    from artist_features.evaluation import comparison, crossvalidation, report
+    from artist_features.evaluation import crossvalidation, report
 
     _check_usage(args)
     if args.folds < 3 or args.seed < 0:
@@ -263,23 +263,23 @@ def _run_genre(args: argparse.Namespace) -> int:
         n_artists=len(set(crossvalidation.group_numbers(artists).tolist())),
         n_unknown_artists=n_unknown,
         ignored=collection.ignored,
-        bootstrap={"over": "artists" if any(artists) else "tracks", **comparison.BOOTSTRAP},
+        bootstrap={"over": "artists" if any(artists) else "tracks", **report.BOOTSTRAP},
     )
-    return _finish(args, report.classifiers_table(scores, record), record)
+    return _finish(args, crossvalidation.table(scores, record), record)
 
 
 def _run_softmax(args: argparse.Namespace) -> int:
-    from artist_features.datasets import fma, gtzan
-    from artist_features.evaluation import comparison, report, softmax
+    from artist_features.datasets import genres
+    from artist_features.evaluation import report, softmax
 
     _check_usage(args)
     for name, least in (("trials", 1), ("seed", 0)):
         if getattr(args, name) < least:
             raise ValueError(f"--{name} is {getattr(args, name)}; allowed is {least} or more.")
     if args.protocol == "gtzan":
-        collection = gtzan.find_gtzan(args.folder)
+        collection = genres.find_gtzan(args.folder)
     else:
-        collection = fma.find_fma(args.folder, args.metadata)
+        collection = genres.find_fma(args.folder, args.metadata)
     extractors = _extractors(args)
     found = _extract(args, collection, extractors)
     splits = [collection.splits[track.path] for track in found.tracks]
@@ -307,9 +307,9 @@ def _run_softmax(args: argparse.Namespace) -> int:
         ignored=collection.ignored,
         n_trials=args.trials,
         seed=args.seed,
-        bootstrap={"over": "artists" if all(artists) else "tracks", **comparison.BOOTSTRAP},
+        bootstrap={"over": "artists" if all(artists) else "tracks", **report.BOOTSTRAP},
     )
-    return _finish(args, report.softmax_table(scores, record), record)
+    return _finish(args, softmax.table(scores, record), record)
 
 
 def _check_usage(args: argparse.Namespace) -> None:

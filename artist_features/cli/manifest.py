@@ -105,9 +105,9 @@ def _found(args: argparse.Namespace) -> "tuple[list[Track], list[str]]":
         return found, [str(problem) for problem in problems]
     if args.split:
         raise ValueError("--msd brings the paper's own split; leave --split out.")
-    from artist_features.datasets.msd import msd_tracks, read_msd_split
+    from artist_features.datasets.msd import msd_tracks
 
-    tracks, missing = msd_tracks(read_msd_split(args.msd), args.path, args.pattern)
+    tracks, missing = msd_tracks(args.msd, args.path, args.pattern)
     return tracks, [f"{display_path(path)}: no such file" for path in missing]
 
 
@@ -124,10 +124,9 @@ def _checked_output(args: argparse.Namespace) -> Path:
 
 
 def _check(path: str | Path, root: str | None) -> int:
-    from artist_features.datasets.checks import check_manifest, report_lines
+    from artist_features.datasets.checks import check_manifest
     from artist_features.datasets.manifest import read_manifest
 
-    report = check_manifest(read_manifest(path, root), path, strict=False)
-    for line in report_lines(report, path):
-        print(line)
-    return int(report.faulty)
+    lines, faulty = check_manifest(read_manifest(path, root), path)
+    print("\n".join(lines))
+    return int(faulty)

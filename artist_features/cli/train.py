@@ -12,9 +12,14 @@ from typing import Any
 from artist_features.cli import Commands, add_root_option
 from artist_features.cli.stopping import OrderlyStop
 from artist_features.datasets.manifest import read_manifest, require_files
-from artist_features.training.options import KINDS, TrainingOptions
+from artist_features.training.options import (
+    DEVICES,
+    KINDS,
+    PRECISIONS,
+    STRATEGIES,
+    TrainingOptions,
+)
 from artist_features.training.recipes import CHANGEABLE, RECIPES
-from artist_features.training.strategy import DEVICES, PRECISIONS, STRATEGIES
 
 
 def add_parser(commands: Commands) -> None:

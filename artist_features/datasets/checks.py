@@ -3,7 +3,6 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from artist_features.datasets.manifest import file_name
@@ -15,125 +14,64 @@ from artist_features.datasets.names import (
 )
 from artist_features.datasets.splits import column_of_splits
 from artist_features.datasets.tracks import Track
-from artist_features.errors import ManifestError, display_path
+from artist_features.errors import display_path
 from artist_features.files import file_sha256
 
 
-@dataclass
-class Report:
-    """Findings of `check_manifest`; nothing in the manifest has been changed or merged.
-
-    Attributes:
-        n_tracks: in the manifest.
-        n_unlabelled: tracks without an artist.
-        n_artists: distinct artist names, as they are spelt.
-        missing: `Track`s whose file is not there or cannot be read.
-        duplicates: lists of `Track`s whose files hold the same bytes.
-        single: artists with one track, which can give no positive pair.
-        variants: lists of names that are one artist spelt differently.
-        close: pairs of names that differ by little: one artist, or two.
-        contained: pairs of a name and a longer one that begins or ends with it.
-        split_counts: dict of split to number of tracks; empty without a split column.
-        leaks: lists of `Track`s in several splits that hold the same bytes.
-        shared_artists: lists of names of one artist with tracks in several splits.
-    """
-
-    n_tracks: int = 0
-    n_unlabelled: int = 0
-    n_artists: int = 0
-    missing: list[Track] = field(default_factory=list)
-    duplicates: list[list[Track]] = field(default_factory=list)
-    single: list[str] = field(default_factory=list)
-    variants: list[list[str]] = field(default_factory=list)
-    close: list[tuple[str, str]] = field(default_factory=list)
-    contained: list[tuple[str, str]] = field(default_factory=list)
-    split_counts: dict[str, int] = field(default_factory=dict)
-    leaks: list[list[Track]] = field(default_factory=list)
-    shared_artists: list[list[str]] = field(default_factory=list)
-
-    @property
-    def faulty(self) -> bool:
-        """True if training must not begin: files are missing, or splits share music."""
-        return bool(self.missing or self.leaks)
-
-
 def check_manifest(
-    tracks: Sequence[Track], path: str | Path = "manifest", *, strict: bool = True
-) -> Report:
-    """Check a manifest's files, names and splits.
+    tracks: Sequence[Track], path: str | Path = "manifest"
+) -> tuple[list[str], bool]:
+    """Report on a manifest's files, artists' names and splits; nothing is changed or merged.
 
     Files are compared by size first and by sha256 where sizes agree, so that few are read.
 
     Args:
         tracks: list of `Track`, as `read_manifest` returns them.
         path: of the manifest, for messages.
-        strict: If False, leaks between splits are reported and not raised.
 
     Returns:
-        `Report`.
+        (lines, faulty): lines of text without line ends: missing files, files with the same
+        bytes, spellings of one artist, names that differ by little or begin or end with another,
+        artists with one track, which can give no positive pair, and what splits share; whether
+        training must not begin, as files are missing or splits share music.
 
     Raises:
-        ManifestError: a `split` that is none; with `strict`, music in two splits.
+        ManifestError: a `split` that is none.
     """
-    splits = column_of_splits(tracks, path) or [""] * len(tracks)
+    splits = column_of_splits(tracks, path)
     n_tracks_of = Counter(track.artist for track in tracks if track.artist)
-    report = Report(
-        n_tracks=len(tracks),
-        n_unlabelled=len(tracks) - n_tracks_of.total(),
-        n_artists=len(n_tracks_of),
-        single=sorted(name for name, n in n_tracks_of.items() if n == 1),
-        variants=spelling_variants(n_tracks_of),
-        close=close_names(n_tracks_of),
-        contained=contained_names(n_tracks_of),
-        split_counts=dict(Counter(split for split in splits if split)),
-        shared_artists=_shared_artists(tracks, splits) if any(splits) else [],
-    )
-    same, report.missing = _same_music(tracks)
-    report.duplicates = [[tracks[i] for i in group] for group in same]
-    leaking = [group for group in same if len({splits[i] for i in group}) > 1]
-    report.leaks = [[tracks[i] for i in group] for group in leaking]
-    if strict and leaking:
-        first = leaking[0][0]
-        other = next(i for i in leaking[0] if splits[i] != splits[first])
-        raise ManifestError(
-            f"file {file_name(tracks[other], path)} ({splits[other]}) holds the same bytes as "
-            f"{_place(tracks[first], path)} ({splits[first]}); splits must not share music "
-            f"({len(leaking)} such groups). Keep each recording in one split.",
-            path,
-            tracks[other].line,
-        )
-    return report
-
-
-def report_lines(report: Report, path: str | Path = "manifest") -> list[str]:
-    """Format a report as lines of text, without line ends."""
-    n_several = report.n_artists - len(report.single)
+    single = sorted(name for name, n in n_tracks_of.items() if n == 1)
+    n_several = len(n_tracks_of) - len(single)
+    same, missing = _same_music(tracks)
+    leaks = [group for group in same if splits and len({splits[row] for row in group}) > 1]
     lines = [
-        f"{report.n_tracks} tracks of {report.n_artists} artists ({n_several} with two or more "
-        f"tracks), {report.n_unlabelled} without artist"
+        f"{len(tracks)} tracks of {len(n_tracks_of)} artists ({n_several} with two or more "
+        f"tracks), {len(tracks) - n_tracks_of.total()} without artist"
     ]
-    if report.split_counts:
-        counts = ", ".join(f"{split} {n}" for split, n in sorted(report.split_counts.items()))
+    if splits:
+        counts = ", ".join(f"{split} {n}" for split, n in sorted(Counter(splits).items()))
         lines += [f"splits: {counts}"]
-    lines += _section("missing files", [_place(track, path) for track in report.missing])
-    for title, groups in (
-        ("recordings in two splits", report.leaks),
-        ("files with the same bytes", report.duplicates),
-    ):
-        lines += _section(title, [" = ".join(_place(t, path) for t in group) for group in groups])
-    lines += _section("spellings of one artist", _names(report.variants))
-    perhaps = [*report.close, *report.contained]
+    lines += _section("missing files", [_place(track, path) for track in missing])
+    for title, groups in (("recordings in two splits", leaks), ("files with the same bytes", same)):
+        places = [[_place(tracks[row], path) for row in group] for group in groups]
+        lines += _section(title, map(" = ".join, places))
+    lines += _section("spellings of one artist", _names(spelling_variants(n_tracks_of)))
+    perhaps = [*close_names(n_tracks_of), *contained_names(n_tracks_of)]
     lines += _section("names that are close, perhaps one artist", _names(perhaps))
-    # in a split by track nearly every artist is in all splits, and should be
-    if report.split_counts and 2 * len(report.shared_artists) > n_several:
-        lines += [f"artists in two splits: {len(report.shared_artists)} (a split by track)"]
-    elif report.split_counts:
-        lines += _section("artists in two splits", _names(report.shared_artists))
-    return lines + _section("artists with one track", [display_path(n) for n in report.single])
+    if splits:
+        shared = _shared_artists(tracks, splits)
+        # in a split by track nearly every artist is in all splits, and should be
+        if 2 * len(shared) > n_several:
+            lines += [f"artists in two splits: {len(shared)} (a split by track)"]
+        else:
+            lines += _section("artists in two splits", _names(shared))
+    lines += _section("artists with one track", map(display_path, single))
+    return lines, bool(missing or leaks)
 
 
-def _section(title: str, entries: Sequence[str]) -> list[str]:
-    return [f"{title}: {len(entries)}", *(f"  {entry}" for entry in entries)]
+def _section(title: str, entries: Iterable[str]) -> list[str]:
+    rows = [f"  {entry}" for entry in entries]
+    return [f"{title}: {len(rows)}", *rows]
 
 
 def _names(groups: Iterable[Sequence[str]]) -> list[str]:

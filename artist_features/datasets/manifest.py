@@ -118,12 +118,9 @@ def write_manifest(path: str | Path, tracks: Sequence[Track]) -> None:
     Raises:
         ManifestError: a file is listed twice, or has a name that is not UTF-8.
         OutputError: `no_space` or `not_writable`; nothing is left behind.
-        ValueError: a further column is called file, artist or title.
     """
     path = Path(path)
     columns = list(dict.fromkeys(name for track in tracks for name in track.extra))
-    if taken := [name for name in columns if name in _REQUIRED]:
-        raise ValueError(f"a further column is called {taken[0]!r}; give it another name.")
     lines = [_csv_line([*_REQUIRED, *columns])]
     first_row: dict[str, int] = {}
     for row, track in enumerate(tracks, start=1):

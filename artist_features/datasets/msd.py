@@ -4,8 +4,6 @@ import io
 import os
 import pickletools
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from artist_features.datasets.splits import SPLITS, TRACK_COUNTS
@@ -21,100 +19,61 @@ _PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _GETS = {"GET", "BINGET", "LONG_BINGET"}
 
 _ENTRY = re.compile(r"([0-9]{1,12})/([0-9]{1,6})/([0-9]{1,3})")
-_FIELDS = ("audio_id", "artist_index", "song_index")
 _SPLIT_OF_SONG = [split for split, n in zip(SPLITS, TRACK_COUNTS, strict=True) for _ in range(n)]
 
 
-@dataclass(frozen=True)
-class MsdEntry:
-    """One track of the published list.
-
-    Attributes:
-        audio_id: of the preview clip at 7digital, decimal digits.
-        artist_index: of the artist, from 1.
-        song_index: of the track among its artist's 20, from 1.
-    """
-
-    audio_id: str
-    artist_index: int
-    song_index: int
-
-    @property
-    def split(self) -> str:
-        """The paper's split: songs 1 to 15 train, 16 to 18 valid, 19 and 20 test.
-
-        Source: the training code published with Park et al., ISMIR 2018.
-        """
-        if not 1 <= self.song_index <= len(_SPLIT_OF_SONG):
-            text = f"song index is {self.song_index}; allowed are 1 to {len(_SPLIT_OF_SONG)}."
-            raise ValueError(text)
-        return _SPLIT_OF_SONG[self.song_index - 1]
-
-
-def read_msd_split(path: AnyPath) -> list[MsdEntry]:
-    """Read the published list of tracks, a pickle, without running anything in it.
-
-    The first 20 N entries are the paper's N artists.
-
-    Args:
-        path: of a pickled list of texts `audio_id/artist_index/song_index`.
-
-    Returns:
-        list of `MsdEntry`, in the file's order.
-
-    Raises:
-        ManifestError: the file is no such list; names the entry, counted from 1.
-    """
-    entries = []
-    for number, text in enumerate(read_strings(path), start=1):
-        found = _ENTRY.fullmatch(text)
-        audio_id, artist, song = found.groups() if found else ("", 0, 0)
-        if not (int(artist) >= 1 and 1 <= int(song) <= sum(TRACK_COUNTS)):
-            raise ManifestError(
-                f"entry {number} is {text[:60]!r}; needed is 'audio_id/artist_index/song_index', "
-                f"in digits, artists from 1, songs 1 to {sum(TRACK_COUNTS)}.",
-                path,
-            )
-        entries.append(MsdEntry(audio_id, int(artist), int(song)))
-    return entries
-
-
 def msd_tracks(
-    entries: Iterable[MsdEntry], audio_folder: str | Path, pattern: str = "{audio_id}.mp3"
+    path: AnyPath, audio_folder: str | Path, pattern: str = "{audio_id}.mp3"
 ) -> tuple[list[Track], list[Path]]:
-    """Turn entries into tracks, where their audio is at hand.
+    """Read the published list of tracks, a pickle, and find their audio; nothing in it is run.
+
+    The first 20 N entries are the paper's N artists; of an artist's songs 1 to 15 train, 16 to
+    18 are valid, 19 and 20 test. Source: the training code published with Park et al., ISMIR
+    2018.
 
     Args:
-        entries: list of `MsdEntry`.
+        path: of a pickled list of texts `audio_id/artist_index/song_index`: the decimal digits of
+            the preview clip at 7digital, the artist from 1, the song from 1 to 20.
         audio_folder: folder that the pattern is relative to.
         pattern: of the file names, with the fields audio_id, artist_index and song_index;
             `{audio_id[0]}` is the first digit, for collections in subfolders.
 
     Returns:
-        (tracks, missing): list of `Track`, whose artist is the index as text and whose
-        `split` is the paper's; list of the paths that are not there.
+        (tracks, missing): list of `Track`, in the file's order, whose artist is the index as
+        text and whose `split` is the paper's; list of the paths that are not there.
 
     Raises:
+        ManifestError: the file is no such list; names the entry, counted from 1.
         ValueError: `pattern` asks for something else.
     """
-    tracks, missing = [], []
-    for entry in entries:
-        path = Path(audio_folder) / _file_name(entry, pattern)
-        if not os.path.isfile(path):
-            missing.append(path)
+    tracks: list[Track] = []
+    missing: list[Path] = []
+    for number, text in enumerate(read_strings(path), start=1):
+        found = _ENTRY.fullmatch(text)
+        audio_id, artist, song = (found[1], int(found[2]), int(found[3])) if found else ("", 0, 0)
+        if artist < 1 or not 1 <= song <= len(_SPLIT_OF_SONG):
+            raise ManifestError(
+                f"entry {number} is {text[:60]!r}; needed is 'audio_id/artist_index/song_index', "
+                f"in digits, artists from 1, songs 1 to {len(_SPLIT_OF_SONG)}.",
+                path,
+            )
+        fields = {"audio_id": audio_id, "artist_index": artist, "song_index": song}
+        file = Path(audio_folder) / _file_name(fields, pattern)
+        if not os.path.isfile(file):
+            missing.append(file)
             continue
-        extra = {"split": entry.split, "song_index": str(entry.song_index)}
-        tracks.append(Track(path, str(entry.artist_index), entry.audio_id, extra))
+        extra = {"split": _SPLIT_OF_SONG[song - 1], "song_index": str(song)}
+        tracks.append(Track(file, str(artist), audio_id, extra))
     return tracks, missing
 
 
-def _file_name(entry: MsdEntry, pattern: str) -> str:
+def _file_name(fields: dict[str, str | int], pattern: str) -> str:
     try:
-        return pattern.format(**{name: getattr(entry, name) for name in _FIELDS})
+        return pattern.format(**fields)
     except (LookupError, ValueError, AttributeError, TypeError):
         raise ValueError(
-            f"pattern {display_path(pattern)!r} does not fit track {entry.audio_id}; its fields "
-            f"are {', '.join(_FIELDS)}, in braces, and `{{audio_id[0]}}` is the first digit."
+            f"pattern {display_path(pattern)!r} does not fit track {fields['audio_id']}; its "
+            f"fields are {', '.join(fields)}, in braces, and `{{audio_id[0]}}` is the first digit."
         ) from None
 
 

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,11 +19,15 @@ from artist_features.errors import ManifestError
 
 SPLITS = ("train", "valid", "test")
 TRACK_COUNTS = (15, 3, 2)  # Source: Park et al., ISMIR 2018: 20 tracks an artist
-ARTIST_FRACTIONS = (0.7, 0.1, 0.2)
+_ARTIST_COUNTS = (7, 1, 2)  # of ten artists
 
 
 def splits_of(
-    tracks: Sequence[Track], path: str | Path = "manifest", *, by: str = "track", seed: int = 0
+    tracks: Sequence[Track],
+    path: str | Path = "manifest",
+    *,
+    by: Literal["track", "artist"] = "track",
+    seed: int = 0,
 ) -> list[str]:
     """Return each track's split: that of the manifest's column, else a drawn one.
 
@@ -37,10 +42,8 @@ def splits_of(
 
     Raises:
         ManifestError: the column is there, and a row says something else.
-        ValueError: `by` or `seed` is none of those.
+        ValueError: `seed` is below 0.
     """
-    if by not in ("track", "artist"):
-        raise ValueError(f"by is {by!r}; allowed are 'track' and 'artist'.")
     draw = split_by_track if by == "track" else split_by_artist
     return column_of_splits(tracks, path) or draw(tracks, seed=seed)
 
@@ -65,7 +68,7 @@ def column_of_splits(tracks: Sequence[Track], path: str | Path = "manifest") -> 
 
 
 def split_by_track(
-    tracks: Sequence[Track], counts: Sequence[float] = TRACK_COUNTS, seed: int = 0
+    tracks: Sequence[Track], counts: Sequence[int] = TRACK_COUNTS, seed: int = 0
 ) -> list[str]:
     """Split each artist's tracks, so that every split knows the same artists.
 
@@ -83,9 +86,8 @@ def split_by_track(
         list of "train", "valid" or "test", one for each track.
 
     Raises:
-        ValueError: `counts` or `seed` cannot be used.
+        ValueError: `seed` is below 0.
     """
-    weights = _weights(counts, "counts")
     positions: dict[str, list[int]] = defaultdict(list)
     for position, track in enumerate(tracks):
         positions[track.artist].append(position)
@@ -93,13 +95,11 @@ def split_by_track(
     for artist, own in positions.items():
         if artist:
             own.sort(key=lambda i: (tracks[i].path.as_posix(), tracks[i].title))
-            _deal(splits, [[position] for position in own], weights, _rng(seed, artist))
+            _deal(splits, [[position] for position in own], counts, _rng(seed, artist))
     return splits
 
 
-def split_by_artist(
-    tracks: Sequence[Track], fractions: Sequence[float] = ARTIST_FRACTIONS, seed: int = 0
-) -> list[str]:
+def split_by_artist(tracks: Sequence[Track], seed: int = 0) -> list[str]:
     """Split whole artists, so that no artist is in two splits.
 
     Names that may be one artist (spelling, a close name, one MusicBrainz id) stay
@@ -107,20 +107,16 @@ def split_by_artist(
     give no positive pair: they go to train, and so do tracks without artist.
 
     Args:
-        tracks: list of `Track`.
-        fractions: of the artists drawn, for train, valid and test; they sum to 1. At least
-            one artist goes to train.
+        tracks: list of `Track`; of the artists drawn 7 in 10 go to train, 1 to valid, 2 to
+            test, at least one artist to train.
         seed: of the draw, an integer >= 0.
 
     Returns:
         list of "train", "valid" or "test", one for each track.
 
     Raises:
-        ValueError: `fractions` or `seed` cannot be used.
+        ValueError: `seed` is below 0.
     """
-    weights = _weights(fractions, "fractions")
-    if not math.isclose(sum(weights), 1, abs_tol=1e-6):
-        raise ValueError(f"fractions are {fractions!r}, sum {float(sum(weights))}; it must be 1.")
     first_name = artist_groups(tracks)
     n_tracks = Counter(track.artist for track in tracks)
     positions: dict[str, list[int]] = defaultdict(list)
@@ -133,29 +129,29 @@ def split_by_artist(
         if any(n_tracks[tracks[position].artist] > 1 for position in positions[first])
     ]
     splits = ["train"] * len(tracks)
-    _deal(splits, drawn, weights, _rng(seed, ""))
+    _deal(splits, drawn, _ARTIST_COUNTS, _rng(seed, ""))
     return splits
 
 
 def _deal(
     splits: list[str],
     groups: Sequence[Sequence[int]],
-    weights: Sequence[Fraction],
+    counts: Sequence[int],
     rng: np.random.Generator,
 ) -> None:
     """Randomly assign whole groups to train, valid and test in the given proportions."""
     order = rng.permutation(len(groups))
-    names = np.repeat(SPLITS, _shares(len(groups), weights)).tolist()
+    names = np.repeat(SPLITS, _shares(len(groups), counts)).tolist()
     for index, split in zip(order.tolist(), names, strict=True):
         for position in groups[index]:
             splits[position] = split
 
 
-def _shares(n: int, weights: Sequence[Fraction]) -> list[int]:
-    """Divide n in proportion to `weights` by largest remainder, the first gets >= 1."""
-    exact = [n * weight / sum(weights) for weight in weights]
+def _shares(n: int, counts: Sequence[int]) -> list[int]:
+    """Divide n in proportion to `counts` by largest remainder, the first gets >= 1."""
+    exact = [Fraction(n * count, sum(counts)) for count in counts]
     shares = [math.floor(share) for share in exact]
-    by_remainder = sorted(range(len(weights)), key=lambda i: (shares[i] - exact[i], i))
+    by_remainder = sorted(range(len(counts)), key=lambda i: (shares[i] - exact[i], i))
     for i in by_remainder[: n - sum(shares)]:
         shares[i] += 1
     if n and not shares[0]:
@@ -163,20 +159,6 @@ def _shares(n: int, weights: Sequence[Fraction]) -> list[int]:
         shares[largest] -= 1
         shares[0] = 1
     return shares
-
-
-def _weights(numbers: Sequence[float], name: str) -> list[Fraction]:
-    """Return three exact numbers >= 0, the first > 0."""
-    try:
-        weights = [Fraction(str(number)) for number in numbers]
-    except (ValueError, TypeError):
-        weights = []
-    if len(weights) != len(SPLITS) or min(weights) < 0 or not weights[0]:
-        raise ValueError(
-            f"{name} is {numbers!r}; three numbers >= 0 are needed, for train, valid and test, "
-            "the first > 0."
-        )
-    return weights
 
 
 def _rng(seed: int, artist: str) -> np.random.Generator:

@@ -2,5 +2,5 @@
 
 In: `Track`s, a model or a baseline; `vectors` embeds them. Out: artist retrieval (`artists`), the
 paper's softmax layer (`softmax`), cross-validated classifiers (`crossvalidation`), each against the
-first model (`comparison`), as tables and JSON records (`report`).
+first model, as tables and JSON records (`report`).
 """

@@ -20,8 +20,7 @@ from artist_features.datasets.names import spelling_variants
 from artist_features.datasets.splits import splits_of
 from artist_features.datasets.tracks import Track
 from artist_features.errors import display_path
-from artist_features.evaluation import baselines
-from artist_features.evaluation.comparison import compare
+from artist_features.evaluation import baselines, report
 from artist_features.evaluation.vectors import TrackVectors, extract_vectors
 from artist_features.extraction.extractor import Extractor
 from artist_features.metrics import Interval, Retrieval, retrieval
@@ -30,26 +29,21 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ArtistScores:
+class ArtistScores(report.Scores):
     """Artist retrieval scores of one model.
 
+    The main one is the MAP.
+
     Attributes:
-        name: of the model or baseline.
-        dim: length of its vectors.
         mean_average_precision, precision_at_1: `Interval` over artists.
-        difference: `Interval` of the MAP minus that of the first model; None for that.
         retrieval: `Retrieval`, the scores of every query.
     """
 
-    name: str
-    dim: int
     mean_average_precision: Interval
     precision_at_1: Interval
-    difference: Interval | None
     retrieval: Retrieval
 
     def to_record(self) -> dict[str, Any]:
-        """Return the measures as plain data for JSON."""
         found = self.retrieval
         return {
             "mean_average_precision": vars(self.mean_average_precision),
@@ -177,13 +171,28 @@ def evaluate_artists(
         try:
             found = retrieval(rows, labels, groups)
             first = scores[0].retrieval.average_precision if scores else None
-            precision, difference = compare(found.average_precision, first, labels)
-            at_1, _ = compare(found.precision_at_1, None, labels)
+            precision, difference = report.compare(found.average_precision, first, labels)
+            at_1, _ = report.compare(found.precision_at_1, None, labels)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         dim = np.shape(vectors)[1]
-        scores.append(ArtistScores(name, dim, precision, at_1, difference, found))
+        scores.append(ArtistScores(name, dim, difference, precision, at_1, found))
     return scores
+
+
+def table(scores: list[ArtistScores], record: Mapping[str, Any]) -> str:
+    """Format artist retrieval; the record has `split`, `n_artists` and `n_without_positives`."""
+    rows = [
+        (report.shown_interval(r.mean_average_precision), report.shown_interval(r.precision_at_1))
+        for r in scores
+    ]
+    part = f"split {record['split']}" if record["split"] else "all splits"
+    text = (
+        f"{record['n_tracks']} tracks of {record['n_artists']} artists ({part}), "
+        f"{record['n_left_out']} left out, {record['n_without_positives']} queries without "
+        f"positives; 95 % bootstrap intervals over artists; {record['date'][:10]}."
+    )
+    return report.table(("MAP", "P@1"), "MAP", scores, rows, text)
 
 
 def _with_company(tracks: Sequence[Track]) -> list[Track]:

@@ -50,13 +50,13 @@ def mfcc_statistics(path: str | Path) -> np.ndarray:
     return np.concatenate([mfcc.mean(axis=1), mfcc.std(axis=1)]).astype(np.float32)
 
 
-def chance_vectors(n_tracks: int, seed: int = 0) -> np.ndarray:
+def chance_vectors(n_tracks: int) -> np.ndarray:
     """Draw random vectors, one per track.
 
     Returns:
         float32 `(n_tracks, 256)`, standard normal.
     """
-    return np.random.default_rng(seed).standard_normal((n_tracks, _CHANCE_DIM), np.float32)
+    return np.random.default_rng(0).standard_normal((n_tracks, _CHANCE_DIM), np.float32)
 
 
 def standardise(vectors: npt.ArrayLike, among: np.ndarray | None = None) -> np.ndarray:

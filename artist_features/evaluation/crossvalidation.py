@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.errors import display_path
-from artist_features.evaluation.comparison import compare
+from artist_features.evaluation import report
 from artist_features.metrics import Interval, correct
 
 CLASSIFIERS = ("logistic regression", "SVM")
@@ -30,29 +30,22 @@ _Fold: TypeAlias = tuple[np.ndarray, np.ndarray]  # int64 rows to train on, and 
 
 
 @dataclass(frozen=True)
-class ClassifierScores:
+class ClassifierScores(report.Scores):
     """Scores of one classifier on one model's vectors.
 
     Attributes:
-        name: of the model or baseline.
-        dim: length of its vectors.
         classifier: of `CLASSIFIERS`.
         accuracy: `Interval` over artists.
-        difference: `Interval` of the accuracy minus that of the first model; None for that.
         chosen_c: C of each outer fold.
         predicted: `(n_tracks,)`, the class of each track, predicted while it was held out.
     """
 
-    name: str
-    dim: int
     classifier: str
     accuracy: Interval
-    difference: Interval | None
     chosen_c: tuple[float, ...]
     predicted: np.ndarray
 
     def to_record(self) -> dict[str, Any]:
-        """Return the measures as plain data for JSON."""
         return {
             "classifier": self.classifier,
             "accuracy": vars(self.accuracy),
@@ -82,24 +75,20 @@ def cross_validate(
         list of `ClassifierScores`: for each model, one for each classifier.
 
     Raises:
-        ValueError: lengths that do not fit, too few classes, or a fold without a class.
+        ValueError: too few classes, or a fold without a class.
     """
     classes = np.asarray(labels)
     groups = group_numbers(artists)
-    if len(groups) != len(labels):
-        raise ValueError(f"{len(groups)} artists for {len(labels)} labels; give one for each.")
     folds = _folds(classes, groups, n_folds, seed)
     inner = [_inner_folds(classes, groups, train, n_folds, seed) for train, _ in folds]
     scores: list[ClassifierScores] = []
     first: dict[str, np.ndarray] = {}
     for name, rows in vectors_by_name.items():
         vectors = np.asarray(rows, np.float64)
-        if vectors.ndim != 2 or len(vectors) != len(labels):
-            raise ValueError(f"{name}: vectors of shape {vectors.shape}, {len(labels)} labels.")
         for classifier in CLASSIFIERS:
             predicted, chosen_c = _predict(classifier, vectors, classes, folds, inner)
             right = correct(predicted, classes)
-            interval, difference = compare(right, first.get(classifier), groups)
+            interval, difference = report.compare(right, first.get(classifier), groups)
             first.setdefault(classifier, right)
             scores.append(
                 ClassifierScores(
@@ -114,6 +103,25 @@ def cross_validate(
             )
             logger.info("%s: %s done", display_path(name), classifier)
     return scores
+
+
+def table(scores: list[ClassifierScores], record: Mapping[str, Any]) -> str:
+    """Format cross-validated classifiers.
+
+    The record has `n_classes`, `n_artists`, `n_unknown_artists`, `n_folds` and `bootstrap`.
+    """
+    n_unknown = record["n_unknown_artists"]
+    artists = f"{record['n_artists'] - n_unknown} artists"
+    if n_unknown:
+        artists += f", {n_unknown} tracks of unknown artist each by itself"
+    text = (
+        f"{record['n_tracks']} tracks of {record['n_classes']} classes and {artists}, "
+        f"{record['n_folds']} folds that keep artists whole, C chosen inside; "
+        f"{record['n_left_out']} left out; 95 % bootstrap intervals over "
+        f"{record['bootstrap']['over']}; {record['date'][:10]}."
+    )
+    rows = [(row.classifier, report.shown_interval(row.accuracy)) for row in scores]
+    return report.table(("classifier", "accuracy"), "accuracy", scores, rows, text)
 
 
 def group_numbers(artists: Sequence[str | int]) -> np.ndarray:
@@ -131,8 +139,6 @@ def artists_by_label(labels: Sequence[str], artists: Sequence[str | int]) -> dic
 
 def _folds(labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> list[_Fold]:
     """Return the outer folds, pairs of int64 rows; every class is on every training side."""
-    if n_folds < 3:
-        raise ValueError(f"n_folds is {n_folds}; allowed is 3 or more.")
     counts = artists_by_label(labels.tolist(), groups.tolist())
     if len(counts) < 2:
         raise ValueError(f"{len(counts)} classes; two or more are needed.")

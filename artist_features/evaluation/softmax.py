@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from artist_features.errors import display_path
-from artist_features.evaluation import baselines
-from artist_features.evaluation.comparison import compare
+from artist_features.evaluation import baselines, report
 from artist_features.metrics import Interval, correct
 
 LEARNING_RATE = 0.01
@@ -36,27 +35,20 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SoftmaxScores:
+class SoftmaxScores(report.Scores):
     """Scores of the softmax layers on one model's vectors.
 
     Attributes:
-        name: of the model or baseline.
-        dim: length of its vectors.
         accuracy: `Interval` of the mean over trials, over clusters of test tracks.
         trials: accuracy of each trial, in [0, 1].
         n_epochs: of each trial, until it stopped.
-        difference: `Interval` of the accuracy minus that of the first model; None for that.
     """
 
-    name: str
-    dim: int
     accuracy: Interval
     trials: tuple[float, ...]
     n_epochs: tuple[int, ...]
-    difference: Interval | None
 
     def to_record(self) -> dict[str, Any]:
-        """Return the measures as plain data for JSON."""
         return {
             "accuracy": vars(self.accuracy),
             "accuracy_of_trials": list(self.trials),
@@ -91,10 +83,8 @@ def evaluate_softmax(
         list of `SoftmaxScores`, in the order of `vectors_by_name`.
 
     Raises:
-        ValueError: lengths that do not fit, an empty part, or a class that training lacks.
+        ValueError: an empty part, or a class that training lacks.
     """
-    if n_trials < 1:
-        raise ValueError(f"n_trials is {n_trials}; allowed is 1 or more.")
     parts_of = np.asarray(splits)
     classes, numbers = _classes(np.asarray(labels), parts_of)
     test = parts_of == "test"
@@ -102,8 +92,6 @@ def evaluate_softmax(
     scores: list[SoftmaxScores] = []
     first = None
     for name, vectors in vectors_by_name.items():
-        if len(vectors) != len(labels):
-            raise ValueError(f"{name}: {len(vectors)} vectors for {len(labels)} labels.")
         if name == "mfcc":
             vectors = baselines.standardise(vectors, parts_of == "train")
         parts = _scaled_parts(vectors, parts_of)
@@ -114,18 +102,31 @@ def evaluate_softmax(
             n_epochs.append(epochs)
             logger.info("%s: trial %d of %d", display_path(name), trial + 1, n_trials)
         by_track, trials = np.mean(right, axis=0), tuple(np.mean(right, axis=1).tolist())
-        interval, difference = compare(by_track, first, drawn)
+        interval, difference = report.compare(by_track, first, drawn)
         first = by_track if first is None else first
         scores.append(
-            SoftmaxScores(name, np.shape(vectors)[1], interval, trials, tuple(n_epochs), difference)
+            SoftmaxScores(name, np.shape(vectors)[1], difference, interval, trials, tuple(n_epochs))
         )
     return scores
 
 
+def table(scores: list[SoftmaxScores], record: Mapping[str, Any]) -> str:
+    """Format the softmax protocol; the record has `data`, `n_by_split` and `bootstrap`."""
+    rows = [
+        (report.shown_interval(row.accuracy), f"{min(row.trials):.3f} to {max(row.trials):.3f}")
+        for row in scores
+    ]
+    parts = "/".join(str(n) for n in record["n_by_split"].values())
+    text = (
+        f"{record['data']}: softmax layer, mean of {len(scores[0].trials)} trials; "
+        f"{record['n_tracks']} tracks ({parts} train/valid/test), {record['n_left_out']} left "
+        f"out; 95 % bootstrap intervals over {record['bootstrap']['over']}; {record['date'][:10]}."
+    )
+    return report.table(("accuracy", "over trials"), "accuracy", scores, rows, text)
+
+
 def _classes(labels: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes, sorted, and each track's number among them."""
-    if labels.shape != splits.shape or labels.ndim != 1:
-        raise ValueError(f"labels of shape {labels.shape}, splits of shape {splits.shape}.")
     for split in ("train", "valid", "test"):
         if not np.any(splits == split):
             raise ValueError(f"no track is in split {split!r}; the protocol needs all three.")

@@ -4,7 +4,6 @@ Imports no TensorFlow before it is needed: the command line takes its choices fr
 """
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -114,7 +113,7 @@ def check_export(output: Output, format: str, precision: str, force: bool) -> No
         raise OutputError("not_writable", f"{format} is written to {wanted}.", output)
     check_new_file(name, force and bool(ending))  # a folder is never replaced
     if format == "onnx":
-        from artist_features.export.onnx import require_onnx
+        from artist_features.export.formats import require_onnx
 
         require_onnx()
 
@@ -138,16 +137,16 @@ def _write_file(
     facts: dict[str, str],
 ) -> tuple[int, "Agreement"]:
     """Write an ONNX or TFLite file; return its size and its agreement with Keras."""
-    from artist_features.export import onnx, tflite
+    from artist_features.export import formats
     from artist_features.export.plain import plain_function, signature
 
     function = plain_function(model, front_end)
     if format == "onnx":
-        data = onnx.onnx_bytes(function, signature(front_end), precision, facts)
-        run = onnx.run_onnx(data)
+        data = formats.onnx_bytes(function, signature(front_end), precision, facts)
+        run = formats.run_onnx(data)
     else:
-        data = tflite.tflite_bytes(function, precision, facts)
-        run = tflite.run_tflite(data)
+        data = formats.tflite_bytes(function, precision, facts)
+        run = formats.run_tflite(data)
     agreement = _check_agreement(model, run, front_end, precision, path)
     write_atomically(path, data)
     return len(data), agreement
@@ -157,14 +156,18 @@ def _write_saved_model(
     path: Path, model: "keras.Model", front_end: FrontEnd, facts: dict[str, str]
 ) -> tuple[int, "Agreement"]:
     """Write a SavedModel folder; return its size and its agreement with Keras."""
+    from artist_features.export import formats
+
     partial = partial_name(path)
     try:
-        _save_model(partial, model, front_end)
+        formats.save_model(partial, model, front_end)
         facts_file = partial / SAVED_MODEL_FACTS
         facts_file.parent.mkdir(exist_ok=True)
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
         facts_file.write_text(text, encoding="utf-8")
-        agreement = _check_agreement(model, run_saved_model(partial), front_end, "float32", path)
+        agreement = _check_agreement(
+            model, formats.run_saved_model(partial), front_end, "float32", path
+        )
         n_bytes = sum(_synced(file) for file in partial.rglob("*") if file.is_file())
         partial.rename(path)
     except OSError as error:
@@ -173,43 +176,6 @@ def _write_saved_model(
         with contextlib.suppress(OSError):
             shutil.rmtree(partial)
     return n_bytes, agreement
-
-
-def _save_model(folder: Path, model: "keras.Model", front_end: FrontEnd) -> None:
-    """Write a model with Kapre's own layers as a SavedModel."""
-    import tensorflow as tf
-
-    from artist_features.export.plain import signature
-
-    module = tf.Module(name="artist_features")
-    module.weights = [variable.value for variable in model.variables]  # so that tf finds them
-
-    @tf.function(input_signature=[signature(front_end)])
-    def embed(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"embedding": model(waveform[..., tf.newaxis], training=False)}
-
-    module.serve = embed
-    try:
-        tf.saved_model.save(module, str(folder), signatures={"serving_default": embed})
-    except tf.errors.ResourceExhaustedError as error:
-        raise OSError(errno.ENOSPC, error.message) from None
-    except tf.errors.OpError as error:
-        raise OSError(errno.EIO, error.message) from None
-
-
-def run_saved_model(folder: Output) -> "Runner":
-    """Return a function that runs a SavedModel folder."""
-    import numpy as np
-    import numpy.typing as npt
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(folder))
-
-    def run(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        embed = loaded.signatures["serving_default"]
-        return embed(waveform=tf.constant(waveform))["embedding"].numpy()
-
-    return run
 
 
 def _check_agreement(

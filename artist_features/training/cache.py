@@ -9,12 +9,12 @@ another in this process, without segments: crops start anywhere.
 import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import filelock
 import numpy as np
-import numpy.typing as npt
 
 from artist_features.audio.stream import open_file
 from artist_features.errors import AUDIO_CODES, AudioError
@@ -24,6 +24,7 @@ FULL_SCALE = 32767  # int16 sample of 1.0
 _Key: TypeAlias = tuple[str, int, int]  # absolute path, size in bytes, time of change
 
 
+@dataclass(eq=False)
 class AudioCache:
     """Memory-mapped mono int16 samples of a list of tracks.
 
@@ -34,19 +35,15 @@ class AudioCache:
         failures: list of (path, `AudioError`) of tracks of length 0.
     """
 
-    def __init__(
-        self,
-        samples: np.ndarray,
-        starts: npt.ArrayLike,
-        lengths: npt.ArrayLike,
-        sample_rate: int,
-        failures: Iterable[tuple[str | Path, AudioError]] = (),
-    ) -> None:
-        self.samples = samples
-        self.starts = np.asarray(starts, np.int64)
-        self.lengths = np.asarray(lengths, np.int64)
-        self.sample_rate = sample_rate
-        self.failures = list(failures)
+    samples: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    sample_rate: int
+    failures: list[tuple[str | Path, AudioError]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.starts = np.asarray(self.starts, np.int64)
+        self.lengths = np.asarray(self.lengths, np.int64)
 
     @classmethod
     def build(
@@ -84,7 +81,7 @@ class AudioCache:
             for path, entry in zip(paths, found, strict=True)
             if entry["error"]
         ]
-        starts, lengths = [e["start"] for e in found], [e["length"] for e in found]
+        starts, lengths = (np.array([e[name] for e in found]) for name in ("start", "length"))
         return cls(samples, starts, lengths, sample_rate, failures)
 
     def track(self, track: int) -> np.ndarray:

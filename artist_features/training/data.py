@@ -1,7 +1,7 @@
-"""Training and validation tracks with artist labels."""
+"""Training and validation sets: decoded tracks with artist labels."""
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,52 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from artist_features.config import FrontEnd
-from artist_features.datasets.manifest import parse_manifest, read_bytes, require_files
-from artist_features.datasets.names import artist_groups
-from artist_features.datasets.splits import split_by_track, splits_of
+from artist_features.datasets.splits import split_by_track
 from artist_features.datasets.tracks import Track
-from artist_features.errors import ManifestError
 from artist_features.training.cache import AudioCache
+from artist_features.training.inputs import SplitTracks
 
 # of each trained artist's tracks, 3 in 20 check the classifier; source: P section 4.1,
 # whose other 2 in 20 are the test tracks. Ours are whole artists.
 _CHECK_COUNTS = (17, 3, 0)
-
-
-@dataclass(frozen=True)
-class SplitTracks:
-    """Tracks of one or more manifests with their splits, before anything is decoded.
-
-    Attributes:
-        manifests: paths of the CSV files.
-        splits: for each track "train", "valid", "test", or "left out": in one manifest to be
-            trained on, but by an artist that another manifest holds out.
-        seed: of the split of manifests without a `split` column.
-        sha256: of the manifests' bytes.
-    """
-
-    manifests: Sequence[str | Path]
-    tracks: list[Track]
-    splits: np.ndarray
-    seed: int
-    sha256: str
-
-    def require_artists(self, n_least: int) -> None:
-        """Require `n_least` artists with two or more tracks in the split `train`.
-
-        Raises:
-            ManifestError: there are too few, or no track in that split.
-        """
-        training = [t.artist for t, s in zip(self.tracks, self.splits, strict=True) if s == "train"]
-        n = sum(count > 1 for artist, count in Counter(training).items() if artist)
-        if n < n_least:
-            raise ManifestError(
-                f"{n} artists to train on; needed are {n_least} or more artists with two or more "
-                "tracks each in the split 'train'.",
-                self.manifests[0],
-            )
-        if not training:
-            raise ManifestError("no track in the split 'train'; list some.", self.manifests[0])
 
 
 @dataclass(frozen=True)
@@ -96,38 +58,6 @@ class TrainingSet:
     def audio_sha256(self) -> str:
         """Hash the tracks' lengths, 0 for unreadable ones."""
         return hashlib.sha256(self.cache.lengths.astype("<i8").tobytes()).hexdigest()
-
-
-def read_splits(
-    manifests: Sequence[str | Path], seed: int = 0, root: str | Path | None = None
-) -> SplitTracks:
-    """Read manifests, each once, and split their artists.
-
-    Without a `split` column whole artists are held out: 1 in 10 for the check and 2 in 10 for
-    the test, which training does not touch.
-
-    Args:
-        seed: of the split of those without a `split` column.
-        root: folder of relative files; None means that of each manifest.
-
-    Raises:
-        ManifestError: a manifest or a file in it cannot be used.
-    """
-    tracks: list[Track] = []
-    splits: list[str] = []
-    sources: list[str | Path] = []
-    digest = hashlib.sha256()
-    for manifest in manifests:
-        data = read_bytes(manifest)
-        digest.update(data)
-        rows = parse_manifest(data, manifest, root)
-        require_files(manifest, rows)
-        tracks += rows
-        splits += splits_of(rows, manifest, by="artist", seed=seed)
-        sources += [manifest] * len(rows)
-    _refuse_twice(tracks, manifests)
-    kept = _without_held_out(tracks, splits, sources)
-    return SplitTracks(manifests, tracks, kept, seed, digest.hexdigest())
 
 
 def load(
@@ -189,33 +119,6 @@ def _several(tracks: Sequence[Track], rows: np.ndarray) -> np.ndarray:
     counts = Counter(tracks[row].artist for row in rows)
     kept = [row for row in rows if tracks[row].artist and counts[tracks[row].artist] > 1]
     return np.array(kept, int)
-
-
-def _refuse_twice(tracks: Sequence[Track], manifests: Sequence[str | Path]) -> None:
-    seen = set()
-    for track in tracks:
-        path = track.path.resolve()
-        if path in seen:
-            raise ManifestError(f"{path} is listed twice; list each track once.", manifests[-1])
-        seen.add(path)
-
-
-def _without_held_out(
-    tracks: Sequence[Track], splits: list[str], sources: Sequence[str | Path]
-) -> np.ndarray:
-    """Exclude training tracks whose artist another manifest holds out.
-
-    Within one manifest an artist may be in several splits: its owner's split goes by track.
-    """
-    group = artist_groups(tracks)
-    held: dict[str, set[str | Path]] = defaultdict(set)
-    for track, split, source in zip(tracks, splits, sources, strict=True):
-        if track.artist and split != "train":
-            held[group[track.artist]].add(source)
-    for row, (track, source) in enumerate(zip(tracks, sources, strict=True)):
-        if splits[row] == "train" and held.get(group.get(track.artist, ""), set()) - {source}:
-            splits[row] = "left out"
-    return np.array(splits, dtype=object)
 
 
 def _labels(

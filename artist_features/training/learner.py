@@ -1,6 +1,7 @@
 """Training step: student, heads, teacher and optimizer, also on several devices."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -12,7 +13,6 @@ from artist_features.training import augment
 from artist_features.training.cache import FULL_SCALE
 from artist_features.training.losses import SiameseHinge, batch_hinge, distillation, relation, unit
 from artist_features.training.recipes import Recipe
-from artist_features.training.strategy import precision
 from artist_features.zoo import networks
 
 _MEL = "drop_channel"  # the layer whose output is the mel spectrogram, before compression
@@ -67,7 +67,7 @@ class Learner:
         self._kind, self._recipe, self._strategy = kind, recipe, strategy
         self._n_replicas = strategy.num_replicas_in_sync
         with strategy.scope():
-            with precision(dtype):
+            with _precision(dtype):
                 self.model = networks.backbone(front_end=front_end, name=kind)
             if weights is not None:
                 self.model.set_weights(weights)
@@ -274,6 +274,17 @@ class Learner:
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the classifier's logits of embeddings, float32 `(n, n_artists)`."""
         return np.asarray(self._heads["artist"](tf.constant(embeddings)))
+
+
+@contextlib.contextmanager
+def _precision(dtype: str) -> Iterator[None]:
+    """Build layers under a dtype policy; the policy before comes back at the end."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if dtype == "float32" else f"mixed_{dtype}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _submodel_from(model: keras.Model, layer: str) -> keras.Model:

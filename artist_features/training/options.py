@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from artist_features.config import ModelCard
 from artist_features.training.recipes import RECIPES, Recipe
-from artist_features.training.strategy import PRECISIONS, STRATEGIES
 
 KINDS = ("basic", "siamese")
+DEVICES = ("auto", "cpu", "gpu")
+STRATEGIES = ("none", "mirrored", "multiworker")
+PRECISIONS = ("float32", "bfloat16", "float16")
+_SENTENCES = {"basic": "Artist classifier", "siamese": "Siamese network"}
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _CREDIT = "Trained with artist_features by the owner of this run."
 _IGNORED: dict[str, Any] = {"ignored": True}  # when the options of two runs are compared
@@ -32,13 +36,15 @@ class TrainingOptions:
         changes: {field: value} of the recipe or its augmentation, see `Recipe.changed`.
         seed, split_seed: of the draws, and of the division into splits; from 0.
         n_artists: how many artists carry labels, from 2; None means all.
-        dtype: of the convolutions, see `strategy.precision`.
+        dtype: of the convolutions, of `PRECISIONS`; variables and the front end stay float32.
         teacher, init: model name, folder or Hub id, or None.
         crops, check_crops: folders of distillation sets (`DistillationSet`) to train on and to
             choose the best step by, both or neither.
         cache: folder of prepared audio; None means `cache` in the run folder.
         root: folder of the manifests' relative files; None means that of each manifest.
-        strategy, device: see `strategy`.
+        strategy: "none": one device; "mirrored": all visible devices of this machine;
+            "multiworker": all processes that the variable `TF_CONFIG` names.
+        device: "auto" (a GPU where there is one), "cpu" or "gpu".
         name: of the model; "" means that of the run folder.
         license, credit, description, data: of the card; data is a few words on the music.
         command: to be written down with the run.
@@ -104,6 +110,27 @@ class TrainingOptions:
         ignored = {f.name for f in dataclasses.fields(self) if f.metadata.get("ignored")}
         kept = {n: v for n, v in dataclasses.asdict(self).items() if n not in ignored}
         return kept | {"recipe": dataclasses.asdict(self.recipe)}
+
+    def card_texts(self, teacher: str | None) -> dict[str, Any]:
+        """Return name, kind, description, licence and credit for the card.
+
+        Args:
+            teacher: name of the model to match, or None.
+
+        Raises:
+            ValueError: a name or text that a card cannot have; better before training than
+                after.
+        """
+        taught = f", matched to {teacher}" if teacher else ""
+        texts: dict[str, Any] = {
+            "name": model_name(self.name, self.out),
+            "kind": self.kind,
+            "description": self.description or f"{_SENTENCES[self.kind]}{taught}.",
+            "license": self.license,
+            "credit": self.credit,
+        }
+        ModelCard(**texts, weights_sha256="0" * 64)
+        return texts
 
 
 def model_name(name: str, folder: str | Path) -> str:

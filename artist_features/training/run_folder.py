@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from artist_features import devices
-from artist_features.config import ModelCard
 from artist_features.errors import OutputError
 from artist_features.files import acquire_lock, atomic_file, writable, write_atomically
 from artist_features.training.data import TrainingSet
 from artist_features.training.inputs import ReadModel, TrainingInputs
-from artist_features.training.options import TrainingOptions, model_name
+from artist_features.training.options import TrainingOptions
 from artist_features.training.recipes import RECIPES, Recipe
 from artist_features.version import VERSION
 
@@ -59,10 +58,8 @@ _IN_WORDS = {
 }
 _PACKAGES = ("tensorflow", "keras", "kapre", "numpy")
 _STATE = "state"
-_SENTENCES = {"basic": "Artist classifier", "siamese": "Siamese network"}
 
 LogRow: TypeAlias = dict[str, Any]  # of the log: {column: number}
-Checkpoint: TypeAlias = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays, state
 
 
 class RunFolder:
@@ -198,14 +195,16 @@ def save_checkpoint(
         raise OutputError(error.code, text, path) from None
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint | None:
-    """Read a checkpoint.
+def load_checkpoint(
+    path: str | Path, variables: "Mapping[str, keras.Variable]"
+) -> dict[str, Any] | None:
+    """Set Keras variables from a checkpoint.
 
     Returns:
-        (arrays, state) as given to `save_checkpoint`, or None where there is no file.
+        The state as given to `save_checkpoint`, or None where there is no file.
 
     Raises:
-        OutputError: `damaged`.
+        OutputError: `damaged`, or `mismatch`: names or shapes are not the same.
     """
     path = Path(path)
     if not path.exists():
@@ -214,30 +213,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint | None:
         # numpy leaves a damaged file open that it has opened itself
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as parts:
             arrays = {name: parts[name] for name in parts.files}
-        state = json.loads(arrays.pop(_STATE).tobytes())
+        state: dict[str, Any] = json.loads(arrays.pop(_STATE).tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         text = f"not a checkpoint of a training run ({error}). Delete it to start from step 0."
         raise OutputError("damaged", text, path) from None
-    return arrays, state
-
-
-def restore(
-    variables: "Mapping[str, keras.Variable]", arrays: Mapping[str, np.ndarray], path: Path
-) -> None:
-    """Set Keras variables from the arrays of the checkpoint at `path`.
-
-    Raises:
-        OutputError: `mismatch`: names or shapes are not the same.
-    """
-    if set(variables) != set(arrays):
-        odd = sorted(set(variables) ^ set(arrays))[0]
-        text = f"{odd!r} is in one of checkpoint and model only; delete it to start from step 0."
+    if odd := sorted(set(variables) ^ set(arrays)):
+        text = f"{odd[0]!r} is in one of checkpoint and model only; delete it to start from step 0."
         raise OutputError("mismatch", text, path)
     for name, variable in variables.items():
         if tuple(variable.shape) != arrays[name].shape:
             text = f"{name}: shape {arrays[name].shape}, the model has {tuple(variable.shape)}."
             raise OutputError("mismatch", text, path)
         variable.assign(arrays[name])
+    return state
 
 
 def card_fields(
@@ -249,7 +237,7 @@ def card_fields(
     artists: list[str],
     n_devices: int,
 ) -> dict[str, Any]:
-    """Return the keywords of the `ModelCard` of a run, without the hash.
+    """Return front end, training record and scores of a run, for its `ModelCard`.
 
     Args:
         row: of the log, of the step whose weights are the result.
@@ -283,30 +271,10 @@ def card_fields(
         "command": options.command,
     }
     return {
-        **card_texts(options, inputs.teacher),
         "front_end": inputs.front_end,
         "training": training,
         "scores": {"check_during_training": checks} if checks else {},
     }
-
-
-def card_texts(options: TrainingOptions, teacher: ReadModel | None) -> dict[str, Any]:
-    """Return name, kind, description, licence and credit for the card.
-
-    Raises:
-        ValueError: a name or text that a card cannot have; better before training than
-            after.
-    """
-    taught = f", matched to {teacher.card.name}" if teacher else ""
-    texts: dict[str, Any] = {
-        "name": model_name(options.name, options.out),
-        "kind": options.kind,
-        "description": options.description or f"{_SENTENCES[options.kind]}{taught}.",
-        "license": options.license,
-        "credit": options.credit,
-    }
-    ModelCard(**texts, weights_sha256="0" * 64)
-    return texts
 
 
 def versions() -> dict[str, str]:

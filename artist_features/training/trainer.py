@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ import tensorflow as tf
 from artist_features import devices
 from artist_features.errors import ManifestError
 from artist_features.progress import progress_bar
-from artist_features.training import data, run_folder, strategy
+from artist_features.training import data, run_folder
 from artist_features.training.distillation_set import CropBatches
 from artist_features.training.inputs import TrainingInputs, read_inputs
 from artist_features.training.learner import Learner
@@ -45,35 +44,87 @@ def train(options: TrainingOptions, *, between_steps: Callable[[], None] = lambd
         ManifestError, WeightsError, OutputError: an input or output cannot be used.
         ValueError: the options do not fit one another or the data.
     """
-    strategy.choose_device(options.device)
+    choose_device(options.device)
     devices.configure_devices()
-    distributed = strategy.make_strategy(options.strategy)  # before any tensor is made
-    chief = strategy.is_chief(distributed)
+    distributed = make_strategy(options.strategy)  # before any tensor is made
+    chief = is_chief(distributed)
     inputs = read_inputs(options)
-    run_folder.card_texts(options, inputs.teacher)  # refused now, not after training
+    # a name that a card cannot have is refused now, not after training
+    texts = options.card_texts(inputs.teacher.card.name if inputs.teacher else None)
     folder = RunFolder(options.out)
     folder.check(inputs.settings)
     with folder.writing(chief):
         cache = options.cache or folder.path / "cache"
         found = data.load(inputs.listed, cache, inputs.front_end, n_artists=options.n_artists)
         _report(inputs, found)
-        parts = _build(options, inputs, found, distributed)
+        loop = _build(options, inputs, found, folder, distributed)
         if chief:
             settings = inputs.settings | {"audio_sha256": found.audio_sha256}
             folder.claim(settings, options.command)
-        row = _Loop(options, folder, parts, distributed, chief).go(between_steps)
+        row = loop.go(between_steps)
         if chief:
-            best = _restore(parts.learner, folder.best) if options.recipe.keep == "best" else None
-            row = best["row"] if best else row
+            if options.recipe.keep == "best":
+                variables = loop.learner.variables()
+                best = run_folder.load_checkpoint(folder.best, variables)
+                row = best["row"] if best else row
             n_devices = distributed.num_replicas_in_sync
-            fields = run_folder.card_fields(
-                options, inputs, found, row, artists=parts.artists, n_devices=n_devices
+            fields = texts | run_folder.card_fields(
+                options, inputs, found, row, artists=loop.artists, n_devices=n_devices
             )
-            _write_model(folder, parts.learner, fields)
+            _write_model(folder, loop.learner, fields)
             logger.info(
                 "step %d of %d; model in %s", row["step"], options.recipe.n_steps, folder.path
             )
     return row
+
+
+def choose_device(device: str) -> None:
+    """Limit TensorFlow to a kind of device, before it has started.
+
+    Args:
+        device: "auto" (a GPU where there is one), "cpu" or "gpu".
+
+    Raises:
+        ValueError: "gpu" and there is none, or TensorFlow runs already.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise ValueError(
+            "--device gpu: TensorFlow sees no GPU. Install `tensorflow[and-cuda]` and check "
+            "`nvidia-smi`, or use --device auto."
+        )
+    if device == "cpu" and gpus:
+        try:
+            tf.config.set_visible_devices([], "GPU")
+        except RuntimeError:
+            raise ValueError("--device cpu: TensorFlow has started on a GPU already.") from None
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """Return the `tf.distribute.Strategy` of a name.
+
+    Args:
+        name: "none": one device; "mirrored": all visible devices of this machine;
+            "multiworker": all processes that the variable `TF_CONFIG` names.
+    """
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        gpus = tf.config.list_logical_devices("GPU")
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Return whether this process is the one that writes files."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or resolver.task_type is None:
+        return True
+    if resolver.task_type == "chief":
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "worker" and resolver.task_id == 0 and not has_chief
 
 
 def _report(inputs: TrainingInputs, found: data.TrainingSet) -> None:
@@ -94,29 +145,20 @@ def _report(inputs: TrainingInputs, found: data.TrainingSet) -> None:
     )
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """Built parts of a run; `artists` are the names of the classes."""
-
-    learner: Learner
-    batches: Batches
-    artists: list[str]
-    validation: Validation
-
-
 def _build(
     options: TrainingOptions,
     inputs: TrainingInputs,
     found: data.TrainingSet,
+    folder: RunFolder,
     distributed: tf.distribute.Strategy,
-) -> _Parts:
+) -> "_Loop":
     """Build models, pipeline and validation; the order decides the random weights."""
+    batches, artists = _batches(options, inputs, found, distributed.num_replicas_in_sync)
     teacher = None
     if inputs.teacher:
         with distributed.scope():
             teacher = model_folder.build(inputs.teacher.card, inputs.teacher.weights)
             teacher.trainable = False
-    batches, artists = _batches(options, inputs, found, distributed.num_replicas_in_sync)
     keras.utils.set_random_seed(options.seed)
     start = None
     if inputs.init:
@@ -143,7 +185,7 @@ def _build(
     )
     if not validation.has_loss:
         _report_no_validation(options)
-    return _Parts(learner, batches, artists, validation)
+    return _Loop(options, folder, distributed, learner, batches, artists, validation)
 
 
 def _batches(
@@ -202,23 +244,29 @@ def _report_no_validation(options: TrainingOptions) -> None:
 
 @dataclass
 class _Loop:
-    """Steps, checks and checkpoints, from the last checkpoint to the end."""
+    """Steps, checks and checkpoints, from the last checkpoint to the end.
+
+    `artists` are the names of the classes.
+    """
 
     options: TrainingOptions
     folder: RunFolder
-    parts: _Parts
     distributed: tf.distribute.Strategy
-    chief: bool
+    learner: Learner
+    batches: Batches
+    artists: list[str]
+    validation: Validation
 
     def __post_init__(self) -> None:
+        self.chief = is_chief(self.distributed)
         self.recipe = self.options.recipe
         self.schedule = Schedule(self.recipe)
 
     def go(self, between_steps: Callable[[], None]) -> LogRow:
         """Train to the end; return the last row of the log."""
-        learner, validation = self.parts.learner, self.parts.validation
+        learner, validation = self.learner, self.validation
         row: LogRow = {}
-        if saved := _restore(learner, self.folder.last):
+        if saved := run_folder.load_checkpoint(self.folder.last, learner.variables()):
             row, self.schedule.state = saved["row"], saved["schedule"]
             logger.info("going on from step %d", row["step"])
         step: int = row.get("step", 0)
@@ -245,7 +293,7 @@ class _Loop:
     def _steps(self, start: int, stop: int, between_steps: Callable[[], None]) -> dict[str, float]:
         """Train from one step to another; return the mean metrics."""
         dataset = self.distributed.distribute_datasets_from_function(
-            lambda context: self.parts.batches.dataset(start, stop, context)
+            lambda context: self.batches.dataset(start, stop, context)
         )
         sums: dict[str, tf.Tensor] = {}
         n_steps = self.recipe.n_steps
@@ -254,7 +302,7 @@ class _Loop:
         )
         with bar:
             for step, batch in zip(range(start, stop), dataset, strict=True):
-                values = self.parts.learner.step(batch, self.schedule.rate(step))
+                values = self.learner.step(batch, self.schedule.rate(step))
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 bar.update()
@@ -276,7 +324,7 @@ class _Loop:
 
     def _save(self, row: LogRow, better: bool) -> None:
         """Write the checkpoints and log how the run is doing."""
-        arrays = {name: np.asarray(v) for name, v in self.parts.learner.variables().items()}
+        arrays = {name: np.asarray(v) for name, v in self.learner.variables().items()}
         state = {"row": row, "schedule": self.schedule.state}
         if better:
             run_folder.save_checkpoint(self.folder.best, arrays, state)
@@ -293,16 +341,6 @@ def _write_events(writer: tf.summary.SummaryWriter, row: LogRow) -> None:
             if name != "step":
                 tf.summary.scalar(name.replace("_", "/", 1), value)
     writer.flush()
-
-
-def _restore(learner: Learner, path: Path) -> dict[str, Any] | None:
-    """Set the model to a checkpoint and return its state; None where there is no file."""
-    saved = run_folder.load_checkpoint(path)
-    if saved is None:
-        return None
-    arrays, state = saved
-    run_folder.restore(learner.variables(), arrays, path)
-    return state
 
 
 def _write_model(folder: RunFolder, learner: Learner, fields: dict[str, Any]) -> None:

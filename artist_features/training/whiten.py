@@ -20,6 +20,7 @@ from artist_features.errors import ManifestError, OutputError, WeightsError
 from artist_features.files import writable
 from artist_features.progress import progress_bar
 from artist_features.training import data
+from artist_features.training.inputs import read_splits
 from artist_features.training.options import model_name
 from artist_features.training.run_folder import versions
 from artist_features.zoo import folder as model_folder
@@ -86,7 +87,7 @@ def whiten(
     card = dataclasses.replace(card, name=name, description=description)
     with writable(out, "choose another folder"):
         _claim(Path(out), force)
-        listed = data.read_splits(manifests, split_seed, root)
+        listed = read_splits(manifests, split_seed, root)
         found = data.load(listed, cache or Path(out) / "cache", card.front_end)
     for _, error in found.cache.failures:
         logger.info("left out: %s", error)

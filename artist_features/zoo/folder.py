@@ -51,7 +51,8 @@ def read_folder(folder: Folder) -> tuple[ModelCard, Weights]:
     Raises:
         WeightsError: `unavailable`, `hash`, `damaged` or `incompatible`.
     """
-    return parse_files(read_files(folder, NEEDED_FILES), folder)
+    contents = read_files(folder, NEEDED_FILES)
+    return parse_files(contents, folder)
 
 
 def read_card(folder: Folder) -> ModelCard:

@@ -56,9 +56,10 @@ def read_model(spec: ModelSpec) -> tuple[ModelCard, model_folder.Weights]:
         WeightsError: the model cannot be fetched, verified or read.
     """
     devices.prepare_keras()
-    if isinstance(spec, str) and spec.startswith("hf://"):
-        return hub.load_verified(spec)
-    return model_folder.read_folder(_find_folder(spec))
+    if not (isinstance(spec, str) and spec.startswith("hf://")):
+        folder = _find_folder(spec)
+        return model_folder.read_folder(folder)
+    return hub.load_verified(spec)
 
 
 def load_model(spec: ModelSpec = "siamese") -> "keras.Model":
@@ -76,7 +77,8 @@ def load_model(spec: ModelSpec = "siamese") -> "keras.Model":
         ValueError: unknown name.
         WeightsError: the weights cannot be fetched, verified or read.
     """
-    return model_folder.build(*read_model(spec))
+    card, weights = read_model(spec)
+    return model_folder.build(card, weights)
 
 
 def _find_folder(spec: ModelSpec) -> Path:
