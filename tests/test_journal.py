@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artist_features.errors import OutputError
-from artist_features.library import journal as journals
-from artist_features.library.journal import Journal
+from artist_features.library import shards
+from artist_features.library.shards import Journal
 from artist_features.library.tables import Row
 
 
@@ -89,7 +89,7 @@ def test_rows_of_another_version_are_refused_before_they_are_read(tmp_path, monk
     journal = Journal(tmp_path / "j", MADE_WITH)
     journal.append(row("/a"))
     journal.close(remove=False)
-    monkeypatch.setattr(journals, "Row", None)  # its fields were others
+    monkeypatch.setattr(shards, "Row", None)  # its fields were others
     with pytest.raises(OutputError, match="made with weights_sha256 = ab"):
         Journal(tmp_path / "j", "{}")
 

@@ -24,6 +24,7 @@ Samples = npt.NDArray[np.float32]
 _BLOCK_FRAMES = 65536
 _MEMORY_BLOCK = 1 << 18  # frames of samples that are in memory already
 MAX_SECONDS = 1e7  # 115 days; what is longer is a wrong unit
+REAL_NUMBERS = (int, float, np.integer, np.floating)
 _INT16_SCALE = np.float32(1 / 32768)  # exact: as libsndfile's own
 _UNKNOWN_FRAMES = 2**62  # libsndfile gives so many or more where a header is silent
 
@@ -42,7 +43,7 @@ class Span:
         for name, value in (("offset", self.offset_s), ("duration", self.duration_s)):
             if name == "duration" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            if isinstance(value, bool) or not isinstance(value, REAL_NUMBERS):
                 given = shortened(reprlib.repr(value))
                 raise TypeError(f"{name} is {given}; allowed is a number of seconds.")
             if not (0 <= value <= MAX_SECONDS) or (name == "duration" and value == 0):

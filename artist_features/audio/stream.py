@@ -20,6 +20,7 @@ import soxr
 from artist_features.audio import containers
 from artist_features.audio.containers import Container
 from artist_features.audio.decoders import (
+    REAL_NUMBERS,
     WHOLE,
     AvDecoder,
     Decoder,
@@ -410,7 +411,7 @@ def check_array(samples: npt.ArrayLike, sample_rate: float | None) -> npt.NDArra
         )
     if sample_rate is None:
         raise ValueError("sample_rate is missing: an array needs its sample rate in Hz.")
-    if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float, np.number)):
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, REAL_NUMBERS):
         named = shortened(repr(sample_rate))
         raise TypeError(f"sample_rate is {named}; allowed is a number of Hz.")
     if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ or sample_rate != int(sample_rate):

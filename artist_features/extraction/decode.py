@@ -46,7 +46,7 @@ class ReadingOptions(Span):
             object.__setattr__(self, "n_segments", checked_int("n_segments", self.n_segments))
             if not self.whole:
                 raise ValueError("n_segments spreads over whole files; leave offset and duration.")
-        if self.decoder not in DECODERS:
+        if not isinstance(self.decoder, str) or self.decoder not in DECODERS:
             given = shortened(repr(self.decoder))
             raise ValueError(f"decoder {given}; allowed are {', '.join(DECODERS)}.")
 
@@ -101,6 +101,11 @@ class Source:
     sample_rate: int | None = None
     reading: ReadingOptions = DEFAULT_READING
     hashed: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reading, ReadingOptions):
+            named = type(self.reading).__name__
+            raise TypeError(f"reading is {named}; allowed are ReadingOptions.")
 
     @property
     def path(self) -> AnyPath | None:
@@ -199,8 +204,8 @@ class SegmentStream:
         """Read `n` segments by seeking; yield none where the whole file must be decoded."""
         n_read = 0
         try:
-            rate, span = self._front_end.sample_rate, self._source.reading
-            with open_file(path, target_rate=rate, span=span, decoder="soundfile") as stream:
+            rate = self._front_end.sample_rate
+            with open_file(path, target_rate=rate, decoder="soundfile") as stream:
                 if stream.container == "opus":  # see `stream._open_decoder`
                     return
                 for segments in sampled_segments(stream, self._front_end, n):

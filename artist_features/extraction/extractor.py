@@ -19,6 +19,7 @@ from artist_features.devices import (
     configure_devices,
     prepare_keras,
     refuse_fork,
+    signals_deferred,
     usable_cores,
 )
 from artist_features.errors import (
@@ -33,7 +34,6 @@ from artist_features.errors import (
 from artist_features.extraction.batching import Result, embed_events, inference_function
 from artist_features.extraction.decode import DecoderName, ReadingOptions, Source
 from artist_features.extraction.decode_pool import DecodePool
-from artist_features.extraction.interrupts import signals_deferred
 from artist_features.extraction.onnx_engine import chosen_runtime, onnx_function
 from artist_features.extraction.recordings import (
     Embedding,
