@@ -54,7 +54,7 @@ def test_command_writes_a_page_and_says_what_is_missing(library, capsys):
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert "1 of 11 tracks are not in" in stderr
-    assert "1 recordings without an embedding are left out" in stderr
+    assert "1 recording without an embedding is left out" in stderr
     page = (library / "map.html").read_text()
     data = page_data(page)
     assert (data["n"], data["n_neighbours"], data["color"]) == (11, 10, "artist")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artist_features.audio import mp3
-from artist_features.audio.corrected_file import CorrectedFile
+from artist_features.audio.file_bytes import CorrectedFile
 
 RATES = {44100: 1152, 48000: 1152, 32000: 1152, 22050: 576, 24000: 576, 16000: 576, 8000: 576}
 RATES |= {11025: 576, 12000: 576}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from artist_features.audio import flac, mp3
-from artist_features.audio.corrected_file import read_at
+from artist_features.audio.file_bytes import read_at
 from artist_features.audio.formats import MAGIC
 from artist_features.config import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from artist_features.errors import AnyPath, AudioError

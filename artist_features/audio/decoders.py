@@ -16,9 +16,9 @@ import numpy.typing as npt
 import soundfile
 
 from artist_features.audio.containers import HEADER_BYTES, Container, check_format, describe_head
-from artist_features.audio.corrected_file import CorrectedFile
+from artist_features.audio.file_bytes import CorrectedFile
 from artist_features.audio.formats import format_of
-from artist_features.errors import AnyPath, AudioError, shortened
+from artist_features.errors import AnyPath, AudioError, counted, shortened
 
 Samples = npt.NDArray[np.float32]
 _BLOCK_FRAMES = 65536
@@ -392,8 +392,8 @@ def past_end(offset_s: float, length_s: float | None, path: AnyPath | None) -> A
 
 
 def _header_only(fd: int, path: AnyPath) -> AudioError:
-    size = os.fstat(fd).st_size
-    return AudioError("empty", f"{size} bytes, no audio in them; the file is incomplete.", path)
+    size = counted(os.fstat(fd).st_size, "byte")
+    return AudioError("empty", f"{size}, no audio in them; the file is incomplete.", path)
 
 
 def open_error(

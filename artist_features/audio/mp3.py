@@ -9,7 +9,7 @@ import functools
 import struct
 from dataclasses import dataclass, replace
 
-from artist_features.audio.corrected_file import read_at
+from artist_features.audio.file_bytes import read_at
 
 _VBRI_COUNT = 50  # byte of a frame at which VBRI states the number of frames
 _SEARCH_BYTES = 1 << 18  # junk allowed before the first frame, and searched at a time

@@ -206,24 +206,29 @@ class Extractor:
         n_in, n_out = itertools.count(), 0
         counted = (source for source, _ in zip(sources, n_in, strict=False))
         decoders = DecodePool(counted, self.front_end, n_workers, isolated, idle_s=_IDLE_S)
-        with self._timed(decoders), decoders as events:
-            embed, n_rows, n_calls = self._inference(n_sources)
-            results = embed_events(
-                events,
-                embed,
-                segment_samples=self.front_end.segment_samples,
-                n_rows=n_rows,
-                n_calls=n_calls,
-                pooled=pool == "mean",
-                timing=self.timing,
-                by_tf_data=self.runtime != "onnx",
-            )
-            with contextlib.closing(results):  # now, not when Python finds time for it
-                for result in results:
-                    n_out += 1
-                    self.timing["files"] += 1
-                    self.timing["audio_s"] += result.facts.duration_s if result.facts else 0
-                    yield result
+        started = time.perf_counter()
+        try:
+            with decoders as events:
+                embed, n_rows, n_calls = self._inference(n_sources)
+                results = embed_events(
+                    events,
+                    embed,
+                    segment_samples=self.front_end.segment_samples,
+                    n_rows=n_rows,
+                    n_calls=n_calls,
+                    pooled=pool == "mean",
+                    timing=self.timing,
+                    by_tf_data=self.runtime != "onnx",
+                )
+                with contextlib.closing(results):  # now, not when Python finds time for it
+                    for result in results:
+                        n_out += 1
+                        self.timing["files"] += 1
+                        self.timing["audio_s"] += result.facts.duration_s if result.facts else 0
+                        yield result
+        finally:
+            self.timing["fetch_s"] += decoders.fetch_s
+            self.timing["wall_s"] += time.perf_counter() - started
         if next(n_in) != n_out:
             raise RuntimeError(f"{n_out} sources came out, fewer than went in: please report it")
 
@@ -236,15 +241,6 @@ class Extractor:
         on_cpu = self.device.startswith("CPU")  # the rest is not measured on a GPU
         n_calls, n_rows = calls_at_once(self.batch_size) if on_cpu else (1, self.batch_size)
         return inference_function(model, n_rows if many and on_cpu else None), n_rows, n_calls
-
-    @contextlib.contextmanager
-    def _timed(self, decoders: DecodePool) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timing["fetch_s"] += decoders.fetch_s
-            self.timing["wall_s"] += time.perf_counter() - started
 
     # result's type: one array, a list of arrays, or, where the type of `audio` does not say
     # whether it is one recording (a path may be a folder), either

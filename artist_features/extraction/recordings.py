@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.audio.decoders import REAL_NUMBERS
+from artist_features.audio.file_bytes import opened
 from artist_features.audio.folders import search_folder
-from artist_features.audio.stream import check_array, opened
+from artist_features.audio.stream import check_array
 from artist_features.errors import AudioError, display_path, shortened
 from artist_features.extraction.decode import (
     DEFAULT_READING,
