@@ -19,7 +19,6 @@ from artist_features.audio.folders import OTHER_ENDINGS
 from artist_features.audio.formats import AUDIO_ENDINGS, FORMATS
 from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError
-from artist_features.extraction.extractor import Extractor
 
 SECONDS = 8.0  # of the good files
 
@@ -320,11 +319,6 @@ def test_film_with_sound_is_read(tmp_path):
     part, _ = decode(tmp_path / "film.mp4", Span(2.0))
     assert len(part) == len(whole) - 2 * SAMPLE_RATE
     assert np.abs(part - whole[2 * SAMPLE_RATE :]).max() < 0.05
-
-
-def test_unknown_decoder_is_refused(tiny_folder):
-    with pytest.raises(ValueError, match=r"decoder 'ffmpeg'; allowed are auto, soundfile, av"):
-        Extractor(tiny_folder, decoder="ffmpeg")
 
 
 def test_whole_aac_stream_is_not_called_truncated(tmp_path):

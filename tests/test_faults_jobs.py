@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import processes
 import pytest
-from conftest import music, write_audio
+from conftest import VICTIM_RATE, music, write_audio
 
 import artist_features
 from artist_features.cli.main import main
@@ -19,17 +19,6 @@ from artist_features.extraction import decode_process, extractor
 
 parquet = pytest.importorskip("pyarrow.parquet")
 N_FILES, VICTIM = 20, 7
-VICTIM_RATE = 8000  # the mark of the one file that a sabotaged process trips over
-SABOTAGE = """
-import ctypes, os, signal, sys, time
-import soundfile
-read = soundfile.SoundFile.read
-def sabotaged(self, *args, **kwargs):
-    if self.samplerate == {rate}:
-        {action}
-    return read(self, *args, **kwargs)
-soundfile.SoundFile.read = sabotaged
-"""
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +28,6 @@ def library(tmp_path_factory):
         rate = VICTIM_RATE if number == VICTIM else 22050
         write_audio(folder / f"{number:02d}.wav", music(4, rate, 1, seed=number), rate)
     return folder
-
-
-@pytest.fixture
-def sabotage(tmp_path, monkeypatch):
-    """Make each decode process take an action when it reads the victim."""
-
-    def install(action):
-        folder = tmp_path / "site"
-        folder.mkdir(exist_ok=True)
-        text = SABOTAGE.format(rate=VICTIM_RATE, action=action)
-        (folder / "sitecustomize.py").write_text(text)
-        monkeypatch.setenv("PYTHONPATH", str(folder))
-
-    return install
 
 
 def go(library, model, out, *options):

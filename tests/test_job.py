@@ -1,7 +1,6 @@
 """Jobs over many files: what is missing, changed, failed; memory; the parts of a list."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from test_outputs import opened
 
-from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
 from artist_features.extraction.batching import Result
@@ -194,22 +192,6 @@ def test_the_tally_has_formats_and_the_bottleneck(files, tmp_path):
     record = tally.record()
     assert record["made"] == {"ok": 3, "damaged": 1}
     assert record["formats"]["mp3"]["files"] == 3
-
-
-@pytest.mark.parametrize("name", ["out", "out.npz"])
-def test_a_signal_ends_a_job_between_two_rows(files, tmp_path, name):
-    """What is finished is kept, and the same job goes on."""
-    pytest.importorskip("pyarrow")
-
-    def interrupt(row):
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Stopped) as caught, OrderlyStop() as stop:
-        go(files[2:] + files[:1], tmp_path / name, on_row=interrupt, steps=stop.steps)
-    assert caught.value.exit_code == 143
-    tally, heard = go(files, tmp_path / name)
-    assert heard == ["a.mp3", "bad.mp3", "gone.mp3"]
-    assert (tally.kept, tally.made) == ({"ok": 1}, {"ok": 2, "damaged": 1})
 
 
 MEMORY = """
