@@ -15,6 +15,7 @@ from artist_features.library import tables
 from artist_features.library.inputs import NamedPaths
 from artist_features.library.outputs import open_output
 from artist_features.library.tables import Row
+from artist_features.search.embedding_tables import read_embeddings
 
 MADE_WITH = {"weights_sha256": "ab" * 32, "offset_s": 0.0, "duration_s": None}
 NASTY = ["a.mp3", "new\nline.mp3", "tab\t'q\".mp3", os.fsdecode(b"caf\xe9.mp3"), "é.mp3", "é.mp3"]
@@ -116,6 +117,13 @@ def test_rows_of_another_model_are_refused(tmp_path, name):
         opened(tmp_path / name, other)
     assert caught.value.code == "mismatch"
     opened(tmp_path / name, {**MADE_WITH, "model": "the same by another name"}).close()
+
+
+@pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
+def test_options_of_another_version_are_refused_by_name(tmp_path, name):
+    path = write(tmp_path / name, [row("a")], {**MADE_WITH, "channel": None})
+    with pytest.raises(OutputError, match="options that this version does not know: channel"):
+        read_embeddings([path])
 
 
 @pytest.mark.parametrize("name", ["t.npz", "t.parquet"])

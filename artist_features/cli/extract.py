@@ -143,7 +143,6 @@ def run(args: argparse.Namespace) -> int:
     """Extract, report, and return the exit code."""
     try:
         with OrderlyStop() as stop:
-            _check_options(args)
             return _run_job(args, stop)
     except Stopped as stopped:
         write_line(f"stopped by {stopped}; the same command goes on from here")
@@ -163,6 +162,9 @@ def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
     from artist_features.library.outputs import open_output
     from artist_features.library.tables import made_with_of
 
+    _check_options(args)
+    if args.report is not None:
+        check_report_path(args.report, args.output)
     require_named(args.paths)  # before TensorFlow is loaded
     names = [option.name for option in dataclasses.fields(ReadingOptions)]
     reading = ReadingOptions(**{name: getattr(args, name) for name in names})
@@ -256,5 +258,3 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError(f"{text}, or remove the folder yourself and give the command again.")
     if args.output is None and sys.stdout is None:
         raise OutputError("not_writable", "standard output is closed; name an output by -o.")
-    if args.report is not None:
-        check_report_path(args.report, args.output)

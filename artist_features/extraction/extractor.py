@@ -407,11 +407,10 @@ def _prepare(
         return None, front_end_of(model), lambda: model
     from artist_features.zoo import registry
 
-    if runtime == "onnx":
-        card = registry.list_models()[cast(str, model)]
-        return card, card.front_end, lambda: _built(*registry.read_model(model))
-    card, weights = registry.read_model(model)
-    return card, card.front_end, lambda: _built(card, weights)
+    read = functools.cache(functools.partial(registry.read_model, model))
+    # by ONNX Runtime the weights are read only if the Keras model is asked for
+    card = registry.list_models()[cast(str, model)] if runtime == "onnx" else read()[0]
+    return card, card.front_end, lambda: _built(*read())
 
 
 def _built(card: ModelCard, weights: dict[str, Any]) -> "keras.Model":
