@@ -1,8 +1,10 @@
 """Synthetic audio and models for the tests; the reference files where they exist."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -119,6 +121,25 @@ def sabotage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
         return flag
 
     return install
+
+
+@contextlib.contextmanager
+def file_size_limit(n_bytes: int) -> Iterator[None]:
+    """Context in which no file grows larger, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def shard_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of all Parquet files in a folder."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    files = sorted(folder.glob("*.parquet"))
+    return [row for file in files for row in parquet.read_table(file).to_pylist()]
 
 
 def read_audio(path, target_rate=22050, **options):

@@ -1,10 +1,10 @@
 """The journal: whatever is cut off its end, all rows before stay."""
 
 import os
-import resource
 
 import numpy as np
 import pytest
+from conftest import file_size_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -124,13 +124,8 @@ def test_after_a_write_that_failed_half_way_rows_are_readable(tmp_path):
     journal = Journal(tmp_path / "j", MADE_WITH)
     journal.append(ROWS[0])
     limit = (tmp_path / "j").stat().st_size + 50
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(OutputError, match="no space"):
-            journal.append(ROWS[1])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with file_size_limit(limit), pytest.raises(OutputError, match="no space"):
+        journal.append(ROWS[1])
     journal.append(ROWS[2])
     journal.close(remove=False)
     same(recovered(tmp_path / "j"), [ROWS[0], ROWS[2]])

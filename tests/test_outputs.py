@@ -1,13 +1,13 @@
 """Tables of results: what is written can be read back, continued, and is never half."""
 
 import os
-import resource
 import sys
 import weakref
 
 import filelock
 import numpy as np
 import pytest
+from conftest import file_size_limit
 
 from artist_features.errors import OutputError
 from artist_features.files import acquire_lock, write_atomically
@@ -151,13 +151,8 @@ def test_disk_full_leaves_the_old_file_and_nothing_else(tmp_path):
     writer = opened(path)
     for index in range(4000):
         writer.write(index, row(f"{index}.mp3", index))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        with pytest.raises(OutputError, match="no space for") as caught:
-            writer.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with file_size_limit(4096), pytest.raises(OutputError, match="no space for") as caught:
+        writer.close()
     assert caught.value.code == "no_space"
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["t.npz"]

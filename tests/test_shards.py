@@ -4,11 +4,11 @@ import contextlib
 import dataclasses
 import importlib
 import os
-import resource
 from collections import Counter
 
 import numpy as np
 import pytest
+from conftest import file_size_limit
 from test_outputs import MADE_WITH, NASTY, row
 from test_outputs import opened as opened_output
 
@@ -248,17 +248,13 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
     write(folder, [row("a"), row("b")])
     monkeypatch.setattr(shards, "SHARD_ROWS", 1000)
     writer = opened(folder)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     made = []
-    try:
+    with file_size_limit(4096):
         with pytest.raises(OutputError) as caught:
             _write_until_it_fails(writer, made)
         assert caught.value.code == "no_space"
         with pytest.raises(OutputError, match="no space"):
             writer.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(made) > 3
     assert paths(folder) == ["a", "b"]
     opened(folder).close()
