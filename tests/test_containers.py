@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from artist_features.audio import mp3
 from artist_features.audio.containers import (
     _ogg_crc,
-    check_format,
     describe_head,
     find_damage,
     identify,
 )
+from artist_features.audio.formats import check_format
 from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from artist_features.audio.containers import HEADER_BYTES, Container, check_format, describe_head
+from artist_features.audio.containers import describe_head
 from artist_features.audio.file_bytes import CorrectedFile
-from artist_features.audio.formats import format_of
+from artist_features.audio.formats import HEADER_BYTES, Container, check_format, format_of
 from artist_features.errors import AnyPath, AudioError, counted, shortened
 
 Samples = npt.NDArray[np.float32]

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import soxr
 
 from artist_features.audio import containers
-from artist_features.audio.containers import Container
 from artist_features.audio.decoders import (
     REAL_NUMBERS,
     WHOLE,
@@ -29,7 +28,7 @@ from artist_features.audio.decoders import (
     blocks_of,
 )
 from artist_features.audio.file_bytes import opened, os_error
-from artist_features.audio.formats import format_of
+from artist_features.audio.formats import Container, format_of
 from artist_features.config import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from artist_features.errors import AnyPath, AudioError, shortened
 
