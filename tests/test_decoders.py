@@ -227,7 +227,7 @@ def test_tags_that_are_not_utf8_are_no_damage(tmp_path):
     np.testing.assert_array_equal(decode(tmp_path / "b.wav", decoder="av")[0], expected)
 
 
-def write_film(path: Path, n_pictures: int, samples: "np.ndarray | None" = None) -> None:
+def write_film(path: Path, n_pictures: int, samples: np.ndarray | None = None) -> None:
     """Write an MP4 film of black pictures, 25 a second, with sound or without."""
     black = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
     with av.open(str(path), "w") as film:

@@ -1,13 +1,12 @@
 """The one call: the same vector however it is asked for, and errors where they belong."""
 
 import os
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import keras
 import numpy as np
+import processes
 import pytest
 from conftest import music, write_audio
 
@@ -168,7 +167,7 @@ def test_flaws_are_warnings(model):
     assert caught[0].filename == __file__
 
 
-def test_other_wrong_settings(model, monkeypatch):
+def test_other_wrong_settings(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TypeError, match="reading is Span; allowed are ReadingOptions"):
         Source("a.wav", reading=Span(1.0, 2.0))
     with pytest.raises(ValueError, match="n_workers is 0; allowed is an integer of 1 or more"):
@@ -277,13 +276,7 @@ def test_xla_is_quiet_unless_asked(tiny_folder, level, shown):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     if level is not None:
         environment["TF_CPP_MIN_LOG_LEVEL"] = level
-    done = subprocess.run(
-        [sys.executable, "-c", program, tiny_folder],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=960,
-    )
+    done = processes.run(program, tiny_folder, env=environment)
     assert done.returncode == 0, done.stderr
     if shown:
         assert "Compiled cluster using XLA" in done.stderr

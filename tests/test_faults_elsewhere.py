@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import processes
@@ -58,8 +59,7 @@ def test_without_a_home_or_a_cache_it_works_and_says_nothing(tiny_folder, tmp_pa
         "import numba; assert not numba.config.DISABLE_JIT\n"
     )
     env = {n: v for n, v in os.environ.items() if n not in ("MPLCONFIGDIR", "TF_CPP_MIN_LOG_LEVEL")}
-    words = [sys.executable, "-c", code, str(path), str(tiny_folder)]
-    done = subprocess.run(words, capture_output=True, text=True, env=env | {"HOME": "/dev/null/no"})
+    done = processes.run(code, path, tiny_folder, env=env | {"HOME": "/dev/null/no"})
     assert (done.returncode, done.stdout, done.stderr) == (0, "(8,)\n", "")
 
 
@@ -160,8 +160,7 @@ np.save(os.path.join(folder, "rows.npy"), rows)
 def test_settings_of_the_users_keras_change_no_vector(tiny_folder, tmp_path):
     wave = np.sin(np.arange(22050 * 4) / 9).astype("float32") / 2
     expected = af.extract(wave, sample_rate=22050, model=tiny_folder)
-    words = [sys.executable, "-c", SETTINGS, str(tmp_path), str(tiny_folder)]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = processes.run(SETTINGS, tmp_path, tiny_folder)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), [expected] * 3, atol=1e-5)
 
@@ -177,9 +176,8 @@ def test_another_backend_is_named_at_once(by, tmp_path):
         env["KERAS_BACKEND"] = "torch"
         named = "the variable KERAS_BACKEND says backend 'torch'"
     write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050)
-    words = [sys.executable, "-m", "artist_features.cli.main", "extract", "a.wav"]
-    words += ["--runtime", "tensorflow"]
-    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=tmp_path)
+    words = ("extract", "a.wav", "--runtime", "tensorflow")
+    done = processes.run(processes.COMMAND, *words, env=env, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert named in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -313,8 +311,7 @@ for words in (
             assert error.code == "not_found"
     assert not {"tensorflow", "keras", "openTSNE", "sklearn"} & set(sys.modules), words
 """
-    words = [sys.executable, "-c", code]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    done = processes.run(code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for hint in ("no such file or folder", "has not replaced '~'", "this pattern"):
         assert hint in done.stderr
@@ -323,7 +320,7 @@ for words in (
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_of_vectors_may_hold_music_too(tiny_folder, tmp_path):
+def test_a_folder_of_vectors_may_hold_music_too(tiny_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     path, out = write_audio(tmp_path / "a.wav", music(4, 22050, 1), 22050), tmp_path / "out"
     words = ["extract", str(path), "-o", str(out), "--model", str(tiny_folder)]

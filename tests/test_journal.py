@@ -1,6 +1,7 @@
 """The journal: whatever is cut off its end, all rows before stay."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,7 +77,9 @@ def test_cut_at_every_byte_the_whole_rows_before_stay_and_writing_goes_on(tmp_pa
         same(recovered(path), [*ROWS[:whole], row("next")])
 
 
-def test_rows_made_otherwise_are_refused_before_they_are_read_and_stay(tmp_path, monkeypatch):
+def test_rows_made_otherwise_are_refused_before_they_are_read_and_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written(tmp_path / "j", ROWS)
     data = (tmp_path / "j").read_bytes()
     monkeypatch.setattr(shards, "Row", None)  # those of another version had other fields

@@ -3,6 +3,7 @@
 import os
 import sys
 import weakref
+from pathlib import Path
 
 import filelock
 import numpy as np
@@ -120,7 +121,7 @@ def test_rows_of_another_model_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
-def test_options_of_another_version_are_refused_by_name(tmp_path, name):
+def test_options_of_another_version_are_refused_by_name(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, [row("a")], {**MADE_WITH, "channel": None})
     with pytest.raises(OutputError, match="options that this version does not know: channel"):
         read_embeddings([path])

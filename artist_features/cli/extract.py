@@ -150,6 +150,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
+    _check_options(args)
+    if args.report is not None:
+        check_report_path(args.report, args.output)
     from artist_features.extraction.decode import ReadingOptions, Source
     from artist_features.library import job
     from artist_features.library.inputs import (
@@ -162,9 +165,6 @@ def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
     from artist_features.library.outputs import open_output
     from artist_features.library.tables import made_with_of
 
-    _check_options(args)
-    if args.report is not None:
-        check_report_path(args.report, args.output)
     require_named(args.paths)  # before TensorFlow is loaded
     names = [option.name for option in dataclasses.fields(ReadingOptions)]
     reading = ReadingOptions(**{name: getattr(args, name) for name in names})
