@@ -314,6 +314,11 @@ def test_secrets_are_not_shown(given, shown):
     assert display_path(given) == shown
 
 
+def test_the_words_of_a_store_are_told_without_secrets() -> None:
+    error = OSError("url='https://me:secret@h/a.mp3?sig=secret'")
+    assert "secret" not in remote.failure("s3://bucket/a.mp3", error).message
+
+
 @pytest.mark.parametrize(
     ("pattern", "found"),
     [
