@@ -165,16 +165,9 @@ class Facts:
 
 
 class SegmentStream:
-    """The waveform segments of one source: iterate once, then read `facts`.
+    """Waveform segments of one source, made by `decode_segments`: iterate once, then read `facts`.
 
     Iterating opens the recording, yields float32 `(k, segment_samples)`, k >= 1, and closes it.
-
-    Raises:
-        AudioError: while iterating: whatever goes wrong with this recording, and only that.
-
-    Args:
-        source: `Source` of a local file or an array.
-        front_end: `FrontEnd`, for sample rate, segment length, hop and padding.
 
     Attributes:
         facts: `Facts` once the last segment was taken, None before.
