@@ -39,12 +39,10 @@ class ArtistFeaturesError(Exception):
     """Base class of every error that this package raises for the outside world."""
 
 
-class _CodedError(ArtistFeaturesError):
-    codes: tuple[str, ...] = ()
+class _Coded(Exception):
+    """Code, message and path of an error or a warning; it can be pickled."""
 
     def __init__(self, code: str, message: str, path: AnyPath | None = None) -> None:
-        if code not in self.codes:
-            raise ValueError(f"unknown {type(self).__name__} code {code!r}: {self.codes}")
         self.code = code
         self.path = path
         self.message = message
@@ -53,6 +51,15 @@ class _CodedError(ArtistFeaturesError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, self.message, self.path), vars(self)
+
+
+class _CodedError(_Coded, ArtistFeaturesError):
+    codes: tuple[str, ...] = ()
+
+    def __init__(self, code: str, message: str, path: AnyPath | None = None) -> None:
+        if code not in self.codes:
+            raise ValueError(f"unknown {type(self).__name__} code {code!r}: {self.codes}")
+        super().__init__(code, message, path)
 
 
 class AudioError(_CodedError):
@@ -134,7 +141,7 @@ class ManifestError(ArtistFeaturesError):
         return type(self), (self.message, self.path, self.line), vars(self)
 
 
-class AudioWarning(UserWarning):
+class AudioWarning(_Coded, UserWarning):
     """Warning for a flawed recording (embedding computed anyway) or a skipped one.
 
     Attributes:
@@ -142,15 +149,15 @@ class AudioWarning(UserWarning):
         path: the file as the caller named it, or None for an array.
     """
 
-    def __init__(self, code: str, message: str, path: AnyPath | None = None) -> None:
-        self.code = code
-        self.path = path
-        self.message = message
-        prefix = "" if path is None else f"{shortened(display_path(path))}: "
-        super().__init__(f"{prefix}{message}")
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.code, self.message, self.path), vars(self)
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, for a message.
+
+    Example:
+        >>> counted(1, "file"), counted(2, "file")
+        ('1 file', '2 files')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def checked_int(name: str, value: object, least: int = 1) -> int:
@@ -159,11 +166,6 @@ def checked_int(name: str, value: object, least: int = 1) -> int:
         given = shortened(repr(value) if isinstance(value, str) else value)
         raise ValueError(f"{name} is {given}; allowed is an integer of {least} or more.")
     return int(value)
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun: "1 file", "2 files"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def shortened(value: object, n: int = 200) -> str:

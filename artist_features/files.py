@@ -21,17 +21,8 @@ _STALE_S = 86400.0  # a file that is being written was changed later than that
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write bytes under a temporary name, force them to disk, rename.
-
-    Raises:
-        OutputError: `no_space` or `not_writable`; nothing is left behind.
-    """
-    write_parts_atomically(path, [data])
-
-
-def write_parts_atomically(path: Path, parts: Sequence[Any]) -> None:
-    """Do as `write_atomically` with buffers that are written one after another.
+def write_atomically(path: Path, *parts: Any) -> None:
+    """Write buffers, one after another, under a temporary name, force them to disk, rename.
 
     Args:
         parts: bytes-like objects (arrays too), which need not fit in memory twice.

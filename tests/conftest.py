@@ -1,7 +1,10 @@
 """Synthetic audio and models for the tests; the reference files where they exist."""
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -68,6 +71,75 @@ def tiny_folder(tmp_path_factory):
     }
     folder.write_folder(path, networks.backbone(network=network), fields)
     return path
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[[bytes], int]]:
+    """Function: bytes to the descriptor of a file that holds them."""
+    descriptors = []
+
+    def to_descriptor(data: bytes) -> int:
+        path = tmp_path / str(len(descriptors))
+        path.write_bytes(data)
+        descriptors.append(os.open(path, os.O_RDONLY))
+        return descriptors[-1]
+
+    yield to_descriptor
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+VICTIM_RATE = 8000  # the mark of the one file that a sabotaged process trips over
+SABOTAGE = """
+import ctypes, os, pathlib, signal, sys, time
+import soundfile
+read, reads, flag = soundfile.SoundFile.read, [], pathlib.Path({flag!r})
+def sabotaged(self, *args, **kwargs):
+    reads.append(self.samplerate == {rate})
+    if reads.count(True) >= {at} and reads[-1]:
+        {action}
+    return read(self, *args, **kwargs)
+soundfile.SoundFile.read = sabotaged
+"""
+
+
+@pytest.fixture
+def sabotage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Make each decode process take an action from a read of the victim on.
+
+    The action may make a file, the flag, whose path is returned.
+    """
+    folder = tmp_path / "site"
+    flag = folder / "flag"
+
+    def install(action: str, at: int = 1) -> Path:
+        folder.mkdir(exist_ok=True)
+        flag.unlink(missing_ok=True)
+        text = SABOTAGE.format(flag=str(flag), rate=VICTIM_RATE, at=at, action=action)
+        (folder / "sitecustomize.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        return flag
+
+    return install
+
+
+@contextlib.contextmanager
+def file_size_limit(n_bytes: int) -> Iterator[None]:
+    """Context in which no file grows larger, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def shard_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of all Parquet files in a folder."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    files = sorted(folder.glob("*.parquet"))
+    return [row for file in files for row in parquet.read_table(file).to_pylist()]
 
 
 def read_audio(path, target_rate=22050, **options):

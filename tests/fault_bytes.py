@@ -3,6 +3,7 @@
 import functools
 import io
 import struct
+from collections.abc import Iterable
 from types import SimpleNamespace
 
 import numpy as np
@@ -87,10 +88,11 @@ def pcm(seconds=4.0):
     return (music(seconds, n_channels=1)[:, 0] * 32767).astype("<i2").tobytes()
 
 
-def float_wav(change, seconds=4.0):
-    """Return a mono float WAV of samples that `change` has altered in place."""
+def float_wav(changes: Iterable[tuple[int | slice, float]], seconds: float = 4.0) -> bytes:
+    """Return a mono float WAV of samples with other values at some places."""
     samples = music(seconds, n_channels=1)[:, 0]
-    change(samples)
+    for place, value in changes:
+        samples[place] = value
     return wav(samples.astype("<f4").tobytes(), bits=32, tag=3)
 
 

@@ -13,12 +13,12 @@ import pytest
 from conftest import music, write_audio
 
 from artist_features.config import FrontEnd
+from artist_features.devices import signals_deferred
 from artist_features.errors import AudioError
 from artist_features.extraction.batching import compiled_function, embed_events, inference_function
 from artist_features.extraction.decode import Facts, Source
 from artist_features.extraction.decode_pool import DecodePool, Event
 from artist_features.extraction.extractor import Extractor
-from artist_features.extraction.interrupts import signals_deferred
 from artist_features.zoo.registry import load_model
 
 RATE = 22050

@@ -95,11 +95,6 @@ def test_json_lines_on_standard_output(library, tiny_folder, capsys):
     assert len(records[0]["embedding"]) == 8
 
 
-def test_folder_without_audio_is_usage(tmp_path, tiny_folder, capsys):
-    assert main(["extract", str(tmp_path), "--model", str(tiny_folder)]) == 2
-    assert "no audio under" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("arguments", "text", "code"),
     [

@@ -11,7 +11,7 @@ import types
 
 import numpy as np
 import pytest
-from conftest import music, write_audio
+from conftest import music, shard_rows, write_audio
 
 from artist_features.cli.main import main
 from artist_features.errors import AudioError, ClusterError
@@ -20,7 +20,6 @@ from artist_features.extraction.extractor import Extractor
 from artist_features.library import cluster, cluster_worker
 
 pa = pytest.importorskip("pyarrow", reason="the extra [parquet] is not installed")
-parquet = pytest.importorskip("pyarrow.parquet", reason="the extra [parquet] is not installed")
 pytestmark = pytest.mark.timeout(2700)  # an actor on a busy machine takes a minute to start
 N_SONGS = 10
 
@@ -75,11 +74,7 @@ def assert_same(mine, theirs, but=()):
 
 
 def rows(out):
-    return {
-        (row["path"], row["start_s"]): row
-        for path in sorted(out.glob("*.parquet"))
-        for row in parquet.read_table(path).to_pylist()
-    }
+    return {(row["path"], row["start_s"]): row for row in shard_rows(out)}
 
 
 @pytest.mark.parametrize("pool", ["mean", None])

@@ -3,6 +3,7 @@
 import os
 import struct
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -19,7 +20,6 @@ from artist_features.audio.folders import OTHER_ENDINGS
 from artist_features.audio.formats import AUDIO_ENDINGS, FORMATS
 from artist_features.audio.stream import open_file
 from artist_features.errors import AudioError
-from artist_features.extraction.extractor import Extractor
 
 SECONDS = 8.0  # of the good files
 
@@ -227,13 +227,26 @@ def test_tags_that_are_not_utf8_are_no_damage(tmp_path):
     np.testing.assert_array_equal(decode(tmp_path / "b.wav", decoder="av")[0], expected)
 
 
-def test_video_without_audio_is_unsupported(tmp_path):
-    with av.open(str(tmp_path / "silent film.mp4"), "w") as film:
+def write_film(path: Path, n_pictures: int, samples: np.ndarray | None = None) -> None:
+    """Write an MP4 film of black pictures, 25 a second, with sound or without."""
+    black = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+    with av.open(str(path), "w") as film:
         pictures = film.add_stream("mpeg4", rate=25)
         pictures.width = pictures.height = 32
-        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
-        for packet in [*pictures.encode(frame), *pictures.encode(None)]:
+        sound = samples is not None and film.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
+        packets = [packet for _ in range(n_pictures) for packet in pictures.encode(black)]
+        packets += pictures.encode(None)
+        if sound:
+            planar = np.ascontiguousarray(samples.T)
+            audio = av.AudioFrame.from_ndarray(planar, format="fltp", layout="stereo")
+            audio.sample_rate, audio.pts = SAMPLE_RATE, 0
+            packets += [*sound.encode(audio), *sound.encode(None)]
+        for packet in packets:
             film.mux(packet)
+
+
+def test_video_without_audio_is_unsupported(tmp_path):
+    write_film(tmp_path / "silent film.mp4", 1)
     with pytest.raises(AudioError, match=r"no audio track") as caught:
         decode(tmp_path / "silent film.mp4")
     assert caught.value.code == "unsupported"
@@ -304,27 +317,12 @@ def test_codec_off_the_list_is_refused(tmp_path):
 
 
 def test_film_with_sound_is_read(tmp_path):
-    with av.open(str(tmp_path / "film.mp4"), "w") as film:
-        pictures = film.add_stream("mpeg4", rate=25)
-        pictures.width = pictures.height = 32
-        sound = film.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
-        planar = np.ascontiguousarray(music(4.0).T)
-        audio = av.AudioFrame.from_ndarray(planar, format="fltp", layout="stereo")
-        audio.sample_rate, audio.pts = SAMPLE_RATE, 0
-        frames = [av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")] * 100
-        packets = [p for frame in frames for p in pictures.encode(frame)] + pictures.encode(None)
-        for packet in [*packets, *sound.encode(audio), *sound.encode(None)]:
-            film.mux(packet)
+    write_film(tmp_path / "film.mp4", 100, music(4.0))
     whole, stream = decode(tmp_path / "film.mp4")
     assert stream.duration_s == pytest.approx(4.0, abs=0.05)
     part, _ = decode(tmp_path / "film.mp4", Span(2.0))
     assert len(part) == len(whole) - 2 * SAMPLE_RATE
     assert np.abs(part - whole[2 * SAMPLE_RATE :]).max() < 0.05
-
-
-def test_unknown_decoder_is_refused(tiny_folder):
-    with pytest.raises(ValueError, match=r"decoder 'ffmpeg'; allowed are auto, soundfile, av"):
-        Extractor(tiny_folder, decoder="ffmpeg")
 
 
 def test_whole_aac_stream_is_not_called_truncated(tmp_path):

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import music
+from conftest import VICTIM_RATE, music, write_audio
 from fault_bytes import good_files, wav
 from fault_drivers import as_list, by_command, single
 from fault_table import FAULTS, FLAWS
@@ -211,26 +211,11 @@ def test_row35_playlist_opens_no_other_file(
     assert there.names() == {"secret.mp3"}  # the watch would have seen it
 
 
-CRASHING = """
-import ctypes, os, soundfile
-original = soundfile.SoundFile.__init__
-def init(self, file, *args, **kwargs):
-    name = os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else ""
-    if "crash" in name:
-        ctypes.string_at(0)
-    original(self, file, *args, **kwargs)
-soundfile.SoundFile.__init__ = init
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
 def test_row36_crash_of_the_decoder_costs_that_file_alone(
-    tiny_folder, neighbours, tmp_path, monkeypatch
+    tiny_folder, neighbours, tmp_path, sabotage
 ):
-    (tmp_path / "sitecustomize.py").write_text(CRASHING)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    bad = tmp_path / "crash.wav"
-    bad.write_bytes(good_files().wav)
+    sabotage("ctypes.string_at(0)")
+    bad = write_audio(tmp_path / "crash.wav", music(4.0, VICTIM_RATE), VICTIM_RATE)
     extractor = Extractor(tiny_folder, isolated=True, n_workers=1)
     paths, vectors = neighbours
     outcomes = as_list(extractor, [paths[0], str(bad), paths[1], paths[2]])

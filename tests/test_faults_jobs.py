@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import processes
 import pytest
-from conftest import music, write_audio
+from conftest import VICTIM_RATE, music, shard_rows, write_audio
 
 import artist_features
 from artist_features.cli.main import main
@@ -19,17 +19,6 @@ from artist_features.extraction import decode_process, extractor
 
 parquet = pytest.importorskip("pyarrow.parquet")
 N_FILES, VICTIM = 20, 7
-VICTIM_RATE = 8000  # the mark of the one file that a sabotaged process trips over
-SABOTAGE = """
-import ctypes, os, signal, sys, time
-import soundfile
-read = soundfile.SoundFile.read
-def sabotaged(self, *args, **kwargs):
-    if self.samplerate == {rate}:
-        {action}
-    return read(self, *args, **kwargs)
-soundfile.SoundFile.read = sabotaged
-"""
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +30,12 @@ def library(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def sabotage(tmp_path, monkeypatch):
-    """Make each decode process take an action when it reads the victim."""
-
-    def install(action):
-        folder = tmp_path / "site"
-        folder.mkdir(exist_ok=True)
-        text = SABOTAGE.format(rate=VICTIM_RATE, action=action)
-        (folder / "sitecustomize.py").write_text(text)
-        monkeypatch.setenv("PYTHONPATH", str(folder))
-
-    return install
-
-
 def go(library, model, out, *options):
     return main(["extract", str(library), "-o", str(out), "--model", str(model), *options])
 
 
 def statuses(out):
-    rows = [row for p in sorted(out.glob("*.parquet")) for row in parquet.read_table(p).to_pylist()]
-    return {int(os.path.basename(row["path"])[:2]): row["status"] for row in rows}
+    return {int(os.path.basename(row["path"])[:2]): row["status"] for row in shard_rows(out)}
 
 
 def only_the_victim(out, status):
@@ -181,10 +155,8 @@ def test_row_59_only_new_and_changed_files_are_read(library, tiny_folder, tmp_pa
     assert "2 embedded, 0 failed, 1 already there, 1 changed since" in capsys.readouterr().err
     assert statuses(tmp_path / "out") == dict.fromkeys(range(4), "ok")
     alone = artist_features.extract(str(folder / "01.wav"), model=str(tiny_folder))
-    rows = [
-        r for p in (tmp_path / "out").glob("*.parquet") for r in parquet.read_table(p).to_pylist()
-    ]
-    (mine,) = [row["embedding"] for row in rows if row["path"].endswith("01.wav")]
+    found = shard_rows(tmp_path / "out")
+    (mine,) = [row["embedding"] for row in found if row["path"].endswith("01.wav")]
     np.testing.assert_allclose(mine, alone, atol=1e-6)
 
 

@@ -134,9 +134,16 @@ def test_row39_walk_ends_and_takes_each_file_once(tiny_folder, good, tmp_path):
     (library / "b").symlink_to(library / "a")
     (library / "two.flac").symlink_to(library / "a" / "one.flac")
     (library / "dangling.mp3").symlink_to("gone")
+    (library / "self.mp3").symlink_to("self.mp3")
+    found = [os.path.relpath(path, library) for path in search_folder(library)]
+    assert found == ["dangling.mp3", "self.mp3", "a/one.flac"]
     out = tmp_path / "out.parquet"
     done = statuses_by_command([str(library)], out, tiny_folder)
-    assert done == {b"a/one.flac": "ok", b"dangling.mp3": "not_found"}
+    assert done == {
+        b"a/one.flac": "ok",
+        b"dangling.mp3": "not_found",
+        b"self.mp3": "not_found",
+    }
 
 
 def test_row39_a_link_to_what_the_search_passes_over_is_taken(tmp_path):

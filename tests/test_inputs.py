@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from artist_features.errors import AudioError, ManifestError, OutputError
+from artist_features.errors import AudioError, OutputError
 from artist_features.library.inputs import (
     NO_FILE,
     NamedPaths,
@@ -37,15 +37,6 @@ def test_named_files_are_taken_whatever_their_ending(tree):
     assert names(tree, tree / "notes.txt", tree / "none.mp3") == ["notes.txt", "none.mp3"]
 
 
-def test_links_in_circles_end_and_each_file_comes_once(tree):
-    (tree / "sub" / "up").symlink_to(tree)
-    (tree / "again.mp3").symlink_to(tree / "b.mp3")
-    (tree / "dangling.mp3").symlink_to(tree / "gone.mp3")
-    (tree / "self.mp3").symlink_to(tree / "self.mp3")
-    found = names(tree, tree)
-    assert found == ["a.WAV", "b.mp3", "dangling.mp3", "self.mp3", "sub/c.flac", "x.mp3/d.ogg"]
-
-
 def test_link_to_a_file_elsewhere_is_taken(tree, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "e.mp3"
     elsewhere.touch()
@@ -61,14 +52,6 @@ def test_list_with_mark_crlf_and_blank_lines(tree):
     assert found[0] == str(tree / "b.mp3")
     assert found[1] == str(tree / "sub" / "c.flac")
     assert os.fsencode(found[2]) == b"caf\xe9.mp3"
-
-
-def test_list_errors_name_the_line(tree):
-    (tree / "list.txt").write_bytes(b"a.mp3\nb\0.mp3\n")
-    with pytest.raises(ManifestError, match=r"list.txt line 2: zero byte"):
-        list(find_audio([f"@{tree / 'list.txt'}"]))
-    with pytest.raises(ManifestError, match="list cannot be read"):
-        list(find_audio([f"@{tree / 'none.txt'}"]))
 
 
 def test_unreadable_folder_is_reported(tree, monkeypatch):
@@ -150,14 +133,6 @@ def test_folders_that_cannot_be_searched_and_uris_have_a_part(tree):
     items = [error, str(tree), "s3://bucket/a/b.mp3"]
     found = [list(part_of(items, [str(tree)], index, 4)) for index in (1, 2, 3, 4)]
     assert sum(map(len, found)) == len(items)
-
-
-def test_a_list_may_be_a_pipe(tree):
-    read, write = os.pipe()
-    os.write(write, os.fsencode(tree / "b.mp3") + b"\n")
-    os.close(write)
-    assert list(find_audio([f"@/dev/fd/{read}"])) == [str(tree / "b.mp3")]
-    os.close(read)
 
 
 def row_of(path, status, size, mtime):

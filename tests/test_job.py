@@ -1,16 +1,15 @@
 """Jobs over many files: what is missing, changed, failed; memory; the parts of a list."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
 
 import numpy as np
 import pytest
+from conftest import shard_rows
 from test_outputs import opened
 
-from artist_features.cli.stopping import OrderlyStop, Stopped
 from artist_features.config import FrontEnd
 from artist_features.errors import AudioError
 from artist_features.extraction.batching import Result
@@ -63,8 +62,7 @@ def go(paths, out, *, retry_failed=False, prune=False, **options):
 
 
 def stored(out):
-    parquet = pytest.importorskip("pyarrow.parquet")
-    rows = [row for p in sorted(out.glob("*.parquet")) for row in parquet.read_table(p).to_pylist()]
+    rows = shard_rows(out)
     return {os.path.basename(row["path"]) for row in rows}, len(rows)
 
 
@@ -173,9 +171,7 @@ def test_rows_of_segments_say_when_they_begin(files, tmp_path):
 
     go(files[:1], out, per_segment=True, make_source=make_source)
     assert [source.hashed for source in seen] == [True]  # made once
-    parquet = pytest.importorskip("pyarrow.parquet")
-    rows = parquet.read_table(out / "part-00000.parquet").to_pylist()
-    assert [row["start_s"] for row in rows] == [1.0, 4.0]
+    assert [row["start_s"] for row in shard_rows(out)] == [1.0, 4.0]
     _, heard = go(files[:1], out, per_segment=True)
     assert heard == []
 
@@ -194,22 +190,6 @@ def test_the_tally_has_formats_and_the_bottleneck(files, tmp_path):
     record = tally.record()
     assert record["made"] == {"ok": 3, "damaged": 1}
     assert record["formats"]["mp3"]["files"] == 3
-
-
-@pytest.mark.parametrize("name", ["out", "out.npz"])
-def test_a_signal_ends_a_job_between_two_rows(files, tmp_path, name):
-    """What is finished is kept, and the same job goes on."""
-    pytest.importorskip("pyarrow")
-
-    def interrupt(row):
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Stopped) as caught, OrderlyStop() as stop:
-        go(files[2:] + files[:1], tmp_path / name, on_row=interrupt, steps=stop.steps)
-    assert caught.value.exit_code == 143
-    tally, heard = go(files, tmp_path / name)
-    assert heard == ["a.mp3", "bad.mp3", "gone.mp3"]
-    assert (tally.kept, tally.made) == ({"ok": 1}, {"ok": 2, "damaged": 1})
 
 
 MEMORY = """

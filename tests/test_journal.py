@@ -1,16 +1,17 @@
 """The journal: whatever is cut off its end, all rows before stay."""
 
 import os
-import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import file_size_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artist_features.errors import OutputError
-from artist_features.library import journal as journals
-from artist_features.library.journal import Journal
+from artist_features.library import shards
+from artist_features.library.shards import Journal
 from artist_features.library.tables import Row
 
 
@@ -76,22 +77,15 @@ def test_cut_at_every_byte_the_whole_rows_before_stay_and_writing_goes_on(tmp_pa
         same(recovered(path), [*ROWS[:whole], row("next")])
 
 
-def test_rows_made_otherwise_are_refused_and_stay(tmp_path):
-    path = tmp_path / "j"
-    written(path, ROWS)
-    data = path.read_bytes()
-    with pytest.raises(OutputError, match="made with weights_sha256 = ab"):
-        Journal(path, "{}")
-    assert path.read_bytes() == data
-
-
-def test_rows_of_another_version_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    journal = Journal(tmp_path / "j", MADE_WITH)
-    journal.append(row("/a"))
-    journal.close(remove=False)
-    monkeypatch.setattr(journals, "Row", None)  # its fields were others
+def test_rows_made_otherwise_are_refused_before_they_are_read_and_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "j", ROWS)
+    data = (tmp_path / "j").read_bytes()
+    monkeypatch.setattr(shards, "Row", None)  # those of another version had other fields
     with pytest.raises(OutputError, match="made with weights_sha256 = ab"):
         Journal(tmp_path / "j", "{}")
+    assert (tmp_path / "j").read_bytes() == data
 
 
 def test_a_file_of_another_program_is_refused_and_stays(tmp_path):
@@ -133,13 +127,8 @@ def test_after_a_write_that_failed_half_way_rows_are_readable(tmp_path):
     journal = Journal(tmp_path / "j", MADE_WITH)
     journal.append(ROWS[0])
     limit = (tmp_path / "j").stat().st_size + 50
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(OutputError, match="no space"):
-            journal.append(ROWS[1])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with file_size_limit(limit), pytest.raises(OutputError, match="no space"):
+        journal.append(ROWS[1])
     journal.append(ROWS[2])
     journal.close(remove=False)
     same(recovered(tmp_path / "j"), [ROWS[0], ROWS[2]])

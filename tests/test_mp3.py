@@ -14,26 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artist_features.audio import mp3
-from artist_features.audio.corrected_file import CorrectedFile
+from artist_features.audio.file_bytes import CorrectedFile
 
 RATES = {44100: 1152, 48000: 1152, 32000: 1152, 22050: 576, 24000: 576, 16000: 576, 8000: 576}
 RATES |= {11025: 576, 12000: 576}
-
-
-@pytest.fixture
-def opened(tmp_path):
-    """Function: bytes to a file descriptor."""
-    descriptors = []
-
-    def to_descriptor(data):
-        path = tmp_path / str(len(descriptors))
-        path.write_bytes(data)
-        descriptors.append(os.open(path, os.O_RDONLY))
-        return descriptors[-1]
-
-    yield to_descriptor
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def scan_frames(opened, data, start=0):
@@ -127,20 +111,6 @@ def test_wrong_length_is_put_right(stated, opened):
     assert shown.read() == data
 
 
-def test_length_without_a_length_frame_is_counted(opened):
-    data = good_files().mp3
-    data = data[mp3.parse_frame(data[:4]).n_bytes :]
-    found = scan_frames(opened, data)
-    assert (found.trusted, found.patch, found.end) == (False, None, len(data))
-    assert found.declared_s == pytest.approx(8.0, abs=0.06)
-
-
-@pytest.mark.parametrize("junk", [b"TAG" + bytes(125), noise(16_000), bytes(16_000)])
-def test_junk_behind_the_last_frame_is_not_counted(junk, opened):
-    data = good_files().mp3
-    assert scan_frames(opened, data + junk).end == len(data)
-
-
 def test_frames_behind_junk_are_counted(opened):
     data = good_files().mp3
     half = len(data) // 2
@@ -158,20 +128,6 @@ def test_change_of_format_is_found(sample_rate, n_channels, opened):
     found = scan_frames(opened, good_files().mp3 + other)
     assert found.changes_at_s == pytest.approx(8.0, abs=0.06)
     assert scan_frames(opened, good_files().mp3 * 2).changes_at_s is None
-
-
-def test_vbri_length_frame(opened):
-    """Fraunhofer's encoders state the length elsewhere in the first frame."""
-    data = good_files().mp3
-    frame = mp3.parse_frame(data[:4])
-    n_frames = struct.unpack_from(">I", data, frame.tag_offset + 8)[0]
-    head = put(data[: frame.n_bytes], 4, bytes(frame.n_bytes - 4))
-    for stated in (n_frames, 7):
-        vbri = struct.pack(">4sHHHII", b"VBRI", 1, 0, 75, len(data), stated)
-        found = scan_frames(opened, put(head, 36, vbri) + data[frame.n_bytes :])
-        assert not found.trusted  # libsndfile does not read it
-        assert found.patch is None
-        assert found.declared_s == pytest.approx(8.0, abs=0.06)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Tables of results: what is written can be read back, continued, and is never half."""
 
 import os
-import resource
 import sys
 import weakref
+from pathlib import Path
 
 import filelock
 import numpy as np
 import pytest
+from conftest import file_size_limit
 
 from artist_features.errors import OutputError
 from artist_features.files import acquire_lock, write_atomically
@@ -15,6 +16,7 @@ from artist_features.library import tables
 from artist_features.library.inputs import NamedPaths
 from artist_features.library.outputs import open_output
 from artist_features.library.tables import Row
+from artist_features.search.embedding_tables import read_embeddings
 
 MADE_WITH = {"weights_sha256": "ab" * 32, "offset_s": 0.0, "duration_s": None}
 NASTY = ["a.mp3", "new\nline.mp3", "tab\t'q\".mp3", os.fsdecode(b"caf\xe9.mp3"), "é.mp3", "é.mp3"]
@@ -119,6 +121,13 @@ def test_rows_of_another_model_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
+def test_options_of_another_version_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, [row("a")], {**MADE_WITH, "channel": None})
+    with pytest.raises(OutputError, match="options that this version does not know: channel"):
+        read_embeddings([path])
+
+
+@pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
 @pytest.mark.parametrize("keep", [0, 10, 0.5])
 def test_damaged_tables_are_named(tmp_path, name, keep):
     target = tmp_path / (name.split("/")[0])
@@ -143,13 +152,8 @@ def test_disk_full_leaves_the_old_file_and_nothing_else(tmp_path):
     writer = opened(path)
     for index in range(4000):
         writer.write(index, row(f"{index}.mp3", index))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        with pytest.raises(OutputError, match="no space for") as caught:
-            writer.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with file_size_limit(4096), pytest.raises(OutputError, match="no space for") as caught:
+        writer.close()
     assert caught.value.code == "no_space"
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["t.npz"]

@@ -294,6 +294,8 @@ def test_huge_numbers_are_not_quoted_whole():
         lambda: to_source(samples, 10**5000),
         lambda: to_source(10**5000, None),
         lambda: Span(10**5000),
+        lambda: Span("9" * 9999),
+        lambda: Span(0.0, "9" * 9999),
     ):
         with pytest.raises((TypeError, ValueError)) as error:
             build()

@@ -4,13 +4,11 @@ import contextlib
 import dataclasses
 import importlib
 import os
-import resource
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
 import pytest
+from conftest import file_size_limit
 from test_outputs import MADE_WITH, NASTY, row
 from test_outputs import opened as opened_output
 
@@ -184,15 +182,6 @@ def test_stale_rows_leave_their_shards(tmp_path):
     np.testing.assert_array_equal(np.float32(kept), [row("b", 1).embedding])
 
 
-def test_rows_of_another_model_in_the_journal_are_refused(tmp_path):
-    folder = tmp_path / "s"
-    crash(write(folder, [row("a")], close=False))
-    with pytest.raises(OutputError, match="made with weights_sha256"):
-        opened(folder, weights_sha256="cd" * 32)
-    opened(folder).close()
-    assert paths(folder) == ["a"]
-
-
 def test_tables_of_other_programs_are_left_alone(tmp_path):
     import pyarrow
     import pyarrow.parquet as parquet
@@ -254,40 +243,18 @@ def test_segments_fill_a_shard_by_their_lines(tmp_path, monkeypatch):
     assert paths(tmp_path / "s") == ["b"] * 3 + ["c"] * 3
 
 
-def test_a_second_writer_is_told_who_is_there(tmp_path):
-    writer = write(tmp_path / "s", [row("a")], close=False)
-    code = (
-        "from artist_features.errors import OutputError\n"
-        "from artist_features.library.inputs import NamedPaths\n"
-        "from artist_features.library.outputs import open_output\n"
-        f"place, options = {str(tmp_path / 's')!r}, dict(dim=4, made_with={MADE_WITH!r})\n"
-        "try: open_output(place, NamedPaths(), **options)\n"
-        "except OutputError as error: print(error.code, error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.startswith("locked ")
-    assert f"pid {os.getpid()} on " in done.stdout
-    writer.close()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == ""
-
-
 def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
     folder = tmp_path / "s"
     write(folder, [row("a"), row("b")])
     monkeypatch.setattr(shards, "SHARD_ROWS", 1000)
     writer = opened(folder)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     made = []
-    try:
+    with file_size_limit(4096):
         with pytest.raises(OutputError) as caught:
             _write_until_it_fails(writer, made)
         assert caught.value.code == "no_space"
         with pytest.raises(OutputError, match="no space"):
             writer.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(made) > 3
     assert paths(folder) == ["a", "b"]
     opened(folder).close()

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from artist_features.audio import stream
+from artist_features.audio.file_bytes import opened
 from artist_features.extraction.remote import identity, is_uri
 from artist_features.library.inputs import _below
 from artist_features.search.playlist import to_m3u
@@ -70,6 +71,6 @@ def test_files_are_opened_as_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(
         os, "open", lambda path, flags: seen.append(flags) or open_(path, flags - flag)
     )
-    with stream.opened(tmp_path / "a.mp3"):
+    with opened(tmp_path / "a.mp3"):
         pass
     assert seen[0] & flag

@@ -5,7 +5,6 @@ extra `[av]`) also reads what `formats` says. `Decoder` is the interface of both
 """
 
 import contextlib
-import numbers
 import os
 import reprlib
 from collections.abc import Iterable, Iterator
@@ -16,15 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from artist_features.audio.containers import HEADER_BYTES, Container, check_format, describe_head
-from artist_features.audio.corrected_file import CorrectedFile
-from artist_features.audio.formats import format_of
-from artist_features.errors import AnyPath, AudioError, shortened
+from artist_features.audio.containers import describe_head
+from artist_features.audio.file_bytes import CorrectedFile
+from artist_features.audio.formats import HEADER_BYTES, Container, check_format, format_of
+from artist_features.errors import AnyPath, AudioError, counted, shortened
 
 Samples = npt.NDArray[np.float32]
 _BLOCK_FRAMES = 65536
 _MEMORY_BLOCK = 1 << 18  # frames of samples that are in memory already
 MAX_SECONDS = 1e7  # 115 days; what is longer is a wrong unit
+REAL_NUMBERS = (int, float, np.integer, np.floating)
 _INT16_SCALE = np.float32(1 / 32768)  # exact: as libsndfile's own
 _UNKNOWN_FRAMES = 2**62  # libsndfile gives so many or more where a header is silent
 
@@ -43,7 +43,7 @@ class Span:
         for name, value in (("offset", self.offset_s), ("duration", self.duration_s)):
             if name == "duration" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            if isinstance(value, bool) or not isinstance(value, REAL_NUMBERS):
                 given = shortened(reprlib.repr(value))
                 raise TypeError(f"{name} is {given}; allowed is a number of seconds.")
             if not (0 <= value <= MAX_SECONDS) or (name == "duration" and value == 0):
@@ -392,8 +392,8 @@ def past_end(offset_s: float, length_s: float | None, path: AnyPath | None) -> A
 
 
 def _header_only(fd: int, path: AnyPath) -> AudioError:
-    size = os.fstat(fd).st_size
-    return AudioError("empty", f"{size} bytes, no audio in them; the file is incomplete.", path)
+    size = counted(os.fstat(fd).st_size, "byte")
+    return AudioError("empty", f"{size}, no audio in them; the file is incomplete.", path)
 
 
 def open_error(

@@ -7,7 +7,7 @@ recordings, leaves a total that is too small. Source: RFC 9639, sections 8.2 and
 import re
 from dataclasses import dataclass
 
-from artist_features.audio.corrected_file import read_at
+from artist_features.audio.file_bytes import read_at
 
 _TAIL = 1 << 18  # more than any frame of a recording with up to 8 channels
 _SEARCH = 1 << 30  # bytes at the end in which the last frame is looked for

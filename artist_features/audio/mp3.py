@@ -9,7 +9,8 @@ import functools
 import struct
 from dataclasses import dataclass, replace
 
-from artist_features.audio.corrected_file import read_at
+from artist_features.audio import tags
+from artist_features.audio.file_bytes import read_at
 
 _VBRI_COUNT = 50  # byte of a frame at which VBRI states the number of frames
 _SEARCH_BYTES = 1 << 18  # junk allowed before the first frame, and searched at a time
@@ -19,9 +20,7 @@ _RUN = b"\xff" * 64  # of erased flash memory, passed over at once
 _MOST_SYNC = 1 << 19  # bytes 0xFF in junk, and 32 for each place: more is not worth the search
 _RESYNC_BYTES = 1000  # mpg123 gives up 1,024 bytes after the last frame, or where fewer are zero
 _MOST_GAPS = 1000  # so small, that are left out: each costs time at each read
-_LARGEST_TAG = 1 << 18  # bytes of a Lyrics3 tag that are searched for its end
 _MOST_AFTER = 32 << 10  # bytes after the last frame that may be a tag without a known mark
-_MOST_TAGS = 64
 _ABSURD = 200  # a declared length so many times the real one is no download cut short
 
 _BITRATES = {  # kbit/s; key: (MPEG-1?, layer); ISO 11172-3 and 13818-3
@@ -157,42 +156,11 @@ def scan_frames(fd: int, size: int, start: int) -> Mp3Frames:
 
 def _unread(fd: int, size: int, end: int, gaps: list[tuple[int, int]]) -> int:
     """Return how many bytes between and after the frames are no tag, nor too few to matter."""
-    n_between = sum(after - after_tags(fd, first, after) for first, after in gaps)
-    n_after = size - after_tags(fd, end, size)
+    n_between = sum(after - tags.after_tags(fd, first, after) for first, after in gaps)
+    n_after = size - tags.after_tags(fd, end, size)
     return (n_between if n_between > _RESYNC_BYTES else 0) + (
         n_after if n_after > _MOST_AFTER else 0
     )
-
-
-def after_tags(fd: int, position: int, end: int) -> int:
-    """Return where the tags that begin at `position` end, or `position`; never after `end`.
-
-    ID3v1 (128 bytes, 227 with its extension), ID3v2, APEv2 (32 bytes and what it states) and
-    Lyrics3 are known; each states its length, or has a fixed one.
-    """
-    for _ in range(_MOST_TAGS):
-        head = read_at(fd, 32, position)
-        if head.startswith(b"TAG+"):
-            length = 227
-        elif head.startswith(b"TAG"):
-            length = 128
-        elif head.startswith(b"ID3") and len(head) >= 10:
-            length = 10
-            for n, byte in enumerate(head[6:10]):
-                length += (byte & 0x7F) << 7 * (3 - n)
-        elif head.startswith(b"3DI"):
-            length = 10
-        elif head.startswith(b"APETAGEX") and len(head) >= 16:
-            length = 32 + int.from_bytes(head[12:16], "little")
-        elif head.startswith(b"LYRICSBEGIN"):
-            text = read_at(fd, _LARGEST_TAG, position)
-            length = max(text.find(mark) for mark in (b"LYRICS200", b"LYRICSEND")) + 9
-        else:
-            break
-        if not 0 < length <= end - position:
-            return end if head.startswith((b"ID3", b"APETAGEX")) else position
-        position += length
-    return position
 
 
 def _stated_length(head: bytes, frame: Frame) -> tuple[int, int, int] | None:

@@ -10,6 +10,7 @@ import soxr
 from artist_features.audio.decoders import Samples
 from artist_features.audio.stream import AudioStream
 from artist_features.config import FrontEnd
+from artist_features.errors import counted
 
 # the resampler hears as much on both sides of a segment; soxr HQ reaches some 3 ms far
 _MARGIN_S = 0.05
@@ -116,7 +117,7 @@ def sampled_segments(stream: AudioStream, front_end: FrontEnd, n: int) -> Iterat
         yield segment[None, : front_end.segment_samples]
     stream.duration_s = stream.declared_s or 0.0
     if n_read < len(ranges):
-        text = f"{n_read} of {len(ranges)} segments could be read, the header declares "
+        text = f"{n_read} of {counted(len(ranges), 'segment')} could be read, the header declares "
         stream.flaws.append(("truncated", f"{text}{stream.duration_s:.2f} s"))
     stream.check_end()
 

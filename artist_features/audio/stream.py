@@ -5,10 +5,8 @@ ranges, decode in blocks, mix to mono, check every sample, resample, look for a 
 """
 
 import contextlib
-import errno
 import itertools
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -18,8 +16,8 @@ import numpy.typing as npt
 import soxr
 
 from artist_features.audio import containers
-from artist_features.audio.containers import Container
 from artist_features.audio.decoders import (
+    REAL_NUMBERS,
     WHOLE,
     AvDecoder,
     Decoder,
@@ -29,7 +27,8 @@ from artist_features.audio.decoders import (
     av_installed,
     blocks_of,
 )
-from artist_features.audio.formats import format_of
+from artist_features.audio.file_bytes import opened, os_error
+from artist_features.audio.formats import Container, format_of
 from artist_features.config import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from artist_features.errors import AnyPath, AudioError, shortened
 
@@ -143,7 +142,7 @@ class AudioStream:
             self.check_end()
             self.decode_s += time.perf_counter() - started
         except OSError as error:
-            raise _os_error(error, self.path) from None
+            raise os_error(error, self.path) from None
 
     def read(self) -> Samples:
         """Return all blocks as one array, float32 `(n_samples,)`."""
@@ -164,7 +163,7 @@ class AudioStream:
         try:
             yield from self._checked(self._source.read_ranges(frame_ranges))
         except OSError as error:
-            raise _os_error(error, self.path) from None
+            raise os_error(error, self.path) from None
 
     def _checked(self, blocks: Iterable[npt.NDArray[Any]]) -> Iterator[Samples]:
         """Downmix to mono; validate samples (NaN, infinity, range), detect digital silence."""
@@ -345,57 +344,6 @@ def mix(block: npt.NDArray[Any]) -> Samples:
     return mono
 
 
-@contextlib.contextmanager
-def opened(path: AnyPath) -> Iterator[tuple[int, os.stat_result]]:
-    """Open a regular, non-empty file; never block on a FIFO or a device."""
-    # O_BINARY: Windows reads text otherwise, without some of the bytes
-    wanted = ("O_RDONLY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
-    flags = sum(getattr(os, name, 0) for name in wanted)
-    try:
-        _require_regular(os.stat(path).st_mode, path)
-        fd = os.open(path, flags)
-    except (OSError, ValueError) as error:
-        raise _os_error(error, path) from None
-    try:
-        status = os.fstat(fd)
-        _require_regular(status.st_mode, path)
-        if status.st_size == 0:
-            raise AudioError("empty", "0 bytes; the file was never written. Copy it again.", path)
-        yield fd, status
-    except OSError as error:
-        raise _os_error(error, path) from None
-    finally:
-        os.close(fd)
-
-
-_SPECIAL_FILES = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def _require_regular(mode: int, path: AnyPath) -> None:
-    if not stat.S_ISREG(mode):
-        name = _SPECIAL_FILES.get(stat.S_IFMT(mode), "not a regular file")
-        raise AudioError("not_a_file", f"is {name}; an audio file is needed.", path)
-
-
-def _os_error(error: OSError | ValueError, path: AnyPath | None) -> AudioError:
-    code: int | None = getattr(error, "errno", None)
-    if code in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
-        reason = {errno.ELOOP: "symbolic links lead in a circle", errno.ENOENT: "no such file"}
-        text = reason.get(code, os.strerror(code or 0).lower())
-        return AudioError("not_found", f"{text}; check the path.", path)
-    if isinstance(error, ValueError):  # a zero byte in the name
-        return AudioError("not_found", f"not a possible file name ({error}).", path)
-    if code in (errno.EACCES, errno.EPERM):
-        return AudioError("no_permission", "no permission to read; change its mode or owner.", path)
-    return AudioError("damaged", f"reading failed: {error.strerror or error}.", path)
-
-
 def check_array(samples: npt.ArrayLike, sample_rate: float | None) -> npt.NDArray[Any]:
     """Return samples as an array, or refuse what is no audio or has no valid sample rate.
 
@@ -410,7 +358,7 @@ def check_array(samples: npt.ArrayLike, sample_rate: float | None) -> npt.NDArra
         )
     if sample_rate is None:
         raise ValueError("sample_rate is missing: an array needs its sample rate in Hz.")
-    if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float, np.number)):
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, REAL_NUMBERS):
         named = shortened(repr(sample_rate))
         raise TypeError(f"sample_rate is {named}; allowed is a number of Hz.")
     if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ or sample_rate != int(sample_rate):

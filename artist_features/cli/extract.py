@@ -3,28 +3,20 @@
 import argparse
 import dataclasses
 import functools
-import itertools
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import artist_features
 from artist_features.cli import Commands
 from artist_features.cli.progress import Progress, check_report_path, write_line, write_report
 from artist_features.cli.stopping import OrderlyStop, Stopped
-from artist_features.errors import ManifestError, ModelError, OutputError, display_path, shortened
+from artist_features.errors import ModelError, OutputError, display_path
 
 if TYPE_CHECKING:  # NumPy and TensorFlow are imported when a job begins
     from artist_features.config import ModelCard
-    from artist_features.extraction.decode import ReadingOptions
     from artist_features.extraction.extractor import Extractor
     from artist_features.library.cluster import ClusterExtractor
-    from artist_features.library.inputs import NamedPaths
     from artist_features.library.job import Tally
-    from artist_features.library.outputs import Output
-
-T = TypeVar("T")
 
 
 def add_parser(commands: Commands) -> None:
@@ -151,8 +143,6 @@ def run(args: argparse.Namespace) -> int:
     """Extract, report, and return the exit code."""
     try:
         with OrderlyStop() as stop:
-            _check_options(args)
-            _check_names(args.paths)
             return _run_job(args, stop)
     except Stopped as stopped:
         write_line(f"stopped by {stopped}; the same command goes on from here")
@@ -160,29 +150,45 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
+    _check_options(args)
+    if args.report is not None:
+        check_report_path(args.report, args.output)
+    from artist_features.extraction.decode import ReadingOptions, Source
     from artist_features.library import job
-    from artist_features.library.inputs import NamedPaths, find_audio, part_of
+    from artist_features.library.inputs import (
+        NamedPaths,
+        find_audio,
+        part_of,
+        require_named,
+        unless_empty,
+    )
     from artist_features.library.outputs import open_output
+    from artist_features.library.tables import made_with_of
 
+    require_named(args.paths)  # before TensorFlow is loaded
+    names = [option.name for option in dataclasses.fields(ReadingOptions)]
+    reading = ReadingOptions(**{name: getattr(args, name) for name in names})
     tally = job.Tally()
     extractor = _make_extractor(args, tally)
-    found = _begun(find_audio(args.paths, tally.passed))
+    found = unless_empty(find_audio(args.paths, tally.passed))
     if found is None:
         places = ", ".join(display_path(path) for path in args.paths)
         write_line(f"artist-features: no audio under {places}")
         return 2
     if args.shard:
-        found = _begun(part_of(found, args.paths, *args.shard))
+        found = unless_empty(part_of(found, args.paths, *args.shard))
         if found is None:
             write_line(f"no files fall into part {args.shard[0]} of {args.shard[1]}")
             return 0
+    made_with = made_with_of(
+        cast("ModelCard", extractor.card),  # of a model given by name
+        reading,
+        per_segment=args.per_segment,
+        content_hash=args.content_hash,
+    )
     with NamedPaths(repeats=args.output is None) as named:
         output = open_output(
-            args.output,
-            named,
-            dim=extractor.embedding_dim,
-            made_with=_made_with(args, extractor),
-            force=args.force,
+            args.output, named, dim=extractor.embedding_dim, made_with=made_with, force=args.force
         )
         complete, reported = False, True
         try:
@@ -190,7 +196,19 @@ def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
                 found, output, named, tally, retry_failed=args.retry_failed, prune=args.prune
             )
             complete = True
-            _make_rows(args, extractor, named, output, tally, stop)
+            with Progress(tally, args.quiet) as progress:
+                job.run(
+                    named,
+                    output,
+                    extractor,
+                    tally,
+                    make_source=functools.partial(
+                        Source, reading=reading, hashed=args.content_hash
+                    ),
+                    per_segment=args.per_segment,
+                    on_row=progress.update,
+                    steps=stop.steps,
+                )
         except ModelError:
             complete = reported = tally.made.total() > 0
             raise
@@ -201,35 +219,6 @@ def _run_job(args: argparse.Namespace, stop: OrderlyStop) -> int:
                     tally, args.output, args.report, verbose=args.verbose, quiet=args.quiet
                 )
     return int(tally.n_failed > 0)
-
-
-def _begun(items: Iterator[T]) -> Iterator[T] | None:
-    """Return an iterator, or None if there is nothing in it."""
-    first = list(itertools.islice(items, 1))
-    return itertools.chain(first, items) if first else None
-
-
-def _check_names(paths: list[str]) -> None:
-    """Refuse names of which none is there, before TensorFlow is loaded.
-
-    Beside others that are there, one that is not is a row of the table.
-    """
-    from artist_features.extraction.remote import is_link
-    from artist_features.library.inputs import lone_missing
-
-    name = lone_missing(paths)
-    if name is None:
-        return
-    hint = ""
-    if is_link(name):
-        raise ManifestError("fsspec knows no such scheme; allowed are s3://, https:// ...", name)
-    if name.startswith("~"):
-        hint = " The shell has not replaced '~': leave out the quotes."
-    elif set(name) & set("*?["):
-        hint = " Nothing has this pattern, or it was in quotes, where the shell leaves it alone."
-    elif paths[0].startswith("@"):
-        hint = f" Nothing else that {shortened(paths[0])} names is there either."
-    raise ManifestError(f"no such file or folder.{hint}", name)
 
 
 def _make_extractor(args: argparse.Namespace, tally: "Tally") -> "Extractor | ClusterExtractor":
@@ -269,54 +258,3 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError(f"{text}, or remove the folder yourself and give the command again.")
     if args.output is None and sys.stdout is None:
         raise OutputError("not_writable", "standard output is closed; name an output by -o.")
-    if args.report is not None:
-        check_report_path(args.report, args.output)
-
-
-def _reading(args: argparse.Namespace) -> "ReadingOptions":
-    from artist_features.extraction.decode import ReadingOptions
-
-    names = [option.name for option in dataclasses.fields(ReadingOptions)]
-    return ReadingOptions(**{name: getattr(args, name) for name in names})
-
-
-def _made_with(
-    args: argparse.Namespace, extractor: "Extractor | ClusterExtractor"
-) -> dict[str, Any]:
-    """Return the settings that decide the vectors; rows of others are refused."""
-    card = cast("ModelCard", extractor.card)  # of a model given by name
-    return {
-        "model": card.name,
-        "version": ".".join(artist_features.__version__.split(".")[:2]),
-        "weights_sha256": card.weights_sha256,
-        "graph_sha256": card.graph_sha256,
-        **_reading(args).to_record(),
-        "per_segment": args.per_segment,
-        "content_hash": args.content_hash,
-    }
-
-
-def _make_rows(
-    args: argparse.Namespace,
-    extractor: "Extractor | ClusterExtractor",
-    named: "NamedPaths",
-    output: "Output",
-    tally: "Tally",
-    stop: OrderlyStop,
-) -> None:
-    """Make the rows that are missing, with a progress bar."""
-    from artist_features.extraction.decode import Source
-    from artist_features.library import job
-
-    make_source = functools.partial(Source, reading=_reading(args), hashed=args.content_hash)
-    with Progress(tally, args.quiet) as progress:
-        job.run(
-            named,
-            output,
-            extractor,
-            tally,
-            make_source=make_source,
-            per_segment=args.per_segment,
-            on_row=progress.update,
-            steps=stop.steps,
-        )

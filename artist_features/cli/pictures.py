@@ -89,7 +89,8 @@ def run_map(args: argparse.Namespace) -> int:
         progress=True,
     )
     if n_failed:
-        write_line(f"left out: {counted(n_failed, 'recording')} without an embedding")
+        are = "is" if n_failed == 1 else "are"
+        write_line(f"{counted(n_failed, 'recording')} without an embedding {are} left out")
     write_line(f"written to {display_path(args.out)}; open it in a browser")
     return 0
 
@@ -107,5 +108,6 @@ def run_plot(args: argparse.Namespace) -> int:
     write_picture(found, Path(display_path(args.recording)).name, args.output)
     for code, text in found.flaws:
         write_line(f"{display_path(args.recording)}: {code}: {text}")
-    write_line(f"{counted(len(found.similarity), 'segment')} drawn: {display_path(args.output)}")
+    drawn = counted(len(found.similarity), "segment")
+    write_line(f"{drawn} drawn: {display_path(args.output)}")
     return 0

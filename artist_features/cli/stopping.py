@@ -1,6 +1,5 @@
 """Graceful shutdown: the first signal stops a command cleanly, a second one at once."""
 
-import contextlib
 import os
 import signal
 import sys
@@ -40,11 +39,6 @@ class OrderlyStop:
         self._before: dict[int, Any] = {}
         self._hook: Callable[[Any], Any] = sys.unraisablehook
 
-    @property
-    def requested(self) -> bool:
-        """True after a signal that asks the job to end."""
-        return self._number is not None
-
     def __enter__(self) -> "OrderlyStop":
         if threading.current_thread() is threading.main_thread():
             for number in _ORDERLY:
@@ -78,17 +72,6 @@ class OrderlyStop:
             finally:
                 self._deferred = True
             yield item
-
-    @contextlib.contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Context in which a signal only sets `requested`; `Stopped` is raised at its end."""
-        before, self._deferred = self._deferred, True
-        try:
-            yield
-        finally:
-            self._deferred = before
-            if self._number is not None and not before:
-                raise Stopped(self._number)
 
     def check(self) -> None:
         """Raise `Stopped` if there was a signal: where Python frees an object, one is lost."""

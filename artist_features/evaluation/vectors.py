@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from artist_features.audio.stream import opened
+from artist_features.audio.file_bytes import opened
 from artist_features.datasets.tracks import Track
 from artist_features.errors import AudioError
 from artist_features.evaluation import baselines

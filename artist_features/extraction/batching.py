@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.devices import signals_deferred
 from artist_features.errors import AnyPath, AudioError
 from artist_features.extraction.decode import Facts
 from artist_features.extraction.decode_pool import Event
-from artist_features.extraction.interrupts import signals_deferred
 
 if TYPE_CHECKING:  # imported when a model is used
     import keras

@@ -102,6 +102,11 @@ class Source:
     reading: ReadingOptions = DEFAULT_READING
     hashed: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.reading, ReadingOptions):
+            named = type(self.reading).__name__
+            raise TypeError(f"reading is {named}; allowed are ReadingOptions.")
+
     @property
     def path(self) -> AnyPath | None:
         """The file as the caller named it, or None where it has no name."""
@@ -160,16 +165,9 @@ class Facts:
 
 
 class SegmentStream:
-    """The waveform segments of one source: iterate once, then read `facts`.
+    """Waveform segments of one source, made by `decode_segments`: iterate once, then read `facts`.
 
     Iterating opens the recording, yields float32 `(k, segment_samples)`, k >= 1, and closes it.
-
-    Raises:
-        AudioError: while iterating: whatever goes wrong with this recording, and only that.
-
-    Args:
-        source: `Source` of a local file or an array.
-        front_end: `FrontEnd`, for sample rate, segment length, hop and padding.
 
     Attributes:
         facts: `Facts` once the last segment was taken, None before.
@@ -199,8 +197,8 @@ class SegmentStream:
         """Read `n` segments by seeking; yield none where the whole file must be decoded."""
         n_read = 0
         try:
-            rate, span = self._front_end.sample_rate, self._source.reading
-            with open_file(path, target_rate=rate, span=span, decoder="soundfile") as stream:
+            rate = self._front_end.sample_rate
+            with open_file(path, target_rate=rate, decoder="soundfile") as stream:
                 if stream.container == "opus":  # see `stream._open_decoder`
                     return
                 for segments in sampled_segments(stream, self._front_end, n):

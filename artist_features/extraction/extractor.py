@@ -19,6 +19,7 @@ from artist_features.devices import (
     configure_devices,
     prepare_keras,
     refuse_fork,
+    signals_deferred,
     usable_cores,
 )
 from artist_features.errors import (
@@ -33,7 +34,6 @@ from artist_features.errors import (
 from artist_features.extraction.batching import Result, embed_events, inference_function
 from artist_features.extraction.decode import DecoderName, ReadingOptions, Source
 from artist_features.extraction.decode_pool import DecodePool
-from artist_features.extraction.interrupts import signals_deferred
 from artist_features.extraction.onnx_engine import chosen_runtime, onnx_function
 from artist_features.extraction.recordings import (
     Embedding,
@@ -206,24 +206,29 @@ class Extractor:
         n_in, n_out = itertools.count(), 0
         counted = (source for source, _ in zip(sources, n_in, strict=False))
         decoders = DecodePool(counted, self.front_end, n_workers, isolated, idle_s=_IDLE_S)
-        with self._timed(decoders), decoders as events:
-            embed, n_rows, n_calls = self._inference(n_sources)
-            results = embed_events(
-                events,
-                embed,
-                segment_samples=self.front_end.segment_samples,
-                n_rows=n_rows,
-                n_calls=n_calls,
-                pooled=pool == "mean",
-                timing=self.timing,
-                by_tf_data=self.runtime != "onnx",
-            )
-            with contextlib.closing(results):  # now, not when Python finds time for it
-                for result in results:
-                    n_out += 1
-                    self.timing["files"] += 1
-                    self.timing["audio_s"] += result.facts.duration_s if result.facts else 0
-                    yield result
+        started = time.perf_counter()
+        try:
+            with decoders as events:
+                embed, n_rows, n_calls = self._inference(n_sources)
+                results = embed_events(
+                    events,
+                    embed,
+                    segment_samples=self.front_end.segment_samples,
+                    n_rows=n_rows,
+                    n_calls=n_calls,
+                    pooled=pool == "mean",
+                    timing=self.timing,
+                    by_tf_data=self.runtime != "onnx",
+                )
+                with contextlib.closing(results):  # now, not when Python finds time for it
+                    for result in results:
+                        n_out += 1
+                        self.timing["files"] += 1
+                        self.timing["audio_s"] += result.facts.duration_s if result.facts else 0
+                        yield result
+        finally:
+            self.timing["fetch_s"] += decoders.fetch_s
+            self.timing["wall_s"] += time.perf_counter() - started
         if next(n_in) != n_out:
             raise RuntimeError(f"{n_out} sources came out, fewer than went in: please report it")
 
@@ -236,15 +241,6 @@ class Extractor:
         on_cpu = self.device.startswith("CPU")  # the rest is not measured on a GPU
         n_calls, n_rows = calls_at_once(self.batch_size) if on_cpu else (1, self.batch_size)
         return inference_function(model, n_rows if many and on_cpu else None), n_rows, n_calls
-
-    @contextlib.contextmanager
-    def _timed(self, decoders: DecodePool) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timing["fetch_s"] += decoders.fetch_s
-            self.timing["wall_s"] += time.perf_counter() - started
 
     # result's type: one array, a list of arrays, or, where the type of `audio` does not say
     # whether it is one recording (a path may be a folder), either
@@ -411,11 +407,10 @@ def _prepare(
         return None, front_end_of(model), lambda: model
     from artist_features.zoo import registry
 
-    if runtime == "onnx":
-        card = registry.list_models()[cast(str, model)]
-        return card, card.front_end, lambda: _built(*registry.read_model(model))
-    card, weights = registry.read_model(model)
-    return card, card.front_end, lambda: _built(card, weights)
+    read = functools.cache(functools.partial(registry.read_model, model))
+    # by ONNX Runtime the weights are read only if the Keras model is asked for
+    card = registry.list_models()[cast(str, model)] if runtime == "onnx" else read()[0]
+    return card, card.front_end, lambda: _built(*read())
 
 
 def _built(card: ModelCard, weights: dict[str, Any]) -> "keras.Model":

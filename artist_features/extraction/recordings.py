@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias, g
 import numpy as np
 import numpy.typing as npt
 
+from artist_features.audio.decoders import REAL_NUMBERS
+from artist_features.audio.file_bytes import opened
 from artist_features.audio.folders import search_folder
-from artist_features.audio.stream import check_array, opened
+from artist_features.audio.stream import check_array
 from artist_features.errors import AudioError, display_path, shortened
 from artist_features.extraction.decode import (
     DEFAULT_READING,
@@ -94,7 +96,7 @@ def _is_pair(audio: Any) -> bool:
     rate = audio[1]
     if isinstance(rate, np.ndarray) and rate.ndim == 0:
         rate = rate[()]
-    return isinstance(rate, (int, float, np.number)) and not isinstance(audio[0], (str, *_BYTES))
+    return isinstance(rate, REAL_NUMBERS) and not isinstance(audio[0], (str, *_BYTES))
 
 
 def _refuse_turned(audio: Any) -> None:

@@ -135,55 +135,33 @@ def _require_scheme(scheme: str) -> None:
 
 
 @contextlib.contextmanager
-def fetched(source: Source, is_stopped: Callable[[], bool] | None = None) -> Iterator[Source]:
+def fetched(source: Source, is_stopped: Callable[[], bool]) -> Iterator[Source]:
     """Context with a source that decoders can open: of a URI or of bytes, a private file.
+
+    Memory stays below some 20 MB whatever the size at a URI.
 
     Args:
         source: of any kind; of a local file it is yielded as it is.
-        is_stopped: as for `local_copy`.
+        is_stopped: function that is asked between blocks whether to give up.
 
     Raises:
-        AudioError: as `local_copy`.
+        OutputError: `no_space`.
+        AudioError: `empty`, `not_found`, `not_a_file`, `no_permission`, `too_long`, or
+            `unavailable` for everything else: network, time out, a missing package.
     """
     if isinstance(source.audio, EncodedAudio):
         if not source.audio.data:
             text = "0 bytes of audio; was it an open file that is read already, seek(0) first."
             raise AudioError("empty", text, source.path)
-        copy: contextlib.AbstractContextManager[str] = _private_file([source.audio.data])
-    elif is_uri(source.path):
-        path = local_path(os.fsdecode(source.path or ""))
-        copy = local_copy(path, is_stopped) if is_uri(path) else contextlib.nullcontext(path)
-    else:
+        with _private_file([source.audio.data]) as copy:
+            yield dataclasses.replace(source, audio=copy)
+    elif not is_uri(source.path):
         yield source
-        return
-    with copy as path:
+    elif not is_uri(path := local_path(os.fsdecode(source.path or ""))):
         yield dataclasses.replace(source, audio=path)
-
-
-def local_copy(
-    uri: str, is_stopped: Callable[[], bool] | None = None
-) -> contextlib.AbstractContextManager[str]:
-    """Return a context with a URI downloaded to a private temporary file.
-
-    Memory stays below some 20 MB whatever the size.
-
-    Args:
-        uri: as `is_uri` accepts it.
-        is_stopped: function that is asked between blocks whether to give up.
-
-    Raises:
-        OutputError: `no_space`.
-        AudioError: `not_found`, `not_a_file`, `no_permission`, `too_long`, or `unavailable`
-            for everything else: network, time out, a missing package.
-    """
-
-    def blocks() -> Iterator[bytes]:
-        for block in _blocks(uri):
-            if is_stopped is not None and is_stopped():
-                raise AudioError("unavailable", "stopped while it was fetched.", uri)
-            yield block
-
-    return _private_file(blocks())
+    else:
+        with _private_file(_blocks(path, is_stopped)) as copy:
+            yield dataclasses.replace(source, audio=copy)
 
 
 @contextlib.contextmanager
@@ -246,9 +224,9 @@ def _archive(uri: str) -> Any:
     return held[1]
 
 
-def _blocks(uri: str) -> Iterator[bytes]:
+def _blocks(uri: str, is_stopped: Callable[[], bool]) -> Iterator[bytes]:
     """Yield the bytes of a URI in blocks of at most `BLOCK_BYTES`."""
-    n_read, started = 0, time.monotonic()
+    n_read, started, stopped = 0, time.monotonic(), False
     try:
         system, path = open_system(uri)
         streamed = schemes(uri)[0] in _WEB  # one request, not one for each block
@@ -261,9 +239,13 @@ def _blocks(uri: str) -> Iterator[bytes]:
                 took_s = time.monotonic() - started
                 if took_s > _SLOWEST_OVER_S and n_read < _SLOWEST_BYTES_S * took_s:
                     raise TimeoutError(f"only {n_read} bytes came in {took_s:.0f} s")
+                if stopped := is_stopped():
+                    break
                 yield block
     except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
         raise failure(uri, error) from None
+    if stopped:
+        raise AudioError("unavailable", "stopped while it was fetched.", uri)
     if n_read > MAX_BYTES:
         text = f"has more than {MAX_BYTES >> 30} GiB; fetch it by other means and cut it."
         raise AudioError("too_long", text, uri)

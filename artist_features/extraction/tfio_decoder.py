@@ -14,8 +14,8 @@ from typing import Any
 
 import soundfile
 
-from artist_features.audio.containers import Container, check_format
 from artist_features.audio.decoders import Samples, Span, blocks_of, open_error
+from artist_features.audio.formats import Container, check_format
 from artist_features.errors import AnyPath, AudioError
 
 _SAMPLE_TYPES = {  # (container, libsndfile's subtype) -> type of the graph's samples

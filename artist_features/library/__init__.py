@@ -2,5 +2,5 @@
 
 In: names, folders, lists and URIs (`inputs`). `job` finds what the output lacks and has it made, by
 `extraction` or on Ray (`cluster`). Out: rows (`tables`) in one file, JSON lines (`outputs`), or a
-folder of Parquet shards (`shards`) with a journal of what is finished (`journal`).
+folder of Parquet shards with a journal of what is finished (`shards`).
 """

@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from artist_features.audio.folders import search_folder
-from artist_features.errors import AnyPath, AudioError, ManifestError, OutputError
+from artist_features.errors import AnyPath, AudioError, ManifestError, OutputError, shortened
 from artist_features.extraction.remote import (
     has_known_scheme,
     identity,
     is_gone,
+    is_link,
     is_uri,
     local_path,
     needs_search,
@@ -64,27 +65,44 @@ def find_audio(arguments: Iterable[AnyPath], passed: Counter[str] | None = None)
                 yield from search_folder(path, passed) if os.path.isdir(path) else [path]
 
 
-def lone_missing(arguments: Sequence[str]) -> str | None:
-    """Return the first name that the arguments give if nothing that they name is there.
+def require_named(arguments: Sequence[str]) -> None:
+    """Refuse arguments if nothing that they name is there; else what is not is a row of its own.
 
     A URI is not asked for if its scheme is known, unless it is one of `file://`; a list in a pipe
     is not read.
 
     Raises:
-        ManifestError: a list that cannot be read.
+        ManifestError: of the first name, or a list that cannot be read.
     """
     lists = [argument[1:] for argument in arguments if _is_list(argument)]
     if any(os.path.exists(path) and not os.path.isfile(path) for path in lists):
-        return None
+        return
     names = (argument for argument in arguments if not _is_list(argument))
     first = None
     for name in itertools.chain(names, *map(_read_list, lists)):
         name = local_path(name)
         there = has_known_scheme(name) if is_uri(name) else os.path.lexists(name)
         if there or not (is_uri(name) or is_gone(name)):
-            return None
+            return
         first = name if first is None else first
-    return first
+    if first is None:
+        return
+    hint = ""
+    if is_link(first):
+        raise ManifestError("fsspec knows no such scheme; allowed are s3://, https:// ...", first)
+    if first.startswith("~"):
+        hint = " The shell has not replaced '~': leave out the quotes."
+    elif set(first) & set("*?["):
+        hint = " Nothing has this pattern, or it was in quotes, where the shell leaves it alone."
+    elif arguments[0].startswith("@"):
+        hint = f" Nothing else that {shortened(arguments[0])} names is there either."
+    raise ManifestError(f"no such file or folder.{hint}", first)
+
+
+def unless_empty(items: Iterator[Found]) -> Iterator[Found] | None:
+    """Return an iterator, or None if there is nothing in it."""
+    first = list(itertools.islice(items, 1))
+    return itertools.chain(first, items) if first else None
 
 
 def _is_list(argument: str) -> bool:

@@ -154,8 +154,7 @@ class TableFile:
         self._lock = acquire_lock(path.with_name(f".{path.name}.lock"), path)
         try:
             if continued and path.exists():
-                rows, stored = tables.read_table(path, decode)
-                tables.check_same(stored, made_with, path)
+                rows, _ = tables.read_table(path, decode, made_with)
                 self._rows = dict(enumerate(rows, start=-len(rows)))
                 named.hold(rows)
         except BaseException:

@@ -18,15 +18,22 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from artist_features.errors import AnyPath, OutputError, valid_utf8
+from artist_features.config import ModelCard
+from artist_features.errors import AnyPath, OutputError, shortened, valid_utf8
 from artist_features.extraction.batching import Result
+from artist_features.extraction.decode import DEFAULT_READING, ReadingOptions
 from artist_features.optional import require
+from artist_features.version import VERSION
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 _Table: TypeAlias = tuple[list["Row"], str]  # and `made_with`
 
 WITH_VECTOR = ("ok", "truncated", "short", "silent")
 _PROVENANCE = ("model",)  # of `made_with`; ignored when runs are compared
+_MADE_WITH = {  # keys of `made_with`
+    *("model", "version", "weights_sha256", "graph_sha256", "per_segment", "content_hash"),
+    *DEFAULT_READING.to_record(),
+}
 
 
 @dataclass(frozen=True)
@@ -263,15 +270,36 @@ def require_pyarrow() -> tuple[Any, Any]:
     return require("pyarrow", "Parquet output", "parquet"), parquet
 
 
-def read_table(path: AnyPath, reader: Callable[..., _Table], **options: bool) -> _Table:
+def made_with_of(
+    card: ModelCard, reading: ReadingOptions, *, per_segment: bool, content_hash: bool
+) -> dict[str, Any]:
+    """Return the settings that decide the vectors of a job; rows of others are refused."""
+    return {
+        "model": card.name,
+        "version": ".".join(VERSION.split(".")[:2]),
+        "weights_sha256": card.weights_sha256,
+        "graph_sha256": card.graph_sha256,
+        **reading.to_record(),
+        "per_segment": per_segment,
+        "content_hash": content_hash,
+    }
+
+
+def read_table(
+    path: AnyPath, reader: Callable[..., _Table], made_with: str = "", **options: bool
+) -> _Table:
     """Read a table with `from_npz` or `from_parquet`, any failure as `OutputError`.
+
+    Args:
+        made_with: as for `check_same`, or "" for any that this version knows.
 
     Raises:
         OutputError: `not_writable` if the system does not let it be read, `mismatch` if
-            another program or version wrote it, `damaged`.
+            another program or version wrote it, or if it was made otherwise, `damaged`.
     """
     try:
-        return reader(path, **options)
+        rows, stored = reader(path, **options)
+        unknown = sorted(json.loads(stored).keys() - _MADE_WITH)
     except (ForeignTableError, KeyError):
         text = (
             "was not written by `artist-features extract` of this version; give one that was, or, "
@@ -288,6 +316,12 @@ def read_table(path: AnyPath, reader: Callable[..., _Table], **options: bool) ->
             "move it away, and run again.",
             path,
         ) from None
+    if made_with:
+        check_same(stored, made_with, path)
+    elif unknown:
+        text = f"made with options that this version does not know: {shortened(unknown[0])}."
+        raise OutputError("mismatch", text, path)
+    return rows, stored
 
 
 def check_same(stored: str, ours: str, path: AnyPath) -> None:

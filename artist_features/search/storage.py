@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artist_features.errors import AnyPath, SearchIndexError
-from artist_features.files import remove_stale_partials, write_parts_atomically
+from artist_features.files import remove_stale_partials, write_atomically
 from artist_features.search.ranking import N_QUANTILES, pair_quantiles
 from artist_features.search.tracks import IndexData, Texts
 
@@ -153,7 +153,7 @@ def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> Non
         raise ValueError(f"header of {len(text)} bytes; allowed are {MAX_HEADER_BYTES}.")
     parts: list[Any] = [len(text).to_bytes(8, "little"), text, *arrays.values()]
     remove_stale_partials(path.parent)  # of an index of 1,000,000 rows it is 1 GB
-    write_parts_atomically(path, [part for part in parts if memoryview(part).nbytes])
+    write_atomically(path, *(part for part in parts if memoryview(part).nbytes))
 
 
 def read_arrays(path: AnyPath) -> tuple[Arrays, dict[str, str]]:

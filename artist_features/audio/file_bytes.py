@@ -1,8 +1,73 @@
-"""Bytes of audio files, and the files as decoders should see them: no junk, a right header."""
+"""Open audio files, read their bytes, and show them as decoders should see them.
 
+`CorrectedFile` leaves out junk and puts a wrong header right.
+"""
+
+import contextlib
+import errno
 import io
 import os
+import stat
+from collections.abc import Iterator
 from typing import Any
+
+from artist_features.errors import AnyPath, AudioError
+
+
+@contextlib.contextmanager
+def opened(path: AnyPath) -> Iterator[tuple[int, os.stat_result]]:
+    """Context with (descriptor, status) of a regular, non-empty file; a FIFO never blocks it.
+
+    Raises:
+        AudioError: `not_found`, `not_a_file`, `no_permission`, `empty` or `damaged`.
+    """
+    # O_BINARY: Windows reads text otherwise, without some of the bytes
+    wanted = ("O_RDONLY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+    flags = sum(getattr(os, name, 0) for name in wanted)
+    try:
+        _require_regular(os.stat(path).st_mode, path)
+        fd = os.open(path, flags)
+    except (OSError, ValueError) as error:
+        raise os_error(error, path) from None
+    try:
+        status = os.fstat(fd)
+        _require_regular(status.st_mode, path)
+        if status.st_size == 0:
+            raise AudioError("empty", "0 bytes; the file was never written. Copy it again.", path)
+        yield fd, status
+    except OSError as error:
+        raise os_error(error, path) from None
+    finally:
+        os.close(fd)
+
+
+_SPECIAL_FILES = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _require_regular(mode: int, path: AnyPath) -> None:
+    if not stat.S_ISREG(mode):
+        name = _SPECIAL_FILES.get(stat.S_IFMT(mode), "not a regular file")
+        raise AudioError("not_a_file", f"is {name}; an audio file is needed.", path)
+
+
+def os_error(error: OSError | ValueError, path: AnyPath | None) -> AudioError:
+    """Translate an error of opening or reading a recording into an `AudioError`."""
+    code: int | None = getattr(error, "errno", None)
+    if code in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        reason = {errno.ELOOP: "symbolic links lead in a circle", errno.ENOENT: "no such file"}
+        text = reason.get(code, os.strerror(code or 0).lower())
+        return AudioError("not_found", f"{text}; check the path.", path)
+    if isinstance(error, ValueError):  # a zero byte in the name
+        return AudioError("not_found", f"not a possible file name ({error}).", path)
+    if code in (errno.EACCES, errno.EPERM):
+        return AudioError("no_permission", "no permission to read; change its mode or owner.", path)
+    return AudioError("damaged", f"reading failed: {error.strerror or error}.", path)
 
 
 def read_at(fd: int, n_bytes: int, position: int) -> bytes:
