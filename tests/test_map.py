@@ -10,8 +10,7 @@ import pytest
 from map_data import clusters, write_embeddings
 
 from artist_features.cli.main import main
-from artist_features.maps import texts
-from artist_features.maps.map import write_map
+from artist_features.maps import map as maps
 from artist_features.maps.page import PALETTE, PALETTE_DARK, build_page
 from artist_features.search import IndexedTrack
 from artist_features.search.embedding_tables import join_manifest
@@ -105,7 +104,7 @@ def test_no_track_at_all(tmp_path, capsys):
     rows, made_with = tables.from_npz(tmp_path / "e.npz")
     (tmp_path / "e.npz").write_bytes(tables.to_npz(rows[:1], 8, made_with))
     assert draw(tmp_path, "--force") == 2
-    assert "no vectors in it (1 recordings failed)" in capsys.readouterr().err
+    assert "no vectors in it (1 recording failed)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -139,26 +138,26 @@ def test_without_opentsne_it_says_so(library, monkeypatch, capsys):
 def test_titles_and_groups_from_columns_and_folders(library):
     paths = [str(library / f"{number}.mp3") for number in range(11)]
     tracks, _ = join_manifest([IndexedTrack(path) for path in paths], library / "m.csv")
-    assert texts.groups(tracks, "genre") == ["", "rock"] * 5 + [""]
-    assert texts.groups(tracks, None) == [""] * 11
-    assert texts.titles(tracks)[9:] == ["song 9", "10"]
+    assert maps.colour_groups(tracks, "genre") == ["", "rock"] * 5 + [""]
+    assert maps.colour_groups(tracks, None) == [""] * 11
+    assert maps.titles(tracks)[9:] == ["song 9", "10"]
     tracks = [IndexedTrack("/music/ann/1.mp3"), IndexedTrack("s3://b/bob/2.mp3")]
-    assert texts.groups(tracks, "folder") == ["ann", "bob"]
-    assert texts.titles(tracks) == ["1", "2"]
+    assert maps.colour_groups(tracks, "folder") == ["ann", "bob"]
+    assert maps.titles(tracks) == ["1", "2"]
 
 
 def test_links_lead_to_the_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = ["a/1 #?.mp3", "a/b/\udcff.mp3", "https://host/2.mp3", "s3://bucket/3.mp3"]
     web = ["https://host/2.mp3", ""]
-    found = texts.audio_links(paths, "maps/m.html", None, "/")
+    found = maps.audio_links(paths, "maps/m.html", None, "/")
     assert found == ["../a/1%20%23%3F.mp3", "../a/b/%FF.mp3", *web]
     # the base stands for a folder, such as the deepest that holds all
-    folder = texts.common_folder(paths)
+    folder = maps.common_folder(paths)
     assert folder == str(tmp_path / "a")
-    found = texts.audio_links(paths, "m.html", "http://host/music/", folder)
+    found = maps.audio_links(paths, "m.html", "http://host/music/", folder)
     assert found == ["http://host/music/1%20%23%3F.mp3", "http://host/music/b/%FF.mp3", *web]
-    found = texts.audio_links(paths[:1], "m.html", "file:///music", str(tmp_path))
+    found = maps.audio_links(paths[:1], "m.html", "file:///music", str(tmp_path))
     assert found == ["file:///music/a/1%20%23%3F.mp3"]
 
 
@@ -178,7 +177,7 @@ def test_more_groups_than_colours_are_grey():
 
 def test_write_map_from_python(library):
     out = library / "map.html"
-    assert write_map(library / "e.npz", out, color="folder", title="Mine & <yours>") == 1
+    assert maps.write_map(library / "e.npz", out, color="folder", title="Mine & <yours>") == 1
     assert page_data(out.read_text())["groups"] == [library.name]
     assert "<title>Mine &amp; &lt;yours&gt;</title>" in out.read_text()
 
