@@ -10,16 +10,17 @@ mteb's classes: this module is imported without mteb, which brings PyTorch.
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from artist_features import optional
-from artist_features.audio.stream import check_array
-from artist_features.config import ModelCard
+from artist_features.audio.stream import open_array
+from artist_features.config import FrontEnd, ModelCard
 from artist_features.errors import AudioError
 from artist_features.extraction.decode import Source
 from artist_features.extraction.extractor import Extractor
@@ -34,6 +35,7 @@ _ORGANISATION = "artist-features"  # mteb wants names of the form organisation/m
 _HUB = "hf://"
 _N_SEGMENTS_COVERED = 4  # a clip under that many is a loop; source: our trials, docs/training.md
 _LEAST_STARTS = 3  # of segments in it; five were no better
+_CLIPS_AT_ONCE = 64  # 12 s of each are held as float32, 68 MB
 _CITATION = """@inproceedings{park2018representation,
     title = {Representation Learning of Music Using Artist Labels},
     author = {Park, Jiyoung and Lee, Jongpil and Park, Jangyeon and Ha, Jung-Woo and Nam, Juhan},
@@ -97,23 +99,22 @@ class MtebEncoder:
             float32 `(n_sounds, dim)`.
 
         Raises:
-            ValueError: the task has no sounds, or a sound is no audio array.
+            TypeError, ValueError: the task has no sounds, or a sound is no audio array.
             AudioError: a sound gives no trustworthy embedding.
         """
         from tqdm.auto import tqdm
 
         where = f"{task_metadata.name}, {hf_subset}, {hf_split}"
-        rows = np.empty((0, self.extractor.embedding_dim), np.float32)
+        rows: list[npt.NDArray[np.float32]] = []
         for batch in tqdm(inputs, disable=not show_progress_bar, desc="Encoding audio"):
             if "audio" not in batch:
                 raise ValueError(
                     f"{where}: inputs are {', '.join(batch)}; allowed is audio. These models take "
                     "no other modality."
                 )
-            clips = [_samples_and_rate(item) for item in batch["audio"]]
-            found = embed_clips(self.extractor, clips, f"{where}, sound", len(rows))
-            rows = np.concatenate([rows, found])
-        return rows
+            clips = map(_samples_and_rate, batch["audio"])
+            rows.extend(embed_clips(self.extractor, clips, f"{where}, sound", len(rows)))
+        return np.stack(rows) if rows else np.empty((0, self.extractor.embedding_dim), np.float32)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Return the cosines of all pairs, tensor `(n_1, n_2)`, as mteb computes them."""
@@ -130,7 +131,7 @@ class MtebEncoder:
 
 def embed_clips(
     extractor: Extractor,
-    clips: Sequence[tuple[npt.NDArray[Any], int]],
+    clips: Iterable[tuple[npt.ArrayLike, float]],
     name: str = "clip",
     n_before: int = 0,
 ) -> npt.NDArray[np.float32]:
@@ -139,7 +140,8 @@ def embed_clips(
     `extract` loops a clip under one segment (2.995 s) and leaves out the end of a longer one that
     fills no segment. Here a clip under four segments is a loop, of which a segment is embedded from
     each of three starts or more, evenly spaced; the mean is the clip's embedding. Lines of 0.4 to
-    12 s find their artist more often so (docs/training.md).
+    12 s find their artist more often so (docs/training.md). Flaws, such as silence, are not
+    reported.
 
     Args:
         extractor: embeds the segments, and longer clips as they are.
@@ -151,29 +153,45 @@ def embed_clips(
         float32 `(n_clips, dim)`.
 
     Raises:
-        ValueError: a clip is no audio array.
+        TypeError, ValueError: a clip is no audio array, or has no valid sample rate.
         AudioError: a clip gives no trustworthy embedding.
     """
-    sources: list[Source] = []
-    clip_of: list[int] = []
-    for number, (samples, rate) in enumerate(clips):
-        n_segment = math.ceil(extractor.front_end.segment_hop_s * rate)
-        parts = [samples]
-        if 0 < len(samples) < _N_SEGMENTS_COVERED * n_segment:
-            n_starts = max(_LEAST_STARTS, math.ceil(len(samples) / n_segment))
-            starts = np.arange(n_starts) * len(samples) // n_starts
-            segments = starts[:, None] + np.arange(n_segment)
-            parts = list(np.take(samples, segments, axis=0, mode="wrap"))
-        sources += [Source(part, rate) for part in parts]
-        clip_of += [number] * len(parts)
-    sums = np.zeros((len(clips), extractor.embedding_dim))
-    for result in extractor.results(sources, n_sources=len(sources)):
-        number = clip_of[result.index]
-        if result.error is not None:
-            place = f"{name} {n_before + number}"
-            raise AudioError(result.error.code, result.error.message, place)
-        sums[number] += result.embedding
-    return (sums / np.bincount(clip_of, minlength=len(clips))[:, None]).astype(np.float32)
+    rows = [np.empty((0, extractor.embedding_dim), np.float32)]
+    numbered = enumerate(clips, n_before)
+    while group := list(itertools.islice(numbered, _CLIPS_AT_ONCE)):
+        places = [f"{name} {number}" for number, _ in group]
+        sources: list[Source] = []
+        clip_of: list[int] = []
+        for row, (_, (samples, sample_rate)) in enumerate(group):
+            parts = _covering_parts(samples, sample_rate, extractor.front_end, places[row])
+            sources += [Source(part, extractor.front_end.sample_rate) for part in parts]
+            clip_of += [row] * len(parts)
+        sums = np.zeros((len(group), extractor.embedding_dim))
+        for result in extractor.results(sources, n_sources=len(sources)):
+            row = clip_of[result.index]
+            if result.error is not None:
+                raise AudioError(result.error.code, result.error.message, places[row])
+            sums[row] += result.embedding
+        rows.append((sums / np.bincount(clip_of)[:, None]).astype(np.float32))
+    return np.concatenate(rows)
+
+
+def _covering_parts(
+    samples: npt.ArrayLike, sample_rate: float, front_end: FrontEnd, place: str
+) -> list[npt.NDArray[np.float32]]:
+    """Read a clip at the model's rate; return it, or segments of the loop of a short one."""
+    rate, n_segment = front_end.sample_rate, front_end.segment_hop_samples
+    try:
+        clip = open_array(samples, sample_rate=sample_rate, target_rate=rate).read()
+    except AudioError as error:
+        raise AudioError(error.code, error.message, place) from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{place}: {error}") from None
+    if len(clip) >= _N_SEGMENTS_COVERED * n_segment:
+        return [clip]
+    n_starts = max(_LEAST_STARTS, math.ceil(len(clip) / n_segment))
+    starts = np.arange(n_starts) * len(clip) // n_starts
+    return list(np.take(clip, starts[:, None] + np.arange(n_segment), mode="wrap"))
 
 
 def model_meta(model: ModelSpec = "siamese") -> "ModelMeta":
@@ -231,9 +249,7 @@ def _load(
     return MtebEncoder(model, **options)
 
 
-def _samples_and_rate(item: Mapping[str, Any]) -> tuple[npt.NDArray[Any], int]:
+def _samples_and_rate(item: Mapping[str, Any]) -> tuple[npt.NDArray[Any], float]:
     """Return ((n_samples,) or (n_samples, n_channels), sample rate in Hz) of an audio item."""
-    samples, rate = np.asarray(item["array"]), int(item["sampling_rate"])
-    if samples.ndim == 2:  # mteb and torchcodec put channels first
-        samples = samples.T
-    return check_array(samples, rate), rate
+    # mteb and torchcodec put channels first
+    return np.asarray(item["array"]).T, item["sampling_rate"]

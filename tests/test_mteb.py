@@ -13,7 +13,9 @@ import pytest
 from conftest import music
 
 import artist_features as af
+from artist_features import Extractor
 from artist_features import mteb as ours
+from artist_features.audio.stream import open_array
 from artist_features.errors import AudioError
 
 has_mteb = importlib.util.find_spec("mteb") is not None
@@ -22,6 +24,7 @@ needs_mteb = [
     pytest.mark.filterwarnings("ignore"),  # those of mteb and its libraries
     pytest.mark.slow,
 ]
+RATE, N_SEGMENT = 22050, 129 * 512  # of the model
 TASK = types.SimpleNamespace(name="Tones")  # what `encode` reads of a task
 
 
@@ -61,24 +64,57 @@ def test_long_sounds_become_what_extract_gives(encoder, tiny_folder):
     assert encode(encoder, []).shape == (0, 8)
 
 
-@pytest.mark.parametrize(("seconds", "n_starts"), [(0.5, 3), (4, 3), (11.5, 4)])
-def test_short_sounds_are_covered(encoder, tiny_folder, seconds, n_starts):
-    """The mean of segments that start at each third or quarter of the loop."""
-    rate = 16000
-    samples = music(seconds, rate, n_channels=1)[:, 0]
+def extracted(parts, folder):
+    """Return the mean of what `extract` gives of parts, each a segment at the model's rate."""
+    return np.mean([af.extract(part, sample_rate=RATE, model=folder) for part in parts], axis=0)
+
+
+def loop_segments(samples, n_starts):
+    """Return segments of a loop that begin at each third, quarter and so on."""
     starts = [number * len(samples) // n_starts for number in range(n_starts)]
-    n_segment = int(np.ceil(129 * 512 / 22050 * rate))
-    segments = [np.resize(np.roll(samples, -start), n_segment) for start in starts]
-    rows = [af.extract(segment, sample_rate=rate, model=tiny_folder) for segment in segments]
-    (found,) = encode(encoder, [{"audio": [item(samples, rate)]}])
-    np.testing.assert_allclose(found, np.mean(rows, axis=0), rtol=1e-4, atol=1e-6)
+    return [np.resize(np.roll(samples, -start), N_SEGMENT) for start in starts]
 
 
-def test_what_cannot_be_encoded_is_named(encoder):
-    good = item(np.zeros(70000, np.float32) + 0.1, 22050)
-    bad = item(np.full(70000, np.nan, np.float32), 22050)
-    with pytest.raises(AudioError, match=r"^Tones, all, test, sound 3: .* are NaN"):
-        encode(encoder, [{"audio": [good, good]}, {"audio": [good, bad]}])
+def test_short_clips_are_covered(tiny_folder, monkeypatch):
+    """The mean of segments that start at each third or quarter of the loop."""
+    monkeypatch.setattr(ours, "_CLIPS_AT_ONCE", 2)
+    mono = music(12.5, RATE, n_channels=1)[:, 0]
+    cuts = [(1, 3), (RATE // 2, 3), (4 * RATE, 3), (11 * RATE, 4), (4 * N_SEGMENT - 1, 4)]
+    expected = [extracted(loop_segments(mono[:n], starts), tiny_folder) for n, starts in cuts]
+    long = mono[: 4 * N_SEGMENT]
+    expected.append(af.extract(long, sample_rate=RATE, model=tiny_folder))
+    clips = [(mono[:n], RATE) for n, _ in cuts] + [(long, RATE)]
+    found = ours.embed_clips(Extractor(str(tiny_folder)), iter(clips))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_short_stereo_clip_is_mixed_and_resampled_once(tiny_folder):
+    samples = music(2, 48000)
+    mono = open_array(samples, sample_rate=48000, target_rate=RATE).read()
+    (found,) = ours.embed_clips(Extractor(str(tiny_folder)), [(samples, 48000)])
+    expected = extracted(loop_segments(mono, 3), tiny_folder)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "error", "text"),
+    [
+        (np.full(1001, np.nan, np.float32), 22050, AudioError, "sound 3: .*1001 of 1001"),
+        (np.zeros(0, np.float32), 22050, AudioError, "sound 3: "),
+        (np.zeros(9, np.int64), 22050, TypeError, "sound 3: array of dtype int64"),
+        (np.zeros((2, 2, 5), np.float32), 22050, ValueError, "sound 3: array of shape"),
+        (np.zeros((70000, 99), np.float32), 22050, ValueError, "sound 3: .* Transpose"),
+        (np.zeros(9, np.float32), 44100.7, ValueError, "sound 3: sample_rate is 44100.7 Hz"),
+        (np.zeros(9, np.float32), None, ValueError, "sound 3: sample_rate is missing"),
+    ],
+)
+def test_a_sound_that_cannot_be_encoded_is_named(encoder, samples, rate, error, text):
+    good = item(np.zeros(7000, np.float32) + 0.1, 22050)
+    with pytest.raises(error, match=rf"^Tones, all, test, {text}"):
+        encode(encoder, [{"audio": [good, good]}, {"audio": [good, item(samples, rate)]}])
+
+
+def test_another_modality_is_refused(encoder):
     with pytest.raises(ValueError, match=r"^Tones, all, test: inputs are text; allowed is audio"):
         encode(encoder, [{"text": ["a song"]}])
 
