@@ -26,14 +26,14 @@ def fall(paths, model, repeats, n_names):
         paths: files of one segment each.
         model: name or folder.
         repeats: jobs.
-        n_names: each file takes part under so many names (symbolic links).
+        n_names: each file takes part under so many names (hard links).
 
     Returns:
         list of `Figure`.
     """
     extractor = Extractor(model, isolated=True)
     falls = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=Path(paths[0]).parent) as folder:  # for hard links
         names = linked(paths, Path(folder), n_names)
         rounds = interleaved({"job": lambda: falls.append(_fall(names, extractor))}, repeats)
     falls = falls[1:]  # the first one warmed up
@@ -58,7 +58,7 @@ def linked(paths, folder, n_names):
         (folder / str(number)).mkdir()
         for path in paths:
             names.append(str(folder / str(number) / os.path.basename(path)))
-            os.symlink(os.path.abspath(path), names[-1])
+            os.link(path, names[-1])
     return names
 
 

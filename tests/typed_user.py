@@ -10,6 +10,7 @@ from typing_extensions import assert_type
 
 import artist_features as af
 from artist_features import config, files, hear, metrics
+from artist_features.mteb import embed_clips
 from artist_features.search import ArtistMatch, Index, IndexedTrack, Match
 from artist_features.search.duplicates import Copy, find_duplicates
 from artist_features.search.playlist import find_path, playlist
@@ -112,6 +113,7 @@ def hearing(sounds: Vector) -> None:
     hear.get_scene_embeddings(sounds, model)
     _, timestamps = hear.get_timestamp_embeddings(sounds, model)
     timestamps.numpy()
+    assert_type(embed_clips(af.Extractor("basic"), [(sounds[0], 22050)]), Vector)
 
 
 def errors(path: Path) -> None:

@@ -55,6 +55,7 @@ DESCRIPTIONS = {
     "artists.",
 }
 LIMITS = "the music is mostly instrumental game music; little singing and speech"
+NOTES = "\n## Notes\n"  # of docs/training.md: what follows is kept
 LABEL_WEIGHT = 1.0  # of the artist loss
 MOST_LOST = 0.01  # of the agreement with both teachers on the crops `valid`, for the artist labels
 RESTART_RATE = 0.002  # half of the recipe's: the weights of --start are not to be lost
@@ -82,7 +83,9 @@ def main() -> None:
         words += ["--authors", args.authors, "--musicnn", args.musicnn]
         run(HERE / "judge.py", *words, "--shipped", args.shipped or kind)
         ship(args, kind, json.loads(judged.read_text(encoding="utf-8")))
-    args.table.write_text(report(args), encoding="utf-8")
+    notes = args.table.read_text(encoding="utf-8") if args.table.exists() else ""
+    _, heading, kept = notes.partition(NOTES)  # written by hand
+    args.table.write_text(report(args) + heading + kept, encoding="utf-8")
     print(f"weights in {args.out}, scores in {args.table}")
 
 
@@ -261,6 +264,8 @@ def report(args: argparse.Namespace) -> str:
         "(`artist_features.metrics.agreement`).",
         "",
         agreement.table(measured),
+        "",
+        "## Held-out artists",
         "",
         f"Artist retrieval (MAP, standardised; 95 % bootstrap intervals over artists), level and "
         f"length on the held-out tracks ({judged['siamese']['n_tracks']} in all; "

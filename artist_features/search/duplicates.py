@@ -33,7 +33,8 @@ from artist_features.search.ranking import Floats, Rows, whitened, whitening
 from artist_features.search.tracks import IndexedTrack
 
 # calibrated by benchmarks/duplicates.py: of two copies; of the best copy with one that is a copy
-# of another of its group (other tracks agree by 0.51 at most, two versions of one by 0.75)
+# of another of its group (on 2026-11-29 other tracks agreed by 0.51 at most, two versions of one
+# by 0.75)
 LEAST_AGREEMENT, LEAST_IN_GROUP = 0.78, 0.6
 MOST_SHIFT_S = 10.5  # between two starts
 _EXCERPT = Span(0.0, 120.0)
