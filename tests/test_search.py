@@ -1,6 +1,7 @@
 """Search in memory: exact order, exclusions, artists, wrong arguments."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,3 +205,18 @@ def test_percentile_is_that_among_the_pairs():
 def test_an_artist_is_identified_by_margin_and_tracks(matches, identified):
     found = [ArtistMatch(*match) for match in matches]
     assert is_identified(found, found[0].n_tracks if found else 0) is identified
+
+
+@pytest.mark.parametrize(
+    ("vectors", "text"),
+    [
+        (np.zeros(3), r"vectors of shape \(3,\); allowed is \(n, 3\)"),
+        (np.zeros((2, 4)), r"vectors of shape \(2, 4\); allowed is \(n, 3\)"),
+        ([[0.0, np.nan, 1.0]], "not finite"),
+    ],
+)
+def test_whitened_refuses_other_shapes_and_nan(vectors: npt.ArrayLike, text: str) -> None:
+    tracks = [IndexedTrack(f"/{row}.mp3") for row in range(3)]
+    index = Index.build(np.eye(3), tracks, {"model": "tiny", "weights_sha256": 64 * "0"})
+    with pytest.raises(ValueError, match=text):
+        index.whitened(vectors)
