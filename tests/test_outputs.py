@@ -127,6 +127,13 @@ def test_options_of_another_version_are_refused_by_name(tmp_path: Path, name: st
         read_embeddings([path])
 
 
+def test_options_that_are_no_object_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.npz"
+    path.write_bytes(tables.to_npz([row("a")], 4, "[]"))
+    with pytest.raises(OutputError, match="was not written by `artist-features extract`"):
+        read_embeddings([path])
+
+
 @pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
 @pytest.mark.parametrize("keep", [0, 10, 0.5])
 def test_damaged_tables_are_named(tmp_path, name, keep):

@@ -299,7 +299,9 @@ def read_table(
     """
     try:
         rows, stored = reader(path, **options)
-        unknown = sorted(json.loads(stored).keys() - _MADE_WITH)
+        if not isinstance(made := json.loads(stored), dict):
+            raise ForeignTableError(type(made).__name__)
+        unknown = sorted(made.keys() - _MADE_WITH)
     except (ForeignTableError, KeyError):
         text = (
             "was not written by `artist-features extract` of this version; give one that was, or, "
