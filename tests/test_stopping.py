@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from artist_features.cli.stopping import OrderlyStop, Stopped
+from artist_features.errors import ModelError
 
 
 @pytest.fixture(autouse=True)
@@ -87,5 +88,12 @@ def broken_import():
 def test_an_import_that_a_signal_broke_is_a_stop():
     with pytest.raises(Stopped), OrderlyStop():
         broken_import()
+    with pytest.raises(Stopped), OrderlyStop():  # as `Extractor` reports it
+        try:
+            broken_import()
+        except ImportError as error:
+            raise ModelError("model siamese cannot be built") from error
     with pytest.raises(ImportError, match="no module"), OrderlyStop():
         raise ImportError("no module")
+    with pytest.raises(ValueError, match="other"), OrderlyStop():
+        raise ValueError("other")

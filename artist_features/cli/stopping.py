@@ -54,7 +54,7 @@ class OrderlyStop:
             signal.signal(number, handler)
         sys.unraisablehook = self._hook
         # an extension module that a signal stops at its start says "initialization failed"
-        if self._number is not None and (kind is None or issubclass(kind, ImportError)):
+        if self._number is not None and (kind is None or _is_of_an_import(error)):
             raise Stopped(self._number) from error
 
     def steps(self, items: Iterator[T]) -> Iterator[T]:
@@ -89,6 +89,13 @@ class OrderlyStop:
         self._number = number
         if not self._deferred:
             raise Stopped(number)
+
+
+def _is_of_an_import(error: BaseException | None) -> bool:
+    """Return whether an error is an `ImportError`, or was raised while one was handled."""
+    while error is not None and not isinstance(error, ImportError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _exit_code(number: int) -> int:
