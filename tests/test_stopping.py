@@ -85,14 +85,19 @@ def broken_import():
         raise ImportError("initialization failed") from None
 
 
+def broken_model() -> None:
+    """Report a broken import as `Extractor` does."""
+    try:
+        broken_import()
+    except ImportError as error:
+        raise ModelError("model siamese cannot be built") from error
+
+
 def test_an_import_that_a_signal_broke_is_a_stop():
     with pytest.raises(Stopped), OrderlyStop():
         broken_import()
-    with pytest.raises(Stopped), OrderlyStop():  # as `Extractor` reports it
-        try:
-            broken_import()
-        except ImportError as error:
-            raise ModelError("model siamese cannot be built") from error
+    with pytest.raises(Stopped), OrderlyStop():
+        broken_model()
     with pytest.raises(ImportError, match="no module"), OrderlyStop():
         raise ImportError("no module")
     with pytest.raises(ValueError, match="other"), OrderlyStop():
