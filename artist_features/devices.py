@@ -1,4 +1,4 @@
-"""Set up TensorFlow's devices and threads, check Keras' backend, keep signals and forks away."""
+"""Set up TensorFlow's devices and threads; check Keras' backend; defer signals, detect forks."""
 
 import contextlib
 import importlib.util

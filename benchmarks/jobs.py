@@ -14,7 +14,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from measure import seconds
 from throughput import decode_only, decode_pool
@@ -24,8 +26,14 @@ from artist_features.library import job
 from artist_features.library.inputs import NamedPaths
 from artist_features.library.outputs import open_output
 
+if TYPE_CHECKING:  # TensorFlow counts its cores when it is imported
+    from artist_features.extraction.extractor import Extractor
+    from artist_features.library.tables import Row
 
-def run_job(paths, extractor, *, on_row=None):
+
+def run_job(
+    paths: list[str], extractor: "Extractor", *, on_row: "Callable[[Row], object] | None" = None
+) -> None:
     """Walk, extract and write a new folder of shards, as `artist-features extract -o` does.
 
     Args:
@@ -60,7 +68,9 @@ def run_job(paths, extractor, *, on_row=None):
         shutil.rmtree(folder)
 
 
-def job_elsewhere(model, *, n_cores, n_workers, n_threads=None):
+def job_elsewhere(
+    model: str, *, n_cores: int, n_workers: int, n_threads: int | None = None
+) -> contextlib.AbstractContextManager["Helper"]:
     """Return a context manager: a `Helper` that runs jobs on cores and threads of its own.
 
     Args:
@@ -77,7 +87,7 @@ def job_elsewhere(model, *, n_cores, n_workers, n_threads=None):
 
 
 @contextlib.contextmanager
-def helper(command):
+def helper(command: list[str]) -> Iterator["Helper"]:
     """Start a program that answers one request after another; end it at the end.
 
     Args:
@@ -105,10 +115,10 @@ def helper(command):
 class Helper:
     """A running program, and the file that holds what it says on standard error."""
 
-    def __init__(self, process, messages):
+    def __init__(self, process: subprocess.Popen[str], messages: IO[bytes]) -> None:
         self._process, self._messages = process, messages
 
-    def ask(self, request):
+    def ask(self, request: dict[str, Any]) -> dict[str, float]:
         """Send a request; return the answer.
 
         Raises:
@@ -125,7 +135,7 @@ class Helper:
             raise RuntimeError(f"{self._process.args} ended: {said[-2000:]}") from None
 
 
-def answer(work):
+def answer(work: Callable[[dict[str, Any]], dict[str, float]]) -> None:
     """Serve: call `work(request)` for each line of standard input; print what it returns."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries that print must not spoil the answers
@@ -134,7 +144,7 @@ def answer(work):
         out.flush()
 
 
-def main():
+def main() -> None:
     """Answer {"paths": [...], "what": "job" or "decode"} with {"seconds": s}."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", required=True)
@@ -156,7 +166,7 @@ def main():
     rate = extractor.front_end.sample_rate
     with decode_pool("processes", args.workers) as pool:
 
-        def work(request):
+        def work(request: dict[str, Any]) -> dict[str, float]:
             paths = request["paths"]
             if request["what"] == "decode":
                 rates = [rate] * len(paths)

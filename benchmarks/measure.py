@@ -269,12 +269,12 @@ def n_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def progress(text):
-    """Tell the person who waits; the table alone goes to standard output."""
+def progress(text: str) -> None:
+    """Print progress to standard error; the table alone goes to standard output."""
     print(text, file=sys.stderr, flush=True)
 
 
-def print_figures(figures, about):
+def print_figures(figures: "list[Figure]", about: str) -> None:
     """Print the machine, then a row for each figure.
 
     Args:
@@ -292,7 +292,7 @@ def print_figures(figures, about):
     print()
 
 
-def _number(value):
+def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

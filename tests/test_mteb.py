@@ -7,6 +7,8 @@ Its parts of this file need no network.
 import importlib.util
 import sys
 import types
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,7 +48,9 @@ def item(samples, sample_rate):
     return {"array": samples, "sampling_rate": sample_rate}
 
 
-def test_long_sounds_become_what_extract_gives(encoder, tiny_folder):
+def test_long_sounds_become_what_extract_gives(
+    encoder: ours.MtebEncoder, tiny_folder: Path
+) -> None:
     """Lists and arrays, several rates in a batch, channels first, integers of an ADC."""
     mono = music(13, 22050, n_channels=1)[:, 0]
     stereo = music(14, 44100, seed=1)
@@ -64,18 +68,18 @@ def test_long_sounds_become_what_extract_gives(encoder, tiny_folder):
     assert encode(encoder, []).shape == (0, 8)
 
 
-def extracted(parts, folder):
+def extracted(parts: Sequence[np.ndarray], folder: Path) -> np.ndarray:
     """Return the mean of what `extract` gives of parts, each a segment at the model's rate."""
     return np.mean([af.extract(part, sample_rate=RATE, model=folder) for part in parts], axis=0)
 
 
-def loop_segments(samples, n_starts):
+def loop_segments(samples: np.ndarray, n_starts: int) -> list[np.ndarray]:
     """Return segments of a loop that begin at each third, quarter and so on."""
     starts = [number * len(samples) // n_starts for number in range(n_starts)]
     return [np.resize(np.roll(samples, -start), N_SEGMENT) for start in starts]
 
 
-def test_short_clips_are_covered(tiny_folder, monkeypatch):
+def test_short_clips_are_covered(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mean of segments that start at each third or quarter of the loop."""
     monkeypatch.setattr(ours, "_CLIPS_AT_ONCE", 2)
     mono = music(12.5, RATE, n_channels=1)[:, 0]
@@ -88,7 +92,7 @@ def test_short_clips_are_covered(tiny_folder, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_short_stereo_clip_is_mixed_and_resampled_once(tiny_folder):
+def test_a_short_stereo_clip_is_mixed_and_resampled_once(tiny_folder: Path) -> None:
     samples = music(2, 48000)
     mono = open_array(samples, sample_rate=48000, target_rate=RATE).read()
     (found,) = ours.embed_clips(Extractor(str(tiny_folder)), [(samples, 48000)])
@@ -108,13 +112,19 @@ def test_a_short_stereo_clip_is_mixed_and_resampled_once(tiny_folder):
         (np.zeros(9, np.float32), None, ValueError, "sound 3: sample_rate is missing"),
     ],
 )
-def test_a_sound_that_cannot_be_encoded_is_named(encoder, samples, rate, error, text):
+def test_a_sound_that_cannot_be_encoded_is_named(
+    encoder: ours.MtebEncoder,
+    samples: np.ndarray,
+    rate: float | None,
+    error: type[Exception],
+    text: str,
+) -> None:
     good = item(np.zeros(7000, np.float32) + 0.1, 22050)
     with pytest.raises(error, match=rf"^Tones, all, test, {text}"):
         encode(encoder, [{"audio": [good, good]}, {"audio": [good, item(samples, rate)]}])
 
 
-def test_another_modality_is_refused(encoder):
+def test_another_modality_is_refused(encoder: ours.MtebEncoder) -> None:
     with pytest.raises(ValueError, match=r"^Tones, all, test: inputs are text; allowed is audio"):
         encode(encoder, [{"text": ["a song"]}])
 

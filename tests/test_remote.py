@@ -210,7 +210,7 @@ def test_a_copy_has_the_bytes_and_goes_away(kind, songs, server, memory, archive
         ("half.flac", "unavailable", "ClientPayloadError|of 4000000 bytes"),
     ],
 )
-def test_what_a_server_refuses_is_told_without_secrets(name, code, text, server):
+def test_refusals_of_a_server_show_no_secrets(name: str, code: str, text: str, server: str) -> None:
     uri = server.replace("//", "//me:secret@") + f"/{name}?X-Amz-Signature=secret"
     with pytest.raises(AudioError, match=text) as caught, local_copy(uri):
         raise AssertionError

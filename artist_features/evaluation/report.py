@@ -1,5 +1,6 @@
 """Scores beside those of the first model: bootstrap intervals, Markdown tables, JSON records."""
 
+import abc
 import datetime
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ _PACKAGES = ("tensorflow", "keras", "kapre", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(abc.ABC):
     """Scores of one model under one protocol.
 
     Attributes:
@@ -36,9 +37,9 @@ class Scores:
     dim: int
     difference: Interval | None
 
+    @abc.abstractmethod
     def to_record(self) -> dict[str, Any]:
         """Return the measures as plain data for JSON."""
-        raise NotImplementedError
 
 
 def compare(

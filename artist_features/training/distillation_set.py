@@ -74,7 +74,7 @@ class DistillationSet:
         """Require crops of a recipe's level in dB.
 
         Raises:
-            ManifestError: theirs is another.
+            ManifestError: the crops have another level.
         """
         if (found := self.facts["level_db"]) != level_db:
             text = (
